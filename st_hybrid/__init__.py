@@ -1,0 +1,57 @@
+"""One retrieval model for a language, across languages and over a mix of them.
+
+An extension of sentence-transformers: hybrid batch sampling, a loss without false negatives among translations,
+and one-pass evaluation of monolingual, cross-lingual and multilingual retrieval.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from st_hybrid.centering import LanguageCentering
+    from st_hybrid.loss import MultilingualMultipleNegativesRankingLoss
+    from st_hybrid.pairs import load_pairs, parallel_pairs, save_pairs, split_groups
+    from st_hybrid.retrieval import CrossLingualRetrievalEvaluator
+    from st_hybrid.sampler import HybridBatchSampler, StepwiseProportionalBatchSampler
+    from st_hybrid.trainer import HybridTrainer
+
+__version__ = "0.1.0"
+
+# Loaded on first use, so that the command line's --help does not wait for torch.
+_HOME = {
+    "CrossLingualRetrievalEvaluator": "retrieval",
+    "HybridBatchSampler": "sampler",
+    "HybridTrainer": "trainer",
+    "LanguageCentering": "centering",
+    "MultilingualMultipleNegativesRankingLoss": "loss",
+    "StepwiseProportionalBatchSampler": "sampler",
+    "load_pairs": "pairs",
+    "parallel_pairs": "pairs",
+    "save_pairs": "pairs",
+    "split_groups": "pairs",
+}
+
+__all__ = [
+    "CrossLingualRetrievalEvaluator",
+    "HybridBatchSampler",
+    "HybridTrainer",
+    "LanguageCentering",
+    "MultilingualMultipleNegativesRankingLoss",
+    "StepwiseProportionalBatchSampler",
+    "load_pairs",
+    "parallel_pairs",
+    "save_pairs",
+    "split_groups",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'st_hybrid' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"st_hybrid.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])
