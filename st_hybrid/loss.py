@@ -38,22 +38,22 @@ class MultilingualMultipleNegativesRankingLoss(CachedLossMixin, nn.Module):
     sampler it does the work.
 
     Args:
-        model: the :class:`~sentence_transformers.SentenceTransformer` to train.
-        scale: the similarities are multiplied by it; the inverse of the temperature. 20 is the wrapped loss's default;
+        model: The :class:`~sentence_transformers.SentenceTransformer` to train.
+        scale: The similarities are multiplied by it; the inverse of the temperature. 20 is the wrapped loss's default;
             encoders pretrained at temperature 0.01, such as the E5 family, may want 100.
-        similarity_fct: from embeddings (n, dim) and (m, dim) to scores (n, m).
-        gather_across_devices: take the candidates of all devices as negatives. Clusters are compared across devices
+        similarity_fct: From embeddings (n, dim) and (m, dim) to scores (n, m).
+        gather_across_devices: Take the candidates of all devices as negatives. Clusters are compared across devices
             too; every device needs the same batch size.
-        directions: which scores take part, see the wrapped loss.
-        partition_mode: one softmax over all directions ("joint") or one for each ("per_direction").
-        hardness_mode: which negatives to weigh by their hardness, see the wrapped loss.
-        hardness_strength: how strongly to weigh them; at least 0.
-        mini_batch_size: if given, wrap the cached loss, which embeds this many texts at a time, so that the batch can
+        directions: Which scores take part, see the wrapped loss.
+        partition_mode: One softmax over all directions ("joint") or one for each ("per_direction").
+        hardness_mode: Which negatives to weigh by their hardness, see the wrapped loss.
+        hardness_strength: How strongly to weigh them; at least 0.
+        mini_batch_size: If given, wrap the cached loss, which embeds this many texts at a time, so that the batch can
             be far larger than memory would allow.
-        mini_batch_num_tokens: if given, wrap the cached loss and pack its mini-batches up to this many tokens;
-            `mini_batch_size` (then 32 by default) still bounds the rows of scores held at once.
-        show_progress_bar: show the cached loss's progress within a batch.
-        missing_labels: what to do with a batch whose labels do not come from :func:`~st_hybrid.parallel_pairs`:
+        mini_batch_num_tokens: If given, wrap the cached loss and pack its mini-batches up to this many tokens;
+            ``mini_batch_size`` (then 32 by default) still bounds the rows of scores held at once.
+        show_progress_bar: Show the cached loss's progress within a batch.
+        missing_labels: What to do with a batch whose labels do not come from :func:`~st_hybrid.parallel_pairs`:
             raise an "error", or "ignore" them and compute the plain loss.
 
     Inputs:
@@ -62,7 +62,7 @@ class MultilingualMultipleNegativesRankingLoss(CachedLossMixin, nn.Module):
         the standard collator hands them over.
 
     Raises:
-        ValueError: an argument is out of range, or a batch has no such labels and `missing_labels` is "error".
+        ValueError: An argument is out of range, or a batch has no such labels and ``missing_labels`` is "error".
 
     Relations:
         - Can be wrapped in sentence-transformers' MatryoshkaLoss.
@@ -146,8 +146,8 @@ class MultilingualMultipleNegativesRankingLoss(CachedLossMixin, nn.Module):
             hardness_strength=hardness_strength,
         )
 
-        # The model card names and cites `loss` beside this class. `masked_loss` computes the same from embeddings
-        # that carry ids; a batch without a shared cluster goes to `loss` and pays nothing for the mask.
+        # The model card names and cites ``loss`` beside this class. ``masked_loss`` computes the same from embeddings
+        # that carry ids; a batch without a shared cluster goes to ``loss`` and pays nothing for the mask.
         self.loss: Any = wrapped(similarity_fct=similarity_fct)
         self.masked_loss: Any = wrapped(similarity_fct=partial(masked_similarity, similarity_fct=similarity_fct))
         self.reset_batch_kind_losses()
@@ -156,14 +156,14 @@ class MultilingualMultipleNegativesRankingLoss(CachedLossMixin, nn.Module):
         """The loss of one batch, as the trainer calls it.
 
         Args:
-            sentence_features: the tokenized queries, positives and any hard negatives.
-            labels: integers (batch, 3): passage cluster, query language, passage language.
+            sentence_features: The tokenized queries, positives and any hard negatives.
+            labels: Integers (batch, 3): passage cluster, query language, passage language.
 
         Returns:
             A scalar.
 
         Raises:
-            ValueError: the labels are of another kind and `missing_labels` is "error".
+            ValueError: The labels are of another kind and ``missing_labels`` is "error".
         """
         # One small copy to the host, before the model has queued any work, answers all questions about the labels.
         labels = self._checked(labels)
@@ -180,7 +180,7 @@ class MultilingualMultipleNegativesRankingLoss(CachedLossMixin, nn.Module):
         """The loss of one batch.
 
         Args:
-            embeddings: queries, positives and any hard negatives, each (batch, dim).
+            embeddings: Queries, positives and any hard negatives, each (batch, dim).
             labels: (batch, 3) as :meth:`forward` takes them, or None if nothing is to be masked.
 
         Returns:
@@ -195,9 +195,9 @@ class MultilingualMultipleNegativesRankingLoss(CachedLossMixin, nn.Module):
         """The cached loss of one batch; the gradient cache calls it.
 
         Args:
-            reps: for each column of texts, the embeddings of its mini-batches.
-            labels: as for :meth:`compute_loss_from_embeddings`.
-            with_backward: also compute the embeddings' gradients, and return the loss detached.
+            reps: For each column of texts, the embeddings of its mini-batches.
+            labels: As for :meth:`compute_loss_from_embeddings`.
+            with_backward: Also compute the embeddings' gradients, and return the loss detached.
 
         Returns:
             A scalar.
@@ -287,7 +287,7 @@ def masked_similarity(a: Tensor, b: Tensor, similarity_fct: Callable[[Tensor, Te
     Args:
         a: (n, dim + 16).
         b: (m, dim + 16).
-        similarity_fct: applied to the embeddings without their ids.
+        similarity_fct: Applied to the embeddings without their ids.
 
     Returns:
         (n, m). What one pair has with its own positive and hard negatives stays.
