@@ -1,0 +1,95 @@
+"""Train on your own parallel rows, and see on held-out ones what it did.
+
+The file holds one JSON object a line, a text in one language; rows that share ``id`` are translations of one another::
+
+    {"id": "faq-7", "language": "en", "query": "How do I reset my password?", "positive": "Open Settings, then ..."}
+    {"id": "faq-7", "language": "de", "query": "Wie ändere ich mein Passwort?", "positive": "Öffne Einstellungen ..."}
+
+A group need not have every language. Columns of other names: ``parallel_pairs(rows, query_column="question")``.
+Columns whose names begin with ``negative`` are hard negatives.
+
+Run it::
+
+    python own_jsonl.py --data faq.jsonl --output faq-model
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from datasets import Dataset, load_dataset
+from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments
+
+from st_hybrid import HybridBatchSampler, HybridTrainer, parallel_pairs, split_groups
+from st_hybrid.retrieval import RetrievalCollection, evaluate_retrieval
+
+PROMPTS = {"query": "query: ", "positive": "passage: "}  # what the E5 models were trained with
+
+
+def collection_of(rows: Dataset) -> RetrievalCollection:
+    """A retrieval task of held-out rows: a query's right answers are the passages of its id, in every language."""
+    table = rows.to_pandas()
+    table["query_number"] = range(len(table))
+    table["candidate"] = table.groupby(["language", "positive"], sort=False).ngroup()
+    candidates = table.drop_duplicates("candidate")
+    relevant = table[["id", "query_number"]].merge(table[["id", "candidate"]], on="id")
+    languages = sorted(set(table["language"]))
+    return RetrievalCollection(
+        name="held-out",
+        languages=languages,
+        query_ids=table["id"].astype(str).tolist(),
+        queries=table["query"].tolist(),
+        query_languages=table["language"].map(languages.index).to_numpy(),
+        candidate_ids=candidates["candidate"].astype(str).tolist(),
+        candidates=candidates["positive"].tolist(),
+        candidate_languages=candidates["language"].map(languages.index).to_numpy(),
+        relevant_queries=relevant["query_number"].to_numpy(),
+        relevant_candidates=relevant["candidate"].to_numpy(),
+    )
+
+
+def show(when: str, model: SentenceTransformer, collection: RetrievalCollection) -> None:
+    """Print mAP from the pool of the query's language, of one other language, of all, and the language bias."""
+    scores = evaluate_retrieval(
+        model, collection, query_prompt=PROMPTS["query"], document_prompt=PROMPTS["positive"], show_progress_bar=True
+    )
+    print(
+        f"{when:>6}: mAP monolingual {scores['monolingual']['map']:.3f}, "
+        f"cross-lingual {scores['cross_lingual']['map']:.3f}, multilingual {scores['multilingual']['map']:.3f}; "
+        f"rank distance {scores['rank_distance']:.1f} of {len(collection.candidates)} (lower is better)"
+    )
+
+
+parser = argparse.ArgumentParser(description="Train on a JSONL file of parallel rows and evaluate on held-out ones.")
+parser.add_argument("--model", default="intfloat/multilingual-e5-small", help="folder or name on the Hub")
+parser.add_argument("--data", required=True, help="JSONL file of parallel rows")
+parser.add_argument("--output", default="own-jsonl-model", help="folder to write the model to")
+parser.add_argument("--held-out", type=int, default=200, help="groups to evaluate on and not to train on")
+parser.add_argument("--batch-size", type=int, default=64)
+parser.add_argument("--max-steps", type=int, default=-1, help="stop after so many steps; -1: one epoch")
+options = parser.parse_args()
+
+rows = load_dataset("json", data_files=options.data, split="train")
+parts = split_groups(rows, test_size=options.held_out)  # no group, and no passage, on both sides
+collection = collection_of(parts["test"])
+
+model = SentenceTransformer(options.model)
+show("before", model, collection)
+
+args = SentenceTransformerTrainingArguments(
+    options.output,
+    num_train_epochs=1,
+    max_steps=options.max_steps,
+    per_device_train_batch_size=options.batch_size,
+    learning_rate=3e-5,
+    warmup_steps=0.1,  # below 1: a share of the steps
+    prompts=PROMPTS,
+    save_strategy="no",
+    report_to="none",
+)
+trainer = HybridTrainer(
+    model=model, args=args, train_dataset=parallel_pairs(parts["train"]), batch_sampler=HybridBatchSampler
+)
+trainer.train()
+show("after", model, collection)
+model.save_pretrained(options.output)
