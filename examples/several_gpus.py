@@ -3,7 +3,7 @@
 Run it on the GPUs of one machine with either launcher::
 
     torchrun --nproc_per_node 4 several_gpus.py --data faq.jsonl
-    accelerate launch --num_processes 4 several_gpus.py --data faq.jsonl
+    accelerate launch --multi_gpu --num_processes 4 several_gpus.py --data faq.jsonl
 
 Without a GPU the processes use the CPU and talk through gloo, which is enough to try the script out.
 
@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 
+import torch
 from datasets import load_dataset
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments
 
@@ -42,6 +43,7 @@ args = SentenceTransformerTrainingArguments(
     prompts={"query": "query: ", "positive": "passage: "},  # what the E5 models were trained with
     save_strategy="no",
     report_to="none",
+    use_cpu=not torch.cuda.is_available(),  # without it the processes of a machine without GPU train apart
 )
 with args.main_process_first():  # one process reads the file, the others its cache
     pairs = parallel_pairs(load_dataset("json", data_files=options.data, split="train"))
@@ -49,3 +51,5 @@ loss = MultilingualMultipleNegativesRankingLoss(model, gather_across_devices=Tru
 trainer = HybridTrainer(model=model, args=args, train_dataset=pairs, loss=loss, batch_sampler=HybridBatchSampler)
 trainer.train()
 trainer.save_model(options.output)  # the main process alone writes
+if trainer.is_world_process_zero():
+    print(f"Trained on {args.world_size} processes, {args.world_size * options.batch_size} pairs a step.")
