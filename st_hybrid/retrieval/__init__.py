@@ -1,0 +1,18 @@
+"""Retrieval collections in several languages and their one-pass evaluation."""
+
+from __future__ import annotations
+
+from .collection import RetrievalCollection
+from .evaluation import evaluate_retrieval, score_embeddings
+from .evaluator import CrossLingualRetrievalEvaluator
+from .lareqa import PUBLISHED_COUNTS, check_counts, read_lareqa
+
+__all__ = [
+    "PUBLISHED_COUNTS",
+    "CrossLingualRetrievalEvaluator",
+    "RetrievalCollection",
+    "check_counts",
+    "evaluate_retrieval",
+    "read_lareqa",
+    "score_embeddings",
+]
