@@ -223,12 +223,11 @@ class MultilingualMultipleNegativesRankingLoss(CachedLossMixin, nn.Module):
         """The wrapped loss to call, and what to call it with: embeddings with ids if any cluster may be shared."""
         # Devices that gather must agree on the width of the embeddings, whatever their own part of the batch holds.
         gathers = self.loss.gather_across_devices and get_world_size() > 1
-        shared = labels is not None and len(torch.unique(labels[:, 0])) < len(labels)
-        if not gathers and not shared:
-            return self.loss, columns
-        size = sum(map(len, columns[0]))
+        size = sum(len(part) for part in columns[0])
         pairs = get_rank() * size + torch.arange(size)
-        clusters = -1 - pairs if labels is None else labels[:, 0]
+        clusters = -1 - pairs if labels is None else labels[:, 0].cpu()
+        if not gathers and len(torch.unique(clusters)) == size:
+            return self.loss, columns
         ids = torch.stack([clusters, pairs], dim=1).view(torch.uint8)
         return self.masked_loss, [_tagged(column, ids) for column in columns]
 
@@ -292,11 +291,10 @@ def masked_similarity(a: Tensor, b: Tensor, similarity_fct: Callable[[Tensor, Te
     Returns:
         (n, m). What one pair has with its own positive and hard negatives stays.
     """
-    scores = similarity_fct(a[:, :-ID_COLUMNS], b[:, :-ID_COLUMNS])
-    clusters_a, pairs_a = _ids(a)
-    clusters_b, pairs_b = _ids(b)
+    a, clusters_a, pairs_a = _split(a)
+    b, clusters_b, pairs_b = _split(b)
     false_negative = (clusters_a[:, None] == clusters_b) & (pairs_a[:, None] != pairs_b)
-    return scores.masked_fill(false_negative, -torch.inf)
+    return similarity_fct(a, b).masked_fill(false_negative, -torch.inf)
 
 
 def _tagged(column: list[Tensor], ids: Tensor) -> list[Tensor]:
@@ -304,7 +302,7 @@ def _tagged(column: list[Tensor], ids: Tensor) -> list[Tensor]:
     return [torch.cat([part, part_ids.to(part)], dim=1) for part, part_ids in zip(column, parts, strict=True)]
 
 
-def _ids(tagged: Tensor) -> tuple[Tensor, Tensor]:
-    digits = tagged[:, -ID_COLUMNS:].detach().to(torch.uint8, memory_format=torch.contiguous_format)
-    clusters, pairs = digits.view(torch.int64).unbind(dim=1)
-    return clusters, pairs
+def _split(tagged: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    embeddings, digits = tagged.split_with_sizes([tagged.size(1) - ID_COLUMNS, ID_COLUMNS], dim=1)
+    ids = digits.detach().to(torch.uint8, memory_format=torch.contiguous_format).view(torch.int64)
+    return embeddings, ids[:, 0], ids[:, 1]
