@@ -47,7 +47,8 @@ class HybridTrainer(SentenceTransformerTrainer):
         **kwargs: The other arguments of ``SentenceTransformerTrainer``.
 
     Raises:
-        ValueError: The training data did not come from ``parallel_pairs``.
+        ValueError: The training data did not come from ``parallel_pairs``, or ``eval_dataset`` does not allow the
+            sampler's batches.
 
     References:
         Elmahdy, Lin and Ahmad 2024, https://arxiv.org/abs/2408.10536
@@ -87,7 +88,7 @@ class HybridTrainer(SentenceTransformerTrainer):
         **kwargs: Any,
     ) -> None:
         if train_dataset is not None:
-            for part in train_dataset.values() if isinstance(train_dataset, Mapping) else [train_dataset]:
+            for part in _parts(train_dataset):
                 pair_text(part)  # raises if it is of another origin
 
         # The caller may hand the same arguments to another trainer.
@@ -103,6 +104,14 @@ class HybridTrainer(SentenceTransformerTrainer):
         if _multilingual_losses(self.loss):
             # In front of TensorBoard and the other reporters, which write down what they find in the logs.
             self.callback_handler.callbacks.insert(0, BatchKindLosses(self.loss))
+        if eval_dataset is not None and self.args.eval_strategy != "no":
+            self._check_evaluation_batches(eval_dataset)
+
+    def _check_evaluation_batches(self, eval_dataset: Dataset | Mapping[str, Dataset]) -> None:
+        """Make the samplers once, so that what they object to comes up before the training, not amid it."""
+        for part in _parts(eval_dataset):
+            if isinstance(part, Dataset):
+                self.get_batch_sampler(part, self.args.eval_batch_size, self.args.dataloader_drop_last)
 
     def get_default_loss(self, model: Any) -> nn.Module:
         """The loss if none was given."""
@@ -178,6 +187,10 @@ class BatchKindLosses(TrainerCallback):
 def _multilingual_losses(
     loss: nn.Module | Mapping[str, nn.Module],
 ) -> list[MultilingualMultipleNegativesRankingLoss]:
-    parts = loss.values() if isinstance(loss, Mapping) else [loss]
-    modules = dict.fromkeys(module for part in parts for module in part.modules())  # two data sets may share one
+    modules = dict.fromkeys(module for part in _parts(loss) for module in part.modules())  # two data sets may share one
     return [module for module in modules if isinstance(module, MultilingualMultipleNegativesRankingLoss)]
+
+
+def _parts(whole: Any) -> list[Any]:
+    """What is given by data set, or once for all."""
+    return list(whole.values()) if isinstance(whole, Mapping) else [whole]

@@ -1,0 +1,117 @@
+"""A short hybrid training that writes down every batch; run by tests, in this process, another one or several."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments
+from sentence_transformers.util.distributed import get_rank
+from torch import Tensor
+
+from st_hybrid import HybridBatchSampler, HybridTrainer, MultilingualMultipleNegativesRankingLoss, parallel_pairs
+
+LANGUAGES = ("de", "el", "en", "th")
+
+
+def parallel_rows(groups: int = 12) -> Dataset:
+    """Two questions on each passage, in four languages."""
+    return Dataset.from_list(
+        [
+            {
+                "id": group,
+                "language": language,
+                "query": f"{language} question {group}",
+                "positive": f"{language} passage {group // 2}",
+            }
+            for group in range(groups)
+            for language in LANGUAGES
+        ]
+    )
+
+
+class RecordingLoss(MultilingualMultipleNegativesRankingLoss):
+    """The loss, which also writes each training batch to a file: labels, query tokens and value."""
+
+    def __init__(self, model: SentenceTransformer, record: Path, hang_after: int | None = None) -> None:
+        super().__init__(model)
+        self.record = record.with_name(f"{record.name}.{get_rank()}")
+        self.hang_after = hang_after
+        self.batches = 0
+
+    def forward(self, sentence_features: Any, labels: Tensor | None = None) -> Tensor:
+        loss = super().forward(sentence_features, labels)
+        assert labels is not None
+        batch = {
+            "labels": labels.tolist(),
+            "queries": sentence_features[0]["input_ids"].tolist(),
+            "loss": loss.item(),
+        }
+        with self.record.open("a") as file:
+            file.write(json.dumps(batch) + "\n")
+        self.batches += 1
+        if self.batches == self.hang_after:
+            time.sleep(600)  # until the test kills this process
+        return loss
+
+
+def read_record(record: Path, rank: int = 0) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in record.with_name(f"{record.name}.{rank}").read_text().splitlines()]
+
+
+def train(
+    model: Path,
+    output: Path,
+    record: Path,
+    *,
+    resume: bool = False,
+    hang_after: int | None = None,
+    batch_size: int = 4,
+    max_steps: int = 20,
+    save_steps: int = 4,
+) -> HybridTrainer:
+    """Train, and write the batches of each process to ``record`` with the process's number behind it."""
+    args = SentenceTransformerTrainingArguments(
+        str(output),
+        per_device_train_batch_size=batch_size,
+        max_steps=max_steps,
+        save_strategy="steps",
+        save_steps=save_steps,
+        logging_steps=5,
+        learning_rate=1e-3,
+        report_to="none",
+        disable_tqdm=True,
+        use_cpu=True,
+        seed=3,
+    )
+    trainer = HybridTrainer(
+        model=SentenceTransformer(str(model), device="cpu"),
+        args=args,
+        train_dataset=parallel_pairs(parallel_rows()),
+        loss=partial(RecordingLoss, record=record, hang_after=hang_after),
+        batch_sampler=partial(HybridBatchSampler, alpha=0.4),
+    )
+    trainer.train(resume_from_checkpoint=resume)
+    return trainer
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("model", type=Path)
+    parser.add_argument("output", type=Path)
+    parser.add_argument("record", type=Path)
+    parser.add_argument("--hang-after", type=int)
+    parser.add_argument("--batch-size", type=int, default=4)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    trained = train(**vars(options))
+    weights = torch.cat([parameter.detach().flatten() for parameter in trained.model.parameters()])
+    options.output.joinpath(f"run.{get_rank()}").write_text(
+        json.dumps({"log_history": trained.state.log_history, "weights": weights.double().pow(2).sum().item()})
+    )

@@ -1,0 +1,292 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from datasets import Dataset, DatasetDict
+from recorded_training import RecordingLoss, parallel_rows, read_record, train
+from sentence_transformers import (
+    SentenceTransformer,
+    SentenceTransformerTrainer,
+    SentenceTransformerTrainingArguments,
+)
+from sentence_transformers.base.sampler import BatchSamplers
+from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
+from transformers import TrainerCallback
+
+from st_hybrid import (
+    HybridBatchSampler,
+    HybridTrainer,
+    MultilingualMultipleNegativesRankingLoss,
+    StepwiseProportionalBatchSampler,
+    parallel_pairs,
+)
+from st_hybrid.trainer import BatchKindLosses
+
+SCRIPT = Path(__file__).with_name("recorded_training.py")
+CHILD_ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+SERIES = ("loss_monolingual", "loss_cross_lingual")
+
+
+def arguments(folder: Path, **options: Any) -> SentenceTransformerTrainingArguments:
+    defaults: dict[str, Any] = {
+        "per_device_train_batch_size": 4,
+        "logging_steps": 3,
+        "max_steps": 15,
+        "report_to": "none",
+        "disable_tqdm": True,
+        "use_cpu": True,
+        "save_strategy": "no",
+    }
+    return SentenceTransformerTrainingArguments(str(folder), **{**defaults, **options})
+
+
+class Reporter(TrainerCallback):
+    """Stands where TensorBoard and the others do, and keeps what it is shown."""
+
+    def __init__(self) -> None:
+        self.logs: list[dict[str, float]] = []
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        self.logs.append(dict(logs))
+
+
+def kind_of(batch: dict[str, Any]) -> str:
+    same = {query == passage for _, query, passage in batch["labels"]}
+    assert len(same) == 1, "a batch of two kinds"
+    return "loss_monolingual" if same.pop() else "loss_cross_lingual"
+
+
+def expected_series(batches: list[dict[str, Any]], window: int) -> list[dict[str, float]]:
+    expected = []
+    for start in range(0, len(batches), window):
+        losses: dict[str, list[float]] = {}
+        for batch in batches[start : start + window]:
+            losses.setdefault(kind_of(batch), []).append(batch["loss"])
+        expected.append({kind: sum(values) / len(values) for kind, values in losses.items()})
+    return expected
+
+
+def logged_series(log_history: list[dict[str, float]]) -> list[dict[str, float]]:
+    return [{key: log[key] for key in SERIES if key in log} for log in log_history if "loss" in log]
+
+
+def assert_series(log_history: list[dict[str, float]], batches: list[dict[str, Any]], window: int) -> None:
+    logged, expected = logged_series(log_history), expected_series(batches, window)
+    assert len(logged) == len(expected)
+    for found, wanted in zip(logged, expected, strict=True):
+        assert found == pytest.approx(wanted, rel=1e-5)
+    assert {key for log in logged for key in log} == set(SERIES)
+
+
+def test_a_training_logs_the_mean_loss_of_each_kind_of_batch(tiny_model: SentenceTransformer, tmp_path: Path) -> None:
+    reporter = Reporter()
+    trainer = HybridTrainer(
+        model=tiny_model,
+        args=arguments(tmp_path),
+        train_dataset=parallel_pairs(parallel_rows()),
+        loss=RecordingLoss(tiny_model, tmp_path / "record"),
+        callbacks=[reporter],
+    )
+    trainer.train()
+    batches = read_record(tmp_path / "record")
+    assert len(batches) == 15
+    assert_series(trainer.state.log_history, batches, window=3)
+    assert logged_series(reporter.logs) == logged_series(trainer.state.log_history)
+    # Together they are the loss.
+    for number, log in enumerate(log for log in trainer.state.log_history if "loss" in log):
+        window = batches[3 * number : 3 * number + 3]
+        assert log["loss"] == pytest.approx(sum(batch["loss"] for batch in window) / 3, rel=1e-5)
+
+
+def test_the_series_with_gradient_accumulation(tiny_model: SentenceTransformer, tmp_path: Path) -> None:
+    trainer = HybridTrainer(
+        model=tiny_model,
+        args=arguments(tmp_path, gradient_accumulation_steps=2, max_steps=6),
+        train_dataset=parallel_pairs(parallel_rows()),
+        loss=RecordingLoss(tiny_model, tmp_path / "record"),
+    )
+    trainer.train()
+    assert_series(trainer.state.log_history, read_record(tmp_path / "record"), window=6)
+
+
+def test_a_second_training_starts_its_series_afresh(tiny_model: SentenceTransformer, tmp_path: Path) -> None:
+    trainer = HybridTrainer(
+        model=tiny_model,
+        args=arguments(tmp_path, max_steps=5),  # leaves two steps that no log shows
+        train_dataset=parallel_pairs(parallel_rows()),
+        loss=RecordingLoss(tiny_model, tmp_path / "record"),
+    )
+    trainer.train()
+    trainer.train()
+    batches = read_record(tmp_path / "record")[5:8]
+    assert logged_series(trainer.state.log_history) == [pytest.approx(expected_series(batches, 3)[0], rel=1e-5)]
+
+
+def test_evaluation_losses_stay_out_of_the_series(tiny_model: SentenceTransformer, tmp_path: Path) -> None:
+    pairs = parallel_pairs(parallel_rows())
+    trainer = HybridTrainer(
+        model=tiny_model,
+        args=arguments(tmp_path, eval_strategy="steps", eval_steps=2, max_steps=6, per_device_eval_batch_size=4),
+        train_dataset=pairs,
+        eval_dataset=pairs,
+    )
+    trainer.train()
+    history = trainer.state.log_history
+    assert sum("eval_loss" in log for log in history) == 3
+    trained = [log for log in history if "loss" in log]
+    assert [log["step"] for log in trained] == [3, 6]
+    for log in trained:  # with 3 batches a window, both means and the loss leave one possible count each
+        means = [log[key] for key in SERIES if key in log]
+        assert any(
+            log["loss"]
+            == pytest.approx(sum(share * mean for share, mean in zip(shares, means, strict=False)), rel=1e-5)
+            for shares in ([(1,)] if len(means) == 1 else [(1 / 3, 2 / 3), (2 / 3, 1 / 3)])
+        )
+
+
+def test_a_plain_trainer_with_the_sampler_the_loss_and_the_callback(
+    tiny_model: SentenceTransformer, tmp_path: Path
+) -> None:
+    loss = RecordingLoss(tiny_model, tmp_path / "record")
+    trainer = SentenceTransformerTrainer(
+        model=tiny_model,
+        args=arguments(tmp_path, batch_sampler=HybridBatchSampler),
+        train_dataset=parallel_pairs(parallel_rows()),
+        loss=loss,
+        callbacks=[BatchKindLosses(loss)],
+    )
+    trainer.train()
+    assert_series(trainer.state.log_history, read_record(tmp_path / "record"), window=3)
+
+
+def test_a_dataset_dict_trains_with_one_loss_or_one_each(tiny_model: SentenceTransformer, tmp_path: Path) -> None:
+    pairs = DatasetDict(help=parallel_pairs(parallel_rows()), faq=parallel_pairs(parallel_rows(8)))
+    shared = MultilingualMultipleNegativesRankingLoss(tiny_model)
+    own = {"help": shared, "faq": MultilingualMultipleNegativesRankingLoss(tiny_model, mini_batch_size=2)}
+    for loss in (shared, own, {"help": shared, "faq": shared}):
+        trainer = HybridTrainer(model=tiny_model, args=arguments(tmp_path), train_dataset=pairs, loss=loss)
+        trainer.train()
+        assert trainer.args.multi_dataset_batch_sampler is StepwiseProportionalBatchSampler
+        logs = [log for log in trainer.state.log_history if "loss" in log]
+        assert len(logs) == 5
+        for log in logs:
+            means = [log[key] for key in SERIES if key in log]
+            assert min(means) - 1e-5 <= log["loss"] <= max(means) + 1e-5
+
+
+def test_defaults_and_the_callers_arguments(tiny_model: SentenceTransformer, tmp_path: Path) -> None:
+    pairs = parallel_pairs(parallel_rows())
+    args = arguments(tmp_path)
+    trainer = HybridTrainer(tiny_model, args, pairs)
+    assert trainer.args.batch_sampler is HybridBatchSampler
+    assert type(trainer.loss) is MultilingualMultipleNegativesRankingLoss
+    assert args.batch_sampler == BatchSamplers.BATCH_SAMPLER
+
+    mine = partial(HybridBatchSampler, alpha=1)
+    assert HybridTrainer(tiny_model, args, pairs, batch_sampler=mine).args.batch_sampler is mine
+    assert HybridTrainer(tiny_model, arguments(tmp_path, batch_sampler=mine), pairs).args.batch_sampler is mine
+    no_duplicates = arguments(tmp_path, batch_sampler="no_duplicates")
+    assert HybridTrainer(tiny_model, no_duplicates, pairs).args.batch_sampler == BatchSamplers.NO_DUPLICATES
+
+
+def test_another_loss_trains_without_the_series(tiny_model: SentenceTransformer, tmp_path: Path) -> None:
+    loss = MultipleNegativesRankingLoss(tiny_model)
+    trainer = HybridTrainer(tiny_model, arguments(tmp_path), parallel_pairs(parallel_rows()), loss=loss)
+    trainer.train()
+    assert not any(logged_series(trainer.state.log_history))
+    with pytest.raises(
+        ValueError, match="MultipleNegativesRankingLoss has no MultilingualMultipleNegativesRankingLoss"
+    ):
+        BatchKindLosses(loss)
+
+
+def test_data_of_another_origin_is_refused(tiny_model: SentenceTransformer, tmp_path: Path) -> None:
+    other = Dataset.from_dict({"query": ["a"], "positive": ["b"]})
+    for dataset in (other, {"mine": parallel_pairs(parallel_rows()), "other": other}):
+        with pytest.raises(ValueError, match="did not come from parallel_pairs"):
+            HybridTrainer(tiny_model, arguments(tmp_path), dataset)
+
+
+def test_evaluation_data_too_small_for_a_batch_is_refused_before_the_training(
+    tiny_model: SentenceTransformer, tmp_path: Path
+) -> None:
+    pairs = parallel_pairs(parallel_rows())
+    args = arguments(tmp_path, eval_strategy="steps", eval_steps=100, per_device_eval_batch_size=7)
+    with pytest.raises(ValueError, match="No language fills a monolingual batch"):
+        HybridTrainer(tiny_model, args, pairs, eval_dataset={"small": pairs})
+
+
+def test_the_model_card_names_and_cites_the_losses(tiny_model: SentenceTransformer, tmp_path: Path) -> None:
+    trainer = HybridTrainer(tiny_model, arguments(tmp_path, max_steps=2), parallel_pairs(parallel_rows()))
+    trainer.train()
+    tiny_model.save_pretrained(str(tmp_path / "model"))
+    card = (tmp_path / "model" / "README.md").read_text(encoding="utf-8")
+    assert "Loss: <code>st_hybrid.loss.MultilingualMultipleNegativesRankingLoss</code>" in card
+    assert '"missing_labels": "error"' in card
+    assert "- loss:MultilingualMultipleNegativesRankingLoss" in card
+    assert card.count("eprint={2408.10536}") == 1
+    assert card.count("eprint={1807.03748}") == 1
+
+
+@pytest.mark.slow
+def test_a_killed_training_resumes_with_the_batches_it_would_have_seen(tiny_model_path: Path, tmp_path: Path) -> None:
+    train(tiny_model_path, tmp_path / "whole", tmp_path / "whole.record")
+    whole = read_record(tmp_path / "whole.record")
+
+    killed = tmp_path / "killed.record"
+    with subprocess.Popen(
+        [sys.executable, SCRIPT, tiny_model_path, tmp_path / "killed", killed, "--hang-after", "19"],
+        env=CHILD_ENVIRONMENT,
+    ) as process:
+        deadline = time.monotonic() + 300
+        while process.poll() is None and time.monotonic() < deadline:
+            if killed.with_name("killed.record.0").exists() and len(read_record(killed)) == 19:
+                break
+            time.sleep(0.1)
+        process.send_signal(signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    assert (tmp_path / "killed" / "checkpoint-16").is_dir()
+    assert read_record(killed) == whole[:19]
+
+    # The checkpoint stands within the second epoch of 12 steps.
+    resumed = train(tiny_model_path, tmp_path / "killed", tmp_path / "resumed.record", resume=True)
+    assert resumed.state.global_step == 20
+    assert read_record(tmp_path / "resumed.record") == whole[16:]
+
+
+@pytest.mark.slow
+def test_two_processes_train_on_one_kind_and_no_shared_passage_each_step(tiny_model_path: Path, tmp_path: Path) -> None:
+    record = tmp_path / "record"
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [*launcher, SCRIPT, tiny_model_path, tmp_path / "out", record, "--batch-size", "3"]
+    subprocess.run(command, env=CHILD_ENVIRONMENT, check=True, timeout=300)
+
+    ranks = [read_record(record, rank) for rank in range(2)]
+    assert [len(batches) for batches in ranks] == [20, 20]
+    union = [
+        {key: left[key] + right[key] for key in ("labels", "queries", "loss")}
+        for left, right in zip(*ranks, strict=True)
+    ]
+    for step, left, right in zip(union, *ranks, strict=True):
+        assert left != right
+        clusters, query_languages, _ = zip(*step["labels"], strict=True)
+        assert len(set(clusters)) == 6
+        assert len({tuple(token for token in query if token) for query in step["queries"]}) == 6
+        if kind_of(step) == "loss_monolingual":
+            assert len(set(query_languages)) == 1
+    assert {kind_of(step) for step in union} == set(SERIES)
+
+    runs = [json.loads((tmp_path / "out" / f"run.{rank}").read_text()) for rank in range(2)]
+    assert runs[0]["weights"] == pytest.approx(runs[1]["weights"], rel=1e-12)  # the wrapped model trained, in step
+    for step in union:
+        step["loss"] /= 2  # both ranks have equally many batches, so the mean of means is the mean
+    assert_series(runs[0]["log_history"], union, window=5)
