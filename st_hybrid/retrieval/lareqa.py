@@ -156,7 +156,7 @@ class _LanguagePart:
 
         where = f"{path} (language {language})"
         try:
-            articles = json.loads(path.read_text(encoding="utf-8"))["data"]
+            articles = list(json.loads(path.read_text(encoding="utf-8"))["data"])
         except UnicodeDecodeError as error:
             raise ValueError(f"{where} is not UTF-8: {error}.") from error
         except json.JSONDecodeError as error:
