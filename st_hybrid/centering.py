@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 from safetensors.numpy import load_file, save_file
 
 if TYPE_CHECKING:
+    from datasets import Dataset
     from sentence_transformers import SentenceTransformer
 
 Floats = npt.NDArray[np.float32]
@@ -144,6 +145,31 @@ class LanguageCentering:
             document_languages,
             unseen=unseen,
         )
+
+    @classmethod
+    def fit_rows(
+        cls, model: SentenceTransformer, rows: Dataset, *, per_language: int = 1000, seed: int = 0, **options: Any
+    ) -> LanguageCentering:
+        """Take the means of parallel rows: of their queries and of their positives.
+
+        Args:
+            model: The model whose embeddings will be centred.
+            rows: Parallel rows with the columns ``language``, ``query`` and ``positive``.
+            per_language: At most so many rows of each language; a mean needs no more than some hundreds.
+            seed: Seed of the draw.
+            **options: The keyword arguments of :meth:`fit`.
+
+        Raises:
+            ValueError: If a column is missing.
+        """
+        if missing := {"language", "query", "positive"} - set(rows.column_names):
+            raise ValueError(f"The rows have no column {', '.join(sorted(missing))}. Rename yours with rename_column.")
+        language = np.asarray(rows["language"][:])
+        order = np.random.default_rng(seed).permutation(len(language))
+        drawn = np.concatenate([order[language[order] == name][:per_language] for name in np.unique(language)])
+        some = rows.select(np.sort(drawn))
+        languages = some["language"][:]
+        return cls.fit(model, some["query"][:], languages, some["positive"][:], languages, **options)
 
     def __call__(self, embeddings: Floats, languages: Sequence[str], role: Role) -> Floats:
         """Subtract from each vector the mean of its language and scale the result to length 1.

@@ -66,7 +66,7 @@ class PairText:
             "query": self._queries[query_rows][self.query_column],
             "positive": passages[positive],
             **{name: passages[name] for name in negatives},
-            "label": [list(label) for label in zip(keys["cluster"], query_languages, keys["language"])],
+            "label": [list(label) for label in zip(keys["cluster"], query_languages, keys["language"], strict=True)],
         }
 
 

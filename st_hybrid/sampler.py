@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from numbers import Real
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -215,8 +215,8 @@ class HybridBatchSampler(DefaultBatchSampler):
 
     def _too_few(self, which: str, stream: _Stream) -> str:
         return (
-            f"{which} give at most {stream.largest_batch:,} with distinct passage clusters and query texts, too few for "
-            f"a batch of {self._step_size:,}. Take a smaller batch."
+            f"{which} give at most {stream.largest_batch:,} with distinct passage clusters and query texts, too few "
+            f"for a batch of {self._step_size:,}. Take a smaller batch."
         )
 
 

@@ -77,18 +77,49 @@ def evaluate_retrieval(
             scores = evaluate_retrieval(model, read_lareqa("data/xquad-r"))
             print(scores["multilingual"]["map"], scores["per_pair"]["en-de"]["recall_at_1"])
     """
+    queries, candidates = encode_collection(
+        model,
+        collection,
+        batch_size=batch_size,
+        query_prompt=query_prompt,
+        document_prompt=document_prompt,
+        show_progress_bar=show_progress_bar,
+    )
+    return score_embeddings(queries, candidates, collection, similarity=model.similarity_fn_name, centering=centering)
+
+
+def encode_collection(
+    model: SentenceTransformer,
+    collection: RetrievalCollection,
+    *,
+    batch_size: int = 32,
+    query_prompt: str | None = None,
+    document_prompt: str | None = None,
+    show_progress_bar: bool = False,
+) -> tuple[Floats, Floats]:
+    """Encode the queries and candidates of a collection, each distinct text once.
+
+    Args:
+        model: The model.
+        collection: The texts.
+        batch_size: Texts encoded at once.
+        query_prompt: Text put before each query; by default the model's own query prompt.
+        document_prompt: Text put before each candidate; by default the model's own document prompt.
+        show_progress_bar: Show the progress of encoding.
+
+    Returns:
+        Embeddings of the queries, shape ``(queries, dimensions)``, and of the candidates, ``(candidates,
+        dimensions)``: what :func:`score_embeddings` takes, as often as you like.
+    """
 
     def encode(method: Callable[..., Floats], texts: Sequence[str], prompt: str | None) -> Floats:
         numbers = {text: number for number, text in enumerate(dict.fromkeys(texts))}
         embeddings = method(list(numbers), prompt=prompt, batch_size=batch_size, show_progress_bar=show_progress_bar)
         return embeddings[[numbers[text] for text in texts]]
 
-    return score_embeddings(
+    return (
         encode(model.encode_query, collection.queries, query_prompt),
         encode(model.encode_document, collection.candidates, document_prompt),
-        collection,
-        similarity=model.similarity_fn_name,
-        centering=centering,
     )
 
 

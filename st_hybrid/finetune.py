@@ -1,0 +1,279 @@
+"""Fine-tune a model on parallel rows with the paper's recipe: what ``st-hybrid train`` does."""
+
+from __future__ import annotations
+
+import functools
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from datasets import Dataset
+from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments
+from transformers import EarlyStoppingCallback
+from transformers.trainer_utils import get_last_checkpoint
+
+from st_hybrid.loss import MultilingualMultipleNegativesRankingLoss
+from st_hybrid.pairs import pair_text, parallel_pairs, split_groups
+from st_hybrid.provenance import provenance
+from st_hybrid.retrieval import CrossLingualRetrievalEvaluator
+from st_hybrid.retrieval.parallel import parallel_collection
+from st_hybrid.sampler import HybridBatchSampler
+from st_hybrid.trainer import HybridTrainer
+
+#: The sampler's settings by the names that the papers give them; ``hybrid`` takes ``alpha`` as given.
+SAMPLERS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {
+        "hybrid": {},
+        "x-x-mono": {"alpha": 1.0},
+        "x-y": {"alpha": 0.0},
+        "x-x": {"alpha": 1.0, "languages": "mixed"},
+    }
+)
+
+_SETTINGS = "settings.json"
+_SUMMARY = "training.json"
+_CHECKPOINTS = "checkpoints"
+_HELD_OUT = "held-out"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How to train. The defaults are those of Elmahdy, Lin and Ahmad 2024 (arXiv 2408.10536) where it states them.
+
+    Args:
+        sampler: ``"hybrid"`` or a baseline: ``"x-x-mono"``, ``"x-y"``, ``"x-x"``.
+        alpha: Share of monolingual batches of ``hybrid``.
+        languages: How monolingual batches take their language, ``"uniform"`` or ``"proportional"``.
+        batch_size: Pairs of a step, for each process.
+        mini_batch_size: Pairs encoded at once; with it the loss caches gradients, so that memory is that of a
+            mini-batch.
+        max_steps: Steps to train; 0 for ``epochs``.
+        epochs: Passes over the parallel rows.
+        learning_rate: Peak of a linear schedule.
+        warmup: Share of the steps in which the learning rate rises.
+        weight_decay: Weight decay of AdamW.
+        scale: Inverse temperature of the loss.
+        max_length: Tokens of a text in training, the rest is cut; 0 for the model's own.
+        query_prompt: Put before queries; by default the model's own query prompt.
+        document_prompt: Put before passages; by default the model's own document prompt.
+        freeze_embeddings: Leave the token embeddings as they are, most of a small multilingual model's weights.
+        bf16: bfloat16 arithmetic; by default where the GPU has it.
+        held_out: Groups kept from training to measure retrieval on; 0 for none.
+        eval_steps: Steps between two measurements and checkpoints; 0 for ten of them.
+        patience: Stop after so many measurements without a better multilingual mAP; 0 to go on. Either way the best
+            checkpoint is kept if there are held-out groups.
+        partners: Partner languages of a query, see :func:`~st_hybrid.parallel_pairs`; 0 for all.
+        seed: Seed of everything random.
+    """
+
+    sampler: str = "hybrid"
+    alpha: float = 0.5
+    languages: str = "uniform"
+    batch_size: int = 100
+    mini_batch_size: int | None = None
+    max_steps: int = 0
+    epochs: float = 1.0
+    learning_rate: float = 3e-5
+    warmup: float = 0.1
+    weight_decay: float = 1e-2
+    scale: float = 20.0
+    max_length: int = 0
+    query_prompt: str | None = None
+    document_prompt: str | None = None
+    freeze_embeddings: bool = False
+    bf16: bool | None = None
+    held_out: int = 0
+    eval_steps: int = 0
+    patience: int = 0
+    partners: int = 0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.sampler not in SAMPLERS:
+            raise ValueError(f"sampler must be one of {', '.join(SAMPLERS)}, got {self.sampler!r}.")
+        if self.patience and not self.held_out:
+            raise ValueError("patience needs held-out groups to measure on: set held_out too.")
+
+    def batch_sampler(self) -> Any:
+        """The sampler to hand to a trainer."""
+        settings = {"alpha": self.alpha, "languages": self.languages, **SAMPLERS[self.sampler]}
+        return functools.partial(HybridBatchSampler, **settings)
+
+
+def finetune(
+    model: str | Path,
+    rows: Dataset,
+    output: str | Path,
+    recipe: Recipe | None = None,
+    *,
+    data_name: str = "parallel rows",
+    columns: Mapping[str, str] = MappingProxyType({}),
+    resume: bool = False,
+) -> SentenceTransformer:
+    """Train a model on parallel rows and write it, with its card, to a folder.
+
+    Beside the model the folder gets ``settings.json`` (before the first step), ``checkpoints/`` and ``training.json``
+    (settings, command, versions, seconds and the log of losses and scores).
+
+    Args:
+        model: A SentenceTransformer's folder or hub name.
+        rows: Parallel rows.
+        output: Folder to write.
+        recipe: How to train; by default the paper's recipe.
+        data_name: What the model card calls the data.
+        columns: The rows' columns, as keyword arguments of :func:`~st_hybrid.parallel_pairs`.
+        resume: Go on from the last checkpoint in ``output``, which must be of the same settings. The run then sees the
+            batches that it would have seen.
+
+    Returns:
+        The trained model.
+
+    Raises:
+        FileExistsError: ``output`` holds a run and ``resume`` is not set.
+        ValueError: The rows are not valid, or the settings differ from those of the run to resume.
+
+    Example:
+        ::
+
+            from st_hybrid.finetune import Recipe, finetune
+            from st_hybrid.sources.files import load_rows
+
+            finetune("intfloat/multilingual-e5-small", load_rows("rows.jsonl"), "out", Recipe(max_steps=200))
+    """
+    recipe, output = recipe or Recipe(), Path(output)
+    settings = {"model": str(model), "data": data_name, "columns": dict(columns), **asdict(recipe)}
+    checkpoint = _claim(output, settings, resume)
+
+    train_rows, evaluator = rows, None
+    if recipe.held_out:
+        keys = {name: columns[name] for name in ("id_column", "positive_column") if name in columns}
+        parts = split_groups(rows, recipe.held_out, seed=recipe.seed, **keys)
+        train_rows = parts["train"]
+        texts = {name: column for name, column in columns.items() if name != "negative_columns"}
+        evaluator = CrossLingualRetrievalEvaluator(
+            parallel_collection(parts["test"], **texts),
+            name=_HELD_OUT,
+            query_prompt=recipe.query_prompt,
+            document_prompt=recipe.document_prompt,
+        )
+    pairs = parallel_pairs(train_rows, partners=recipe.partners or None, seed=recipe.seed, **columns)
+
+    encoder = SentenceTransformer(str(model))
+    full_length = encoder.max_seq_length
+    if recipe.max_length:
+        encoder.max_seq_length = recipe.max_length
+    if recipe.freeze_embeddings:
+        if encoder.transformers_model is None:
+            raise ValueError(f"{model} has no transformer, so there are no token embeddings to freeze.")
+        encoder.transformers_model.get_input_embeddings().requires_grad_(False)
+    encoder.model_card_data.train_datasets = [{"name": data_name}]
+    encoder.model_card_data.language = pair_text(pairs).languages
+    encoder.model_card_data.add_tags(["st-hybrid", "multilingual", f"sampler:{recipe.sampler}"])
+
+    trainer = HybridTrainer(
+        model=encoder,
+        args=_arguments(recipe, encoder, pairs, output),
+        train_dataset=pairs,
+        loss=MultilingualMultipleNegativesRankingLoss(
+            encoder, scale=recipe.scale, mini_batch_size=recipe.mini_batch_size
+        ),
+        evaluator=evaluator,
+        batch_sampler=recipe.batch_sampler(),
+        callbacks=[EarlyStoppingCallback(recipe.patience)] if recipe.patience else None,
+    )
+    began = time.perf_counter()
+    trainer.train(resume_from_checkpoint=checkpoint)
+    seconds = time.perf_counter() - began
+
+    encoder.max_seq_length = full_length
+    if trainer.is_world_process_zero():
+        encoder.save_pretrained(str(output))
+        _finish_card(output / "README.md", recipe, data_name, train_rows)
+        summary = {
+            "settings": settings,
+            **provenance(),
+            "processes": trainer.args.world_size,
+            "resumed_from": checkpoint and Path(checkpoint).name,
+            "steps": trainer.state.global_step,
+            "seconds": round(seconds, 1),
+            "log": trainer.state.log_history,
+        }
+        (output / _SUMMARY).write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return encoder
+
+
+def _claim(output: Path, settings: dict[str, Any], resume: bool) -> str | None:
+    """Take the folder for this run, and find the checkpoint to go on from."""
+    checkpoints = output / _CHECKPOINTS
+    checkpoint = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None
+    known = output / _SETTINGS
+    if known.is_file() and not resume and (checkpoint or (output / _SUMMARY).is_file()):
+        raise FileExistsError(f"{output} holds a run already. Go on with it (--resume) or choose another folder.")
+    if known.is_file() and resume:
+        before = json.loads(known.read_text(encoding="utf-8"))
+        if differing := [name for name in settings if settings[name] != before.get(name)]:
+            named = ", ".join(f"{name} was {before.get(name)!r} and is {settings[name]!r}" for name in differing)
+            raise ValueError(f"The run in {output} cannot go on with other settings: {named}.")
+    output.mkdir(parents=True, exist_ok=True)
+    known.write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return checkpoint
+
+
+def _arguments(
+    recipe: Recipe, encoder: SentenceTransformer, pairs: Dataset, output: Path
+) -> SentenceTransformerTrainingArguments:
+    given = {"query": recipe.query_prompt, "positive": recipe.document_prompt}
+    own = {"query": encoder.prompts.get("query"), "positive": encoder.prompts.get("document")}
+    prompts = {column: given[column] if given[column] is not None else own[column] or "" for column in given}
+    negatives = pair_text(pairs).passage_columns[1:]
+    measured: dict[str, Any] = {}
+    if recipe.held_out:
+        measured = {
+            "eval_strategy": "steps",
+            "load_best_model_at_end": True,
+            "metric_for_best_model": f"eval_{_HELD_OUT}_multilingual_map",
+            "greater_is_better": True,
+        }
+    interval = recipe.eval_steps or 0.1  # below 1 the trainer takes it for a share of all steps
+    bf16 = recipe.bf16
+    if bf16 is None:
+        bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+    return SentenceTransformerTrainingArguments(
+        str(output / _CHECKPOINTS),
+        per_device_train_batch_size=recipe.batch_size,
+        max_steps=recipe.max_steps or -1,
+        num_train_epochs=recipe.epochs,
+        learning_rate=recipe.learning_rate,
+        warmup_steps=recipe.warmup,  # likewise
+        weight_decay=recipe.weight_decay,
+        bf16=bf16,
+        prompts={**prompts, **dict.fromkeys(negatives, prompts["positive"])},
+        save_strategy="steps",
+        save_steps=interval,
+        eval_steps=interval if recipe.held_out else None,
+        save_total_limit=2,
+        logging_steps=10,
+        report_to="none",
+        seed=recipe.seed,
+        **measured,
+    )
+
+
+def _finish_card(card: Path, recipe: Recipe, data_name: str, rows: Dataset) -> None:
+    """Say in the model card how the batches were drawn, which the trainer's own card does not know."""
+    settings = recipe.batch_sampler().keywords
+    section = (
+        "\n## Hybrid batch training\n\n"
+        f"Trained with [st-hybrid](https://pypi.org/project/st-hybrid/) on {len(rows):,} parallel rows of {data_name}: "
+        f"sampler `{recipe.sampler}` (alpha {settings['alpha']:g}, {settings['languages']} languages), "
+        f"`MultilingualMultipleNegativesRankingLoss` (scale {recipe.scale:g}), batches of {recipe.batch_size} pairs, "
+        f"seed {recipe.seed}.\n"
+    )
+    text = card.read_text(encoding="utf-8")
+    marker = "\n## Citation"
+    card.write_text(text.replace(marker, section + marker, 1) if marker in text else text + section, encoding="utf-8")

@@ -1,0 +1,34 @@
+"""What produced a result: the command, the day, the versions and the machine."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import sys
+from datetime import datetime, timezone
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+_PACKAGES = ("st-hybrid", "sentence-transformers", "transformers", "torch", "numpy")
+
+
+def provenance() -> dict[str, Any]:
+    """Describe the running program, for a result file to carry.
+
+    Returns:
+        ``command``, ``date`` (UTC), ``versions`` of the packages that decide a result, ``hardware``.
+    """
+    if torch.cuda.is_available():
+        hardware = f"{torch.cuda.device_count()} x {torch.cuda.get_device_name()}"
+    else:
+        hardware = f"CPU ({platform.machine()}), {torch.get_num_threads()} of {os.cpu_count()} cores"
+    return {
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "date": datetime.now(timezone.utc).date().isoformat(),
+        "versions": {name: version(name) for name in _PACKAGES},
+        "hardware": hardware,
+    }
