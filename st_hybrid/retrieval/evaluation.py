@@ -192,7 +192,7 @@ def count_above(
     languages, starts = np.unique(collection.candidate_languages[order], return_index=True)
     vectors = np.ascontiguousarray(candidate_embeddings[order])
     _, first, inverse = np.unique(
-        (vectors + 0.0).view(np.dtype((np.void, vectors.dtype.itemsize * vectors.shape[1]))).ravel(),
+        vectors.view(np.dtype((np.void, vectors.dtype.itemsize * vectors.shape[1]))).ravel(),
         return_index=True,
         return_inverse=True,
     )

@@ -217,16 +217,18 @@ def test_one_vector_for_every_text_is_the_worst_ranking(
         assert scores["rank_distance"] == len(candidates) - 1
 
 
-def test_equal_vectors_tie_wherever_they_stand() -> None:
-    # Sizes at which a blocked matrix product rounds the last columns differently from the first.
-    collection = build(seed=1, languages=3, questions=40, filler=61)
-    rng = np.random.default_rng(2)
+@pytest.mark.parametrize("filler", [*range(12), *range(60, 64)])
+@pytest.mark.parametrize("kinds", [1, 3])
+def test_equal_vectors_tie_wherever_they_stand(filler: int, kinds: int) -> None:
+    """A matrix product rounds columns differently where their number is no multiple of its block."""
+    collection = build(seed=1, languages=2, questions=2, filler=filler)
+    rng = np.random.default_rng(filler)
     queries = rng.standard_normal((len(collection.queries), 37), dtype=np.float32)
-    kinds = rng.integers(0, 9, len(collection.candidates))
-    candidates = rng.standard_normal((9, 37), dtype=np.float32)[kinds]
-    unit = [v / np.linalg.norm(v, axis=1, keepdims=True) for v in (queries.astype(float), candidates.astype(float))]
-    exact = (unit[0] @ unit[1][np.unique(kinds, return_index=True)[1]].T)[:, kinds]
-    scores = score_embeddings(queries, candidates, collection)
+    kind = np.append(np.arange(kinds), rng.integers(0, kinds, len(collection.candidates) - kinds))
+    vectors = rng.standard_normal((kinds, 37), dtype=np.float32)
+    unit = [v / np.linalg.norm(v, axis=1, keepdims=True) for v in (queries.astype(float), vectors.astype(float))]
+    exact = (unit[0] @ unit[1].T)[:, kind]
+    scores = score_embeddings(queries, vectors[kind], collection)
     for setting, values in brute_force(exact, collection).items():
         assert scores["per_pair"][setting] == pytest.approx(values, abs=1e-12)
 
