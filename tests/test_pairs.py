@@ -1,0 +1,232 @@
+"""Pairs: what each holds, which groups share a cluster, what they cost, and every error."""
+
+from __future__ import annotations
+
+import pickle
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from datasets import Dataset, DatasetDict, concatenate_datasets
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from torch.utils.data import DataLoader
+
+from st_hybrid import load_pairs, parallel_pairs, save_pairs, split_groups
+from st_hybrid.pairs import pair_text
+
+
+def row(group: int, language: str, **texts: str) -> dict[str, Any]:
+    texts = {"query": f"question {group} {language}", "positive": f"answer {group} {language}"} | texts
+    return {"id": group, "language": language, **texts}
+
+
+def rows_of(groups: Iterable[str]) -> Dataset:
+    """One group for each string of one-letter languages."""
+    return Dataset.from_list([row(number, letter) for number, letters in enumerate(groups) for letter in letters])
+
+
+corpora = st.lists(
+    st.tuples(st.sets(st.sampled_from("abcd"), min_size=1), st.integers(0, 5)), min_size=1, max_size=12
+).map(
+    lambda groups: Dataset.from_list(
+        [
+            row(number, language, positive=f"passage {passage} {language if passage else ''}")
+            for number, (languages, passage) in enumerate(groups)
+            for language in sorted(languages)
+        ]
+    )
+)
+
+
+def test_a_pair_for_every_row_and_every_ordered_pair_of_languages() -> None:
+    rows = rows_of(["ab", "abc", "c"])
+    pairs = parallel_pairs(rows)
+    read = {(pair["query"], pair["positive"]) for pair in pairs}
+    wanted = {(one["query"], other["positive"]) for one in rows for other in rows if one["id"] == other["id"]}
+    assert read == wanted
+    assert len(pairs) == len(wanted)
+    assert [pair["positive"] for pair in pairs.select(range(len(rows)))] == rows["positive"][:]
+
+
+@given(corpora)
+def test_label_names_cluster_and_languages(rows: Dataset) -> None:
+    pairs = parallel_pairs(rows)
+    languages = sorted(set(rows["language"]))
+    language_of = {text: one["language"] for one in rows for text in [one["query"]]}
+    for pair in pairs:
+        assert list(pair) == ["query", "positive", "label"]
+        cluster, query_language, passage_language = pair["label"]
+        assert languages[query_language] == language_of[pair["query"]]
+        assert 0 <= cluster < len(rows)
+        assert pair["positive"].split()[-1] in (languages[passage_language], "0")
+
+
+@given(corpora)
+def test_clusters_are_the_groups_that_shared_passages_connect(rows: Dataset) -> None:
+    cluster_of: dict[int, int] = {group: group for group in rows["id"]}
+    changed = True
+    while changed:  # brute force: a group takes the smallest number that it shares a passage with
+        changed = False
+        for one in rows:
+            for other in rows:
+                low = min(cluster_of[one["id"]], cluster_of[other["id"]])
+                if one["positive"] == other["positive"] and cluster_of[one["id"]] + cluster_of[other["id"]] != 2 * low:
+                    cluster_of[one["id"]] = cluster_of[other["id"]] = low
+                    changed = True
+    found = pair_text(parallel_pairs(rows)).keys["cluster"]
+    by_number = defaultdict(set)
+    for group, cluster in zip(rows["id"], found, strict=True):
+        by_number[cluster].add(cluster_of[group])
+    assert all(len(groups) == 1 for groups in by_number.values())
+    assert len(by_number) == len(set(cluster_of.values()))
+
+
+def test_text_that_stands_untranslated_links_groups_of_two_languages() -> None:
+    rows = Dataset.from_list(
+        [row(0, "en", positive="LATEX"), row(0, "de"), row(1, "de", positive="LATEX"), row(1, "fr")]
+    )
+    assert len(set(pair_text(parallel_pairs(rows)).keys["cluster"])) == 1
+
+
+def test_negatives_go_where_their_positive_goes() -> None:
+    rows = Dataset.from_list(
+        [row(0, language, negative_1=f"near {language}", negative_2=f"far {language}") for language in "ab"]
+    )
+    for pair in parallel_pairs(rows):
+        language = pair["positive"][-1]
+        assert pair["negative_1"] == f"near {language}"
+        assert pair["negative_2"] == f"far {language}"
+    assert list(parallel_pairs(rows, negative_columns=["negative_2"])[0]) == [
+        "query",
+        "positive",
+        "negative_2",
+        "label",
+    ]
+
+
+def test_column_names_are_parameters() -> None:
+    rows = rows_of(["ab"]).rename_columns({"id": "key", "language": "lang", "query": "question", "positive": "answer"})
+    pairs = parallel_pairs(
+        rows, id_column="key", language_column="lang", query_column="question", positive_column="answer"
+    )
+    assert list(pairs[0]) == ["query", "positive", "label"]
+
+
+@given(st.lists(st.integers(2, 6), min_size=1, max_size=8), st.integers(1, 6), st.integers(0, 3))
+def test_partners_bound_the_pairs_and_use_each_row_of_a_group_equally(
+    sizes: list[int], partners: int, seed: int
+) -> None:
+    rows = rows_of("abcdef"[:size] for size in sizes)
+    pairs = parallel_pairs(rows, partners=partners, seed=seed).with_format("numpy")[:]
+    cross = pairs["query_row"] != pairs["positive_row"]
+    group = np.array(rows["id"])
+    wanted = np.minimum(np.array(sizes) - 1, partners)[group]
+    assert (np.bincount(pairs["query_row"][cross], minlength=len(rows)) == wanted).all()
+    assert (np.bincount(pairs["positive_row"][cross], minlength=len(rows)) == wanted).all()
+    assert len(set(zip(pairs["query_row"], pairs["positive_row"], strict=True))) == len(cross)
+
+
+def test_a_pair_costs_at_most_24_bytes_beyond_the_text() -> None:
+    rows = rows_of(["abcdefghij"] * 500)
+    pairs = parallel_pairs(rows)
+    text = pair_text(pairs)
+    assert len(pairs) == 500 * 10 * 10
+    assert (pairs.data.nbytes + text.keys.data.nbytes) / len(pairs) <= 24
+
+
+def test_rows_may_be_selected_and_in_any_order() -> None:
+    rows = rows_of(["abc", "ab", "bc"])
+    shuffled = rows.shuffle(seed=3).select(range(5))
+    wanted = {(a["query"], b["positive"]) for a in shuffled for b in shuffled if a["id"] == b["id"]}
+    assert {(pair["query"], pair["positive"]) for pair in parallel_pairs(shuffled)} == wanted
+
+
+def test_pairs_stay_pairs_after_select_shuffle_and_filter() -> None:
+    pairs = parallel_pairs(rows_of(["abc", "ab"]))
+    cross = pairs.filter(lambda pair: pair["label"][1] != pair["label"][2])
+    assert 0 < len(cross) < len(pairs)
+    assert all(pair["query"][-1] != pair["positive"][-1] for pair in cross.shuffle(seed=0))
+
+
+def test_a_dataset_dict_gives_a_dataset_dict() -> None:
+    rows = rows_of(["ab", "ab"])
+    pairs = parallel_pairs(DatasetDict(one=rows, two=rows.select([0, 1])), partners=1)
+    assert {name: len(part) for name, part in pairs.items()} == {"one": 8, "two": 4}
+
+
+@pytest.mark.parametrize("context", ["fork", "spawn"])
+def test_pairs_read_the_same_in_data_loader_workers(context: str) -> None:
+    pairs = parallel_pairs(rows_of(["abc", "ab", "c"]))
+    loader = DataLoader(pairs, batch_size=4, num_workers=2, multiprocessing_context=context, collate_fn=list)
+    assert [pair for batch in loader for pair in batch] == list(pairs)
+
+
+def test_pairs_survive_pickle() -> None:
+    pairs = parallel_pairs(rows_of(["ab"]))
+    assert list(pickle.loads(pickle.dumps(pairs))) == list(pairs)
+
+
+def test_saved_pairs_come_back_in_their_order(tmp_path: Path) -> None:
+    rows = rows_of(["abc", "ab"]).add_column("negative", [f"not {number}" for number in range(5)])
+    pairs = parallel_pairs(rows).shuffle(seed=1).select(range(7))
+    save_pairs(pairs, tmp_path / "pairs")
+    again = load_pairs(tmp_path / "pairs")
+    assert list(again) == list(pairs)
+    assert pair_text(again).languages == ["a", "b", "c"]
+    with pytest.raises(FileNotFoundError, match="save_pairs"):
+        load_pairs(tmp_path)
+
+
+@given(corpora, st.floats(0.05, 0.95), st.integers(0, 3))
+def test_split_keeps_groups_and_passages_on_one_side(rows: Dataset, test_size: float, seed: int) -> None:
+    clusters = len(set(pair_text(parallel_pairs(rows)).keys["cluster"]))
+    assume(clusters > 1 and round(test_size * len(set(rows["id"]))) >= 1)
+    try:
+        parts = split_groups(rows, test_size, seed=seed)
+    except ValueError:  # the last cluster that it takes to reach the size may be all the rest
+        assume(False)
+    for column in ("id", "positive"):
+        assert not set(parts["train"][column]) & set(parts["test"][column])
+    assert len(parts["train"]) + len(parts["test"]) == len(rows)
+    assert len(set(parts["test"]["id"])) >= round(test_size * len(set(rows["id"])))
+
+
+def test_split_by_number_of_groups() -> None:
+    parts = split_groups(rows_of(["ab"] * 20), 5)
+    assert len(parts["test"]) == 10
+    assert split_groups(rows_of(["ab"] * 20), 5)["test"]["id"] == parts["test"]["id"]
+    with pytest.raises(ValueError, match="without rows"):
+        split_groups(rows_of(["ab"] * 20), 20)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (rows_of(["ab"]).remove_columns("query"), "no column 'query'"),
+        (rows_of(["ab"]).select([]), "no rows"),
+        (Dataset.from_list([row(0, "a"), row(0, "b", query=" ")]), "'query' is null or empty in row 1"),
+        (Dataset.from_list([row(0, "a"), {**row(0, "b"), "positive": None}]), "'positive' is null or empty in row 1"),
+        (Dataset.from_list([row(0, "a"), {**row(1, "b"), "id": None}]), "'id' is null or empty in row 1"),
+        (concatenate_datasets([rows_of(["ab"])] * 2), r"\(0, 'a'\), \(0, 'b'\) came before rows 2, 3"),
+        (Dataset.from_list([{**row(0, "a"), "query": 3}]), "'query' holds int64, not text"),
+        (Dataset.from_list([{**row(0, "a"), "id": 0.5}]), "'id' holds double, not text or integers"),
+    ],
+)
+def test_errors_name_rows_and_columns(rows: Dataset, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        parallel_pairs(rows)
+
+
+def test_errors_of_arguments() -> None:
+    with pytest.raises(ValueError, match="partners"):
+        parallel_pairs(rows_of(["ab"]), partners=0)
+    with pytest.raises(TypeError, match="IterableDataset"):
+        parallel_pairs(rows_of(["ab"]).to_iterable_dataset())
+    with pytest.raises(ValueError, match="did not come from parallel_pairs"):
+        pair_text(rows_of(["ab"]))
+    with pytest.raises(ValueError, match="did not come from parallel_pairs"):
+        pair_text(parallel_pairs(rows_of(["ab"])).with_format(None))

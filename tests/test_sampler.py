@@ -1,0 +1,335 @@
+"""The sampler's invariants over random corpora, its determinism, its errors, its place among the library's own."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections import Counter
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset
+from hypothesis import given
+from hypothesis import strategies as st
+from sentence_transformers.base.sampler import DefaultBatchSampler, ProportionalBatchSampler
+from torch.utils.data import ConcatDataset, DataLoader
+
+from st_hybrid import HybridBatchSampler, StepwiseProportionalBatchSampler, parallel_pairs
+from st_hybrid.pairs import pair_text
+
+LETTERS = "abcde"
+
+
+def corpus(groups: list[tuple[str, int, int]]) -> Dataset:
+    """Parallel rows: for each group its languages, the number of its passage and the number of its query text."""
+    return Dataset.from_list(
+        [
+            {
+                "id": number,
+                "language": language,
+                "query": f"question {query} in {language}",
+                "positive": f"passage {passage} in {language}",
+            }
+            for number, (languages, passage, query) in enumerate(groups)
+            for language in languages
+        ]
+    )
+
+
+def plain(groups: int, languages: str = "abc") -> Dataset:
+    """Groups in all languages that share nothing."""
+    return corpus([(languages, number, number) for number in range(groups)])
+
+
+@st.composite
+def corpora(draw: st.DrawFn, *, shared: bool) -> Dataset:
+    """Uneven languages and partial groups; where ``shared``, with passages and query texts in common."""
+    n_groups = draw(st.integers(2, 40))
+    groups = []
+    for number in range(n_groups):
+        languages = "".join(sorted(draw(st.sets(st.sampled_from(LETTERS), min_size=1))))
+        passage, query = (draw(st.integers(0, n_groups)) for _ in range(2)) if shared else (number, number)
+        groups.append((languages, passage, query))
+    return corpus(groups)
+
+
+samplings = st.fixed_dictionaries(
+    {
+        "batch_size": st.integers(1, 6),
+        "world_size": st.integers(1, 3),
+        "drop_last": st.booleans(),
+        "alpha": st.sampled_from([0, 0.25, 0.5, 0.9, 1]),
+        "languages": st.sampled_from(["uniform", "proportional", "mixed"]),
+        "seed": st.integers(0, 5),
+    }
+)
+
+
+class Drawn:
+    """An epoch, step by step, with what the pairs of each step are."""
+
+    def __init__(self, pairs: Dataset, sampler: HybridBatchSampler) -> None:
+        self.batches = list(sampler)
+        world = sampler.world_size
+        self.steps = [
+            list(chain.from_iterable(self.batches[i : i + world])) for i in range(0, len(self.batches), world)
+        ]
+        numbers = pairs.with_format("numpy")[:]
+        keys = pair_text(pairs).keys.with_format("numpy")[:]
+        self.query_row, self.positive_row = numbers["query_row"], numbers["positive_row"]
+        self.language, self.cluster, self.text = keys["language"], keys["cluster"], keys["query_text"]
+        self.monolingual = [bool(kind) for kind in self._kinds()]
+
+    def _kinds(self) -> list[bool]:
+        kinds = []
+        for step in self.steps:
+            same = self.language[self.query_row[step]] == self.language[self.positive_row[step]]
+            assert same.all() or not same.any(), "a step of two kinds"
+            kinds.append(same[0])
+        return kinds
+
+    def uses(self, monolingual: bool, rows: str) -> np.ndarray:
+        drawn = [
+            getattr(self, rows)[step]
+            for step, kind in zip(self.steps, self.monolingual, strict=True)
+            if kind == monolingual
+        ]
+        return np.bincount(np.concatenate(drawn) if drawn else [], minlength=len(self.language))
+
+
+def sample(rows: Dataset, settings: dict[str, Any], epoch: int = 0) -> tuple[HybridBatchSampler, Drawn] | None:
+    """The sampler and an epoch of it, or None where the corpus has no such batch (which is an error of its own)."""
+    pairs = parallel_pairs(rows)
+    try:
+        sampler = HybridBatchSampler(pairs, **settings)
+    except ValueError as error:
+        message = str(error)
+        assert any(part in message for part in ("smaller batch", "rows in two languages", "do not fill")), message
+        return None
+    sampler.set_epoch(epoch)
+    return sampler, Drawn(pairs, sampler)
+
+
+@given(corpora(shared=True), samplings, st.integers(0, 3))
+def test_every_step_obeys_the_invariants(rows: Dataset, settings: dict[str, Any], epoch: int) -> None:
+    if (found := sample(rows, settings, epoch)) is None:
+        return
+    sampler, drawn = found
+    for step, monolingual in zip(drawn.steps, drawn.monolingual, strict=True):
+        query = drawn.query_row[step]
+        assert len(set(drawn.cluster[query])) == len(step)
+        assert len(set(drawn.text[query])) == len(step)
+        if monolingual and settings["languages"] != "mixed":
+            assert len(set(drawn.language[query])) == 1
+
+    assert len(drawn.batches) == len(sampler)
+    assert sum(drawn.monolingual) == round(settings["alpha"] * len(drawn.steps))
+    full = [len(batch) == settings["batch_size"] for batch in drawn.batches]
+    rest = drawn.batches[-settings["world_size"] :]
+    assert all(full[: -settings["world_size"]])
+    assert all(full) or not settings["drop_last"]
+    assert len({len(batch) for batch in rest}) == 1  # ranks that gather each other's embeddings need equal batches
+
+
+@given(corpora(shared=True), samplings)
+def test_languages_of_monolingual_steps(rows: Dataset, settings: dict[str, Any]) -> None:
+    if settings["languages"] == "mixed" or (found := sample(rows, settings)) is None:
+        return
+    sampler, drawn = found
+    step_of = zip(drawn.steps, drawn.monolingual, strict=True)
+    visits = Counter(int(drawn.language[drawn.query_row[step[0]]]) for step, monolingual in step_of if monolingual)
+    n_steps, streams = sum(drawn.monolingual), sampler._monolingual
+    sizes = {int(drawn.language[stream.row[0]]): len(stream.row) for stream in streams}
+    for language, size in sizes.items():
+        share = 1 / len(sizes) if settings["languages"] == "uniform" else size / sum(sizes.values())
+        assert abs(visits[language] - share * n_steps) < 1
+    assert set(visits) <= set(sizes)
+
+
+@given(corpora(shared=False), samplings, st.integers(0, 3))
+def test_rows_of_a_language_are_used_evenly(rows: Dataset, settings: dict[str, Any], epoch: int) -> None:
+    if (found := sample(rows, settings, epoch)) is None:
+        return
+    drawn = found[1]
+    n_steps = {True: sum(drawn.monolingual), False: len(drawn.steps) - sum(drawn.monolingual)}
+    size = np.bincount(np.array(rows["id"]))[np.array(rows["id"])]
+    for monolingual in (True, False):
+        uses = drawn.uses(monolingual, "query_row")
+        # A cluster is once in a batch, so a group of several rows cannot give more uses than there are batches.
+        bound = n_steps[monolingual] * settings["batch_size"] * settings["world_size"]
+        free = monolingual and settings["languages"] != "mixed"
+        if not free and np.ceil(bound / max(1, (size > 1).sum())) * size.max() > max(1, n_steps[monolingual] - 1):
+            continue
+        for language in range(len(set(rows["language"]))):
+            mine = drawn.language == language
+            drawable = mine if monolingual else mine & (size > 1)
+            if uses[drawable].any():
+                assert np.ptp(uses[drawable]) <= 1
+
+
+def test_rows_of_a_language_are_used_evenly_as_query_and_as_positive() -> None:
+    rows = corpus([(LETTERS[: 2 + number % 4], number, number) for number in range(400)])
+    found = sample(rows, {"batch_size": 8, "drop_last": True, "alpha": 0.5, "seed": 1})
+    assert found is not None
+    drawn = found[1]
+    for monolingual in (True, False):
+        for place in ("query_row", "positive_row"):
+            uses = drawn.uses(monolingual, place)
+            assert uses.sum() > 400
+            assert all(np.ptp(uses[drawn.language == language]) <= 1 for language in range(5))
+
+
+def test_a_big_cluster_and_a_common_question_take_no_more_than_their_place() -> None:
+    """A third of the groups stand on one passage, another third asks one question: both are in nearly every batch."""
+    groups = [("abc", 0, number) for number in range(100)] + [("abc", number, 0) for number in range(100, 200)]
+    rows = corpus(groups + [("abc", number, number) for number in range(200, 300)])
+    found = sample(rows, {"batch_size": 16, "drop_last": True, "alpha": 0.5, "seed": 0})
+    assert found is not None
+    drawn = found[1]
+    for monolingual in (True, False):
+        steps = sum(kind == monolingual for kind in drawn.monolingual)
+        uses = drawn.uses(monolingual, "query_row")
+        other = np.array(rows["id"]) >= 200
+        in_cluster, asking = np.array(rows["id"]) < 100, (np.array(rows["id"]) >= 100) & ~other
+        assert uses[in_cluster].sum() <= steps * 1.01
+        assert uses[asking].sum() <= steps * 3  # three languages, three texts
+        assert uses[other].sum() >= steps * (16 - 4)
+
+
+def test_partners_of_a_query_change_from_epoch_to_epoch() -> None:
+    pairs = parallel_pairs(plain(60, "abcde"))
+    sampler = HybridBatchSampler(pairs, 10, True, alpha=0)
+    seen = set()
+    for epoch in range(8):
+        sampler.set_epoch(epoch)
+        seen |= {row for batch in sampler for row in batch}
+    cross = 60 * 5 * 4
+    assert len(seen) > 0.75 * cross  # eight draws of one of four partners each miss one with probability 0.1
+
+
+def test_cross_lingual_batches_mix_languages() -> None:
+    found = sample(plain(400, "abcde"), {"batch_size": 40, "drop_last": True, "alpha": 0, "seed": 0})
+    assert found is not None
+    drawn = found[1]
+    counts = np.stack([np.bincount(drawn.language[drawn.query_row[step]], minlength=5) for step in drawn.steps])
+    assert counts.min() > 0
+    assert counts.max() < 24  # binomial(40, 1/5): 24 is six standard deviations away
+
+
+@given(corpora(shared=True), samplings, st.integers(0, 2))
+def test_seed_and_epoch_alone_decide(rows: Dataset, settings: dict[str, Any], epoch: int) -> None:
+    if (found := sample(rows, settings, epoch)) is None:
+        return
+    sampler, drawn = found
+    torch.manual_seed(99)
+    np.random.seed(99)  # noqa: NPY002
+    other = HybridBatchSampler(parallel_pairs(rows), **settings, generator=torch.Generator().manual_seed(7))
+    for later in (epoch + 1, epoch):
+        other.set_epoch(later)
+        list(other)
+    assert list(other) == drawn.batches == list(sampler)
+
+
+def test_epochs_and_seeds_differ() -> None:
+    pairs = parallel_pairs(plain(50))
+    sampler = HybridBatchSampler(pairs, 8, True)
+    first = list(sampler)
+    sampler.set_epoch(1)
+    assert list(sampler) != first
+    assert list(HybridBatchSampler(pairs, 8, True, seed=1)) != first
+    unseeded = [
+        HybridBatchSampler(pairs, 8, True, seed=None, generator=torch.Generator().manual_seed(k)) for k in (3, 3, 4)
+    ]
+    assert list(unseeded[0]) == list(unseeded[1]) != list(unseeded[2])
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_workers_do_not_change_the_batches(workers: int) -> None:
+    pairs = parallel_pairs(plain(20))
+    sampler = HybridBatchSampler(pairs, 4, False)
+    loader = DataLoader(pairs, batch_sampler=sampler, num_workers=workers, collate_fn=list)
+    assert [list(batch) for batch in loader] == [[pairs[row] for row in batch] for batch in sampler]
+
+
+def test_a_subset_of_pairs_is_enough() -> None:
+    pairs = parallel_pairs(plain(30)).shuffle(seed=5)
+    cross = pairs.filter(lambda pair: pair["label"][1] == 0 and pair["label"][2] == 1)
+    batches = list(HybridBatchSampler(cross, 10, True, alpha=0))
+    assert sorted(chain.from_iterable(batches)) == list(range(30))
+    assert all(cross[row]["label"][1:] == [0, 1] for batch in batches for row in batch)
+
+
+def test_a_language_with_few_clusters_is_left_out_with_one_warning(caplog: pytest.LogCaptureFixture) -> None:
+    rows = corpus([("abc" if number < 5 else "ab", number, number) for number in range(20)])
+    with caplog.at_level(logging.WARNING):
+        found = sample(rows, {"batch_size": 6, "drop_last": True, "alpha": 0.5, "seed": 0})
+    assert found is not None
+    warnings = [record.getMessage() for record in caplog.records if record.name == "st_hybrid.sampler"]
+    assert len(warnings) == 1
+    assert "leave out c:" in warnings[0]
+    assert "5 (c)" in warnings[0]
+    drawn = found[1]
+    for step, monolingual in zip(drawn.steps, drawn.monolingual, strict=True):
+        assert not monolingual or 2 not in drawn.language[drawn.query_row[step]]
+
+
+@pytest.mark.parametrize(
+    ("rows", "settings", "error", "message"),
+    [
+        (plain(9), {"alpha": 1.5}, ValueError, "between 0 and 1, got 1.5"),
+        (plain(9), {"alpha": float("nan")}, ValueError, "between 0 and 1, got nan"),
+        (plain(9), {"alpha": "half"}, TypeError, "must be a number between 0 and 1, got 'half'"),
+        (plain(9), {"alpha": True}, TypeError, "must be a number"),
+        (plain(9), {"languages": "evenly"}, ValueError, "languages must be"),
+        (plain(9), {"batch_size": 10, "alpha": 1}, ValueError, r"No language fills .* at most 9 \(a\), 9 \(b\)"),
+        (plain(9), {"batch_size": 10, "alpha": 0}, ValueError, "at most 9 with distinct passage clusters"),
+        (plain(9), {"batch_size": 5, "world_size": 2, "alpha": 1}, ValueError, "2 processes of 5"),
+        (plain(9), {"batch_size": 10, "alpha": 1, "languages": "mixed"}, ValueError, "The monolingual pairs give"),
+        (plain(9, "a"), {"alpha": 0.5}, ValueError, r"no group has rows in two languages.*alpha=1"),
+    ],
+)
+def test_errors(rows: Dataset, settings: dict[str, Any], error: type[Exception], message: str) -> None:
+    settings = {"batch_size": 4, "drop_last": True, **settings}
+    with pytest.raises(error, match=message):
+        HybridBatchSampler(parallel_pairs(rows), **settings)
+
+
+def test_errors_of_other_data_sets() -> None:
+    with pytest.raises(ValueError, match="parallel_pairs"):
+        HybridBatchSampler(plain(9), 4, True)
+    with pytest.raises(TypeError, match=r"IterableDataset.*parallel_pairs"):
+        HybridBatchSampler(plain(9).to_iterable_dataset(), 4, True)  # type: ignore[arg-type]
+
+
+def test_it_is_a_sampler_of_the_library() -> None:
+    assert issubclass(HybridBatchSampler, DefaultBatchSampler)
+    sampler = HybridBatchSampler(parallel_pairs(plain(9)), 4, False, ["label"], torch.Generator(), 3)
+    assert (sampler.batch_size, sampler.drop_last, sampler.seed, sampler.epoch) == (4, False, 3, 0)
+
+
+@pytest.mark.parametrize("multi", [ProportionalBatchSampler, StepwiseProportionalBatchSampler])
+def test_data_sets_of_a_dict_are_drawn_by_size(multi: type[ProportionalBatchSampler]) -> None:
+    parts = [parallel_pairs(plain(40)), parallel_pairs(plain(20))]
+    samplers = [HybridBatchSampler(part, 5, True) for part in parts]
+    both = multi(ConcatDataset(parts), samplers, torch.Generator(), 0)  # type: ignore[arg-type]
+    batches = list(both)
+    assert len(batches) == len(both) == 36
+    assert sum(batch[0] < len(parts[0]) for batch in batches) == 24
+    drawn = Counter(row for batch in batches for row in batch)
+    alone = Counter(
+        row + offset
+        for sampler, offset in zip(samplers, (0, len(parts[0])), strict=True)
+        for batch in sampler
+        for row in batch
+    )
+    assert drawn == alone
+
+
+def test_a_partial_is_what_the_trainer_takes() -> None:
+    sampler = functools.partial(HybridBatchSampler, alpha=1)(
+        parallel_pairs(plain(9)), batch_size=3, drop_last=False, valid_label_columns=None, generator=None, seed=0
+    )
+    assert sampler.alpha == 1
