@@ -310,6 +310,7 @@ def test_inside_a_matryoshka_loss(tiny_model: SentenceTransformer, options: dict
 GATHERED_CLUSTERS: list[list[list[int] | None]] = [
     [[0, 0, 1], [2, 3, 4]],
     [[0, 1, 2], [2, 0, 3]],
+    [[0, 1, 2], [0, 3, 2]],  # by pairs of the same place
     [[0, 1, 2], [3, 4, 5]],
     [[0, 1, 1], None],
 ]
