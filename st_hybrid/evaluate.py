@@ -99,7 +99,7 @@ def evaluate_tasks(
         similarity = model.similarity_fn_name
         scores = score_embeddings(*embeddings, collection, similarity=similarity)
         scores["centered"] = {
-            name: score_embeddings(*embeddings, collection, similarity=similarity, centering=centering)  # type: ignore[arg-type]
+            name: score_embeddings(*embeddings, collection, similarity=similarity, centering=centering)
             for name, centering in centerings.items()
         }
         scores["seconds"] = {

@@ -229,7 +229,7 @@ def _arguments(
 ) -> SentenceTransformerTrainingArguments:
     given = {"query": recipe.query_prompt, "positive": recipe.document_prompt}
     own = {"query": encoder.prompts.get("query"), "positive": encoder.prompts.get("document")}
-    prompts = {column: given[column] if given[column] is not None else own[column] or "" for column in given}
+    prompts = {column: prompt if prompt is not None else own[column] or "" for column, prompt in given.items()}
     negatives = pair_text(pairs).passage_columns[1:]
     measured: dict[str, Any] = {}
     if recipe.held_out:

@@ -6,7 +6,7 @@ import functools
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +17,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 Ints = NDArray[np.int64]
+AnyDataset = TypeVar("AnyDataset", Dataset, DatasetDict)
 
 _SHOWN = 5  # rows that an error names
 
@@ -70,12 +71,8 @@ class PairText:
         }
 
 
-@overload
-def parallel_pairs(rows: Dataset, **options: Any) -> Dataset: ...
-@overload
-def parallel_pairs(rows: DatasetDict, **options: Any) -> DatasetDict: ...
 def parallel_pairs(
-    rows: Dataset | DatasetDict,
+    rows: AnyDataset,
     *,
     id_column: str = "id",
     language_column: str = "language",
@@ -84,7 +81,7 @@ def parallel_pairs(
     negative_columns: Sequence[str] | None = None,
     partners: int | None = None,
     seed: int = 0,
-) -> Dataset | DatasetDict:
+) -> AnyDataset:
     """Make training pairs of parallel rows, within each language and across languages.
 
     Rows that share ``id`` are translations of one another. Each row gives a monolingual pair (its own
@@ -134,7 +131,7 @@ def parallel_pairs(
             print(len(pairs), pairs[4])  # 8 pairs; the fifth asks in English and answers in German
     """
     if isinstance(rows, DatasetDict):
-        options = dict(
+        options: dict[str, Any] = dict(
             id_column=id_column,
             language_column=language_column,
             query_column=query_column,
@@ -153,9 +150,8 @@ def parallel_pairs(
         raise ValueError(f"partners must be at least 1 or None (all languages of a group), got {partners}.")
 
     rows = rows.with_format(None)
-    if negative_columns is None:
-        negative_columns = [name for name in rows.column_names if name.startswith("negative")]
-    passage_columns = [positive_column, *negative_columns]
+    negatives = [name for name in rows.column_names if name.startswith("negative")]
+    passage_columns = [positive_column, *(negatives if negative_columns is None else negative_columns)]
     text_columns = [query_column, *passage_columns]
     table = _checked_columns(rows, id_column, [language_column, *text_columns])
 

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from numbers import Real
 from typing import Literal
 
 import numpy as np
@@ -93,7 +92,7 @@ class HybridBatchSampler(DefaultBatchSampler):
         languages: Literal["uniform", "proportional", "mixed"] = "uniform",
         world_size: int | None = None,
     ) -> None:
-        if not isinstance(alpha, Real) or isinstance(alpha, bool):
+        if not isinstance(alpha, (int, float, np.number)) or isinstance(alpha, bool):
             raise TypeError(f"alpha must be a number between 0 and 1, got {alpha!r}.")
         if not 0 <= alpha <= 1:
             raise ValueError(f"alpha, the share of monolingual batches, must lie between 0 and 1, got {alpha!r}.")
@@ -163,8 +162,8 @@ class HybridBatchSampler(DefaultBatchSampler):
 
     def _quota(self, steps: int, rng: np.random.Generator) -> Ints:
         """The monolingual stream of each of so many steps: equally often, or by size (largest remainder)."""
-        sizes = np.array([len(stream.row) for stream in self._monolingual], dtype=float)
-        share = np.ones_like(sizes) if self.languages == "uniform" else sizes
+        sizes = np.array([len(stream.row) for stream in self._monolingual])
+        share = sizes if self.languages == "proportional" else np.ones_like(sizes)
         exact = steps * share / share.sum()
         quota = np.floor(exact).astype(np.int64)
         first = np.lexsort((rng.random(len(exact)), np.round(quota - exact, 9)))
@@ -240,7 +239,7 @@ class StepwiseProportionalBatchSampler(ProportionalBatchSampler):
     def __iter__(self) -> Iterator[list[int]]:
         """Yield the batches of each step one after the other."""
         world_size = _processes()
-        offsets = np.cumsum([0, *(len(part) for part in self.dataset.datasets)])
+        offsets = np.cumsum([0, *(len(part) for part in self.dataset.datasets)])  # type: ignore[arg-type]
         steps = np.repeat(np.arange(len(self.batch_samplers)), [len(s) // world_size for s in self.batch_samplers])
         batches = [iter(sampler) for sampler in self.batch_samplers]
         for number in np.random.default_rng([self.seed or 0, self.epoch]).permutation(steps).tolist():
