@@ -130,25 +130,39 @@ def parallel_pairs(
             pairs = parallel_pairs(rows)
             print(len(pairs), pairs[4])  # 8 pairs; the fifth asks in English and answers in German
     """
-    if isinstance(rows, DatasetDict):
-        options: dict[str, Any] = dict(
-            id_column=id_column,
-            language_column=language_column,
-            query_column=query_column,
-            positive_column=positive_column,
-            negative_columns=negative_columns,
-            partners=partners,
-            seed=seed,
-        )
-        return DatasetDict({name: parallel_pairs(part, **options) for name, part in rows.items()})
-    if not isinstance(rows, Dataset):
-        raise TypeError(
-            f"parallel_pairs takes a datasets.Dataset or DatasetDict, not {type(rows).__name__}. Pairs need random "
-            "access to the rows: load a streamed data set whole, or write it out and load it with load_dataset."
-        )
+    make = functools.partial(
+        _pairs,
+        id_column=id_column,
+        language_column=language_column,
+        query_column=query_column,
+        positive_column=positive_column,
+        negative_columns=negative_columns,
+        partners=partners,
+        seed=seed,
+    )
     if partners is not None and partners < 1:
         raise ValueError(f"partners must be at least 1 or None (all languages of a group), got {partners}.")
+    if isinstance(rows, DatasetDict):
+        return DatasetDict({name: make(part) for name, part in rows.items()})
+    if isinstance(rows, Dataset):
+        return make(rows)
+    raise TypeError(
+        f"parallel_pairs takes a datasets.Dataset or DatasetDict, not {type(rows).__name__}. Pairs need random access "
+        "to the rows: load a streamed data set whole, or write it out and load it with load_dataset."
+    )
 
+
+def _pairs(
+    rows: Dataset,
+    *,
+    id_column: str,
+    language_column: str,
+    query_column: str,
+    positive_column: str,
+    negative_columns: Sequence[str] | None,
+    partners: int | None,
+    seed: int,
+) -> Dataset:
     rows = rows.with_format(None)
     negatives = [name for name in rows.column_names if name.startswith("negative")]
     passage_columns = [positive_column, *(negatives if negative_columns is None else negative_columns)]
