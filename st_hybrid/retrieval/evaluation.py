@@ -22,7 +22,7 @@ Floats = npt.NDArray[np.float32]
 Encode = Callable[[list[str]], Floats]
 
 # Scores of a block of queries against all candidates stay small enough for the processor's cache.
-_BLOCK_SCORES = 1 << 20
+_BLOCK_SCORES = 1 << 21
 
 
 @dataclass(frozen=True)
