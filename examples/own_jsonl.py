@@ -17,35 +17,14 @@ from __future__ import annotations
 
 import argparse
 
-from datasets import Dataset, load_dataset
+from datasets import load_dataset
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments
 
 from st_hybrid import HybridBatchSampler, HybridTrainer, parallel_pairs, split_groups
 from st_hybrid.retrieval import RetrievalCollection, evaluate_retrieval
+from st_hybrid.retrieval.parallel import parallel_collection
 
 PROMPTS = {"query": "query: ", "positive": "passage: "}  # what the E5 models were trained with
-
-
-def collection_of(rows: Dataset) -> RetrievalCollection:
-    """A retrieval task of held-out rows: a query's right answers are the passages of its id, in every language."""
-    table = rows.to_pandas()
-    table["query_number"] = range(len(table))
-    table["candidate"] = table.groupby(["language", "positive"], sort=False).ngroup()
-    candidates = table.drop_duplicates("candidate")
-    relevant = table[["id", "query_number"]].merge(table[["id", "candidate"]], on="id")
-    languages = sorted(set(table["language"]))
-    return RetrievalCollection(
-        name="held-out",
-        languages=languages,
-        query_ids=table["id"].astype(str).tolist(),
-        queries=table["query"].tolist(),
-        query_languages=table["language"].map(languages.index).to_numpy(),
-        candidate_ids=candidates["candidate"].astype(str).tolist(),
-        candidates=candidates["positive"].tolist(),
-        candidate_languages=candidates["language"].map(languages.index).to_numpy(),
-        relevant_queries=relevant["query_number"].to_numpy(),
-        relevant_candidates=relevant["candidate"].to_numpy(),
-    )
 
 
 def show(when: str, model: SentenceTransformer, collection: RetrievalCollection) -> None:
@@ -71,7 +50,7 @@ options = parser.parse_args()
 
 rows = load_dataset("json", data_files=options.data, split="train")
 parts = split_groups(rows, test_size=options.held_out)  # no group, and no passage, on both sides
-collection = collection_of(parts["test"])
+collection = parallel_collection(parts["test"])
 
 model = SentenceTransformer(options.model)
 show("before", model, collection)
