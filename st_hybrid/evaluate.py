@@ -19,6 +19,8 @@ from st_hybrid.retrieval.evaluation import encode_collection
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
+SETTINGS = ("monolingual", "cross_lingual", "multilingual")
+
 #: The ``center`` that takes the means of the evaluated texts.
 EVALUATED: Literal["evaluated"] = "evaluated"
 
@@ -125,22 +127,21 @@ def print_scores(results: dict[str, Any], console: Console) -> None:
         table = Table(
             title=f"{task}: {sum(counts['queries'].values()):,} questions, "
             f"{sum(counts['candidates'].values()):,} candidates, {len(counts['queries'])} languages",
-            caption="Mo. pool in the query's language · Cr. in one other language · Mul. in all languages · "
-            "rank distance: lower is better",
+            caption="Mo.: pool in the query's language. Cr.: in one other language. Mul.: in all languages. "
+            "Rank distance: language bias, lower is better.",
         )
-        table.add_column("")
-        for measure in ("mAP", "R@1", "R@10"):
-            for setting in ("Mo.", "Cr.", "Mul."):
-                table.add_column(f"{setting}\n{measure}", justify="right")
-        table.add_column("rank\ndistance", justify="right")
-        rows = {"as it is": scores, **{f"centred, {name}": part for name, part in scores.get("centered", {}).items()}}
-        for name, row in rows.items():
-            cells = [
-                f"{row[setting][measure]:.3f}" if setting in row else ""
-                for measure in ("map", "recall_at_1", "recall_at_10")
-                for setting in ("monolingual", "cross_lingual", "multilingual")
-            ]
-            table.add_row(name, *cells, f"{row['rank_distance']:,.0f}" if "rank_distance" in row else "")
+        table.add_column("", overflow="fold")
+        table.add_column("", no_wrap=True)
+        for header in ("Mo.", "Cr.", "Mul.", "rank distance"):
+            table.add_column(header, justify="right", no_wrap=True)
+        centered = {f"centred: {Path(name).name}": part for name, part in scores["centered"].items()}
+        variants = {"as it is": scores, **centered}
+        for name, part in variants.items():
+            distance = f"{part['rank_distance']:,.0f}" if "rank_distance" in part else ""
+            for measure, label in (("map", "mAP"), ("recall_at_1", "recall@1"), ("recall_at_10", "recall@10")):
+                cells = [f"{part[setting][measure]:.3f}" if setting in part else "" for setting in SETTINGS]
+                table.add_row(name, label, *cells, distance, end_section=measure == "recall_at_10")
+                name = distance = ""
         console.print(table)
 
 

@@ -1,0 +1,121 @@
+"""The training command's library: what it writes, what it refuses, and that its options reach the trainer."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from datasets import Dataset
+from sentence_transformers import SentenceTransformer
+
+from st_hybrid.finetune import SAMPLERS, Recipe, finetune
+
+QUICK = {"batch_size": 4, "max_steps": 4, "learning_rate": 1e-3, "eval_steps": 2}
+
+
+@pytest.fixture(scope="module")
+def rows() -> Dataset:
+    templates = {"en": ("Who lives at {}?", "Mr {} does."), "de": ("Wer wohnt in {}?", "Herr {} tut es.")}
+    return Dataset.from_list(
+        [
+            {"id": number, "language": language, "query": query.format(number), "positive": positive.format(number)}
+            for number in range(24)
+            for language, (query, positive) in templates.items()
+        ]
+    )
+
+
+def summary(folder: Path) -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads((folder / "training.json").read_text(encoding="utf-8"))
+    return loaded
+
+
+def test_writes_a_model_its_card_and_a_summary(tiny_model_path: Path, rows: Dataset, tmp_path: Path) -> None:
+    recipe = Recipe(held_out=6, scale=50.0, alpha=0.25, **QUICK)
+    trained = finetune(tiny_model_path, rows, tmp_path / "out", recipe, data_name="door-plates")
+
+    start, written = (SentenceTransformer(str(path), device="cpu") for path in (tiny_model_path, tmp_path / "out"))
+    assert abs(start.encode("Mr 3 does.") - written.encode("Mr 3 does.")).max() > 1e-4
+    assert abs(trained.encode("Mr 3 does.") - written.encode("Mr 3 does.")).max() < 1e-6
+
+    card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    for part in (
+        "door-plates",
+        "sampler `hybrid` (alpha 0.25, uniform languages)",
+        "scale 50",
+        "MultilingualMultipleNegativesRankingLoss",
+        "2408.10536",
+        "multilingual_map",
+    ):
+        assert part in card, part
+
+    told = summary(tmp_path / "out")
+    assert told["steps"] == 4
+    assert told["settings"]["alpha"] == 0.25
+    assert {"st-hybrid", "torch"} <= set(told["versions"])
+    measured = [entry for entry in told["log"] if "eval_held-out_multilingual_map" in entry]
+    assert [entry["step"] for entry in measured] == [2, 4]
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_samplers_draw_what_their_names_say(sampler: str, tiny_model_path: Path, rows: Dataset, tmp_path: Path) -> None:
+    recipe = Recipe(sampler=sampler, **{**QUICK, "max_steps": 10})
+    finetune(tiny_model_path, rows, tmp_path / "out", recipe)
+    series = {key for entry in summary(tmp_path / "out")["log"] for key in entry if key.startswith("loss_")}
+    wanted = {
+        "hybrid": {"loss_monolingual", "loss_cross_lingual"},
+        "x-x-mono": {"loss_monolingual"},
+        "x-x": {"loss_monolingual"},
+        "x-y": {"loss_cross_lingual"},
+    }
+    assert series == wanted[sampler]
+
+
+def test_options_reach_the_model(tiny_model_path: Path, rows: Dataset, tmp_path: Path) -> None:
+    recipe = Recipe(freeze_embeddings=True, max_length=16, mini_batch_size=2, query_prompt="ask: ", **QUICK)
+    trained = finetune(tiny_model_path, rows, tmp_path / "out", recipe)
+    start = SentenceTransformer(str(tiny_model_path), device="cpu")
+    assert trained.transformers_model is not None
+    assert start.transformers_model is not None
+    before, after = (
+        model.transformers_model.get_input_embeddings().weight
+        for model in (start, trained)  # type: ignore[union-attr]
+    )
+    assert torch.equal(before, after)
+    assert trained.max_seq_length == start.max_seq_length  # cut in training only
+    card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    assert "'query': 'ask: '" in card
+    assert "CachedMultipleNegativesRankingLoss" in card
+
+
+def test_early_stopping_keeps_the_best_checkpoint(tiny_model_path: Path, rows: Dataset, tmp_path: Path) -> None:
+    recipe = Recipe(held_out=8, patience=2, **{**QUICK, "max_steps": 200, "learning_rate": 0.5})
+    finetune(tiny_model_path, rows, tmp_path / "out", recipe)
+    told = summary(tmp_path / "out")
+    scores = {
+        entry["step"]: entry["eval_held-out_multilingual_map"]
+        for entry in told["log"]
+        if "eval_held-out_multilingual_map" in entry
+    }
+    assert told["steps"] < 200
+    best = max(scores, key=lambda step: (scores[step], -step))
+    assert told["steps"] == best + 2 * 2
+
+
+def test_a_folder_with_a_run_is_not_overwritten(tiny_model_path: Path, rows: Dataset, tmp_path: Path) -> None:
+    recipe = Recipe(**QUICK)
+    finetune(tiny_model_path, rows, tmp_path / "out", recipe)
+    with pytest.raises(FileExistsError, match="--resume"):
+        finetune(tiny_model_path, rows, tmp_path / "out", recipe)
+    with pytest.raises(ValueError, match="seed was 0 and is 1"):
+        finetune(tiny_model_path, rows, tmp_path / "out", Recipe(seed=1, **QUICK), resume=True)
+
+
+def test_unfit_options_are_refused_at_once() -> None:
+    with pytest.raises(ValueError, match="x-z"):
+        Recipe(sampler="x-z")
+    with pytest.raises(ValueError, match="held-out"):
+        Recipe(patience=3)
