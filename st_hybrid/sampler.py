@@ -378,13 +378,15 @@ class _Stream:
         """
         hand = np.repeat(np.arange(len(uses)), uses)
         lengths = np.bincount(self.cluster[hand], minlength=self.n_clusters)
-        starts = np.cumsum(lengths) - lengths
-        order = rng.permutation(self.n_clusters)
-        turn = rng.integers(np.maximum(lengths, 1))[order]
-        lengths, starts = lengths[order], starts[order]
-        ends = np.cumsum(lengths)
-        place = np.arange(len(hand)) - np.repeat(ends - lengths, lengths) + np.repeat(turn, lengths)
-        hand = hand[np.repeat(starts, lengths) + place % np.repeat(lengths, lengths)]
+        if lengths.max() == 1:
+            rng.shuffle(hand)
+        else:
+            starts = np.cumsum(lengths) - lengths
+            order = rng.permutation(self.n_clusters)
+            turn = rng.integers(np.maximum(lengths, 1))[order]
+            lengths, starts = lengths[order], starts[order]
+            place = np.arange(len(hand)) - np.repeat(np.cumsum(lengths) - lengths - turn, lengths)
+            hand = hand[np.repeat(starts, lengths) + place % np.repeat(lengths, lengths)]
 
         dealt = np.full((batches + (last > 0), size), -1)
         if last:  # the first `last` rounds serve all batches, the others all but the last
@@ -400,31 +402,39 @@ class _Stream:
         flat = dealt.reshape(-1)
         batch = np.repeat(np.arange(len(dealt)), dealt.shape[1])
         real = np.flatnonzero(flat >= 0)
-        clusters, texts = self.n_clusters, len(self.text_size)
+
+        def held(places: Ints, rows: Ints) -> tuple[Ints, Ints]:
+            """What batches hold if these rows stand at these places, as one number for each cluster and text."""
+            cluster, text = self.cluster[flat[rows]], self.text[flat[rows]]
+            return batch[places] * self.n_clusters + cluster, batch[places] * len(self.text_size) + text
+
+        clusters, texts = held(real, real)
+        has_text = np.sort(texts)
+        twice = has_text[1:][np.diff(has_text) == 0]
+        if not len(twice):
+            return
+        suspect = _is_in(texts, twice)
+        clash = real[suspect][_place_within(texts[suspect]) > 0]
+        has_cluster = np.sort(clusters)
         for _ in range(_REPAIR_ROUNDS):
-            clash = real[_place_within(batch[real] * texts + self.text[flat[real]]) > 0]
-            if not len(clash):
-                return
-            # Each clashing row asks one other place to trade. It may, if neither batch then has a cluster or
-            # a text twice, by what stands there now and by what the other trades bring.
+            # Each clashing row asks one other place to trade. It may, if neither batch then has a cluster or a text
+            # twice, by what stood there (what has left since counts too: that is cheaper, and seldom matters) and by
+            # what the other trades bring.
             asked = real[rng.integers(len(real), size=len(clash))]
-            has_cluster = np.sort(batch[real] * clusters + self.cluster[flat[real]])
-            has_text = np.sort(batch[real] * texts + self.text[flat[real]])
-            brought_cluster = np.stack(
-                [
-                    batch[asked] * clusters + self.cluster[flat[clash]],
-                    batch[clash] * clusters + self.cluster[flat[asked]],
-                ]
-            )
-            brought_text = np.stack(
-                [batch[asked] * texts + self.text[flat[clash]], batch[clash] * texts + self.text[flat[asked]]]
-            )
+            brought = np.stack([held(asked, clash), held(clash, asked)], axis=1)
             fine = ~np.isin(asked, clash) & (_place_within(asked) == 0)
-            fine &= ~(_is_in(brought_cluster, has_cluster) | _is_in(brought_text, has_text)).any(axis=0)
-            for brought in (brought_cluster, brought_text):
-                fine &= (_place_within(brought.reshape(-1)).reshape(2, -1) == 0).all(axis=0)
+            for new, old in zip(brought, (has_cluster, has_text), strict=True):
+                fine &= ~_is_in(new, old).any(axis=0)
+                fine &= (_place_within(new.reshape(-1)).reshape(2, -1) == 0).all(axis=0)
             mover, other = clash[fine], asked[fine]
             flat[mover], flat[other] = flat[other], flat[mover]
+            clash = clash[~fine]
+            if not len(clash):
+                return
+            has_cluster, has_text = (
+                np.sort(np.concatenate([old, new[:, fine].reshape(-1)]))
+                for new, old in zip(brought, (has_cluster, has_text), strict=True)
+            )
         stuck = np.unique(batch[clash])
         dealt[stuck] = np.where(dealt[stuck] >= 0, self._rematch(len(stuck), dealt.shape[1], rng), -1)
 
@@ -441,8 +451,12 @@ class _Stream:
         Rows of a cluster begin at the same random place of their lists, so that the rows of a group take
         different positives.
         """
+        if len(self.pairs) == len(self.row):
+            return self.pairs[rows]
         begin = rng.integers(1 << 40, size=self.n_clusters)[self.cluster[rows]]
-        return self.pairs[self.first[rows] + (begin + _place_within(rows)) % self.count[rows]]
+        if np.bincount(rows, minlength=1).max() > 1:
+            begin += _place_within(rows)
+        return self.pairs[self.first[rows] + begin % self.count[rows]]
 
 
 def _processes() -> int:

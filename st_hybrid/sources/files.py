@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from datasets import Dataset, DatasetDict, load_dataset, load_from_disk
-from datasets.exceptions import DatasetNotFoundError
 
 # A file's loader by the suffix that is left once a compression's is taken off.
 _LOADERS = {".json": "json", ".jsonl": "json", ".csv": "csv", ".tsv": "csv", ".parquet": "parquet"}
@@ -51,7 +50,7 @@ def load_rows(data: str | Path, *, split: str = "train", config: str | None = No
         return loaded
     try:
         return load_dataset(str(data), config, split=split)
-    except (DatasetNotFoundError, ConnectionError) as error:
+    except (FileNotFoundError, ConnectionError) as error:
         raise FileNotFoundError(
             f"{data} is neither a file or folder here nor a data set that the hub gives. Check the path or the name, "
             "and the network if it is on the hub."
