@@ -15,12 +15,13 @@ if TYPE_CHECKING:
     from st_hybrid.pairs import load_pairs, parallel_pairs, save_pairs, split_groups
     from st_hybrid.retrieval import CrossLingualRetrievalEvaluator
     from st_hybrid.sampler import HybridBatchSampler, StepwiseProportionalBatchSampler
-    from st_hybrid.trainer import HybridTrainer
+    from st_hybrid.trainer import BatchKindLosses, HybridTrainer
 
 __version__ = "0.1.0"
 
 # Loaded on first use, so that the command line's --help does not wait for torch.
 _HOME = {
+    "BatchKindLosses": "trainer",
     "CrossLingualRetrievalEvaluator": "retrieval",
     "HybridBatchSampler": "sampler",
     "HybridTrainer": "trainer",
@@ -34,6 +35,7 @@ _HOME = {
 }
 
 __all__ = [
+    "BatchKindLosses",
     "CrossLingualRetrievalEvaluator",
     "HybridBatchSampler",
     "HybridTrainer",

@@ -20,8 +20,7 @@ from transformers.trainer_utils import get_last_checkpoint
 from st_hybrid.loss import MultilingualMultipleNegativesRankingLoss
 from st_hybrid.pairs import pair_text, parallel_pairs, split_groups
 from st_hybrid.provenance import provenance
-from st_hybrid.retrieval import CrossLingualRetrievalEvaluator
-from st_hybrid.retrieval.parallel import parallel_collection
+from st_hybrid.retrieval import CrossLingualRetrievalEvaluator, parallel_collection
 from st_hybrid.sampler import HybridBatchSampler
 from st_hybrid.trainer import HybridTrainer
 

@@ -33,8 +33,7 @@ from transformers import PrinterCallback, TrainerCallback, TrainerControl, Train
 from .centering import LanguageCentering
 from .pairs import parallel_pairs
 from .provenance import provenance
-from .retrieval import RetrievalCollection, evaluate_retrieval
-from .retrieval.parallel import parallel_collection
+from .retrieval import RetrievalCollection, evaluate_retrieval, parallel_collection
 from .sampler import HybridBatchSampler
 from .sources.cldr import LANGUAGES, cldr_rows
 from .trainer import HybridTrainer

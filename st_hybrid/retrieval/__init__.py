@@ -6,6 +6,7 @@ from .collection import RetrievalCollection
 from .evaluation import evaluate_retrieval, score_embeddings
 from .evaluator import CrossLingualRetrievalEvaluator
 from .lareqa import PUBLISHED_COUNTS, check_counts, read_lareqa
+from .parallel import parallel_collection
 
 __all__ = [
     "PUBLISHED_COUNTS",
@@ -13,6 +14,7 @@ __all__ = [
     "RetrievalCollection",
     "check_counts",
     "evaluate_retrieval",
+    "parallel_collection",
     "read_lareqa",
     "score_embeddings",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from datasets import Dataset
 
-from st_hybrid.retrieval.parallel import parallel_collection
+from st_hybrid.retrieval import parallel_collection
 
 
 def test_answers_of_a_group_are_relevant_in_all_languages_and_equal_passages_are_one_candidate() -> None:
