@@ -182,7 +182,7 @@ def train(
     defaults are the recipe of hybrid batch training (arXiv 2408.10536). For several GPUs:
     torchrun --nproc_per_node 4 -m st_hybrid.cli train ...
     """
-    from st_hybrid.finetune import Recipe, finetune
+    from st_hybrid.finetune import Recipe, finetune, print_training
     from st_hybrid.sources.files import load_rows
 
     rows = load_rows(data, split=split)
@@ -216,6 +216,8 @@ def train(
         "positive_column": positive_column,
     }
     finetune(model, rows, output, recipe, data_name=Path(data).name, columns=columns, resume=resume)
+    if int(os.environ.get("RANK", 0)) == 0:
+        print_training(output, Console())
     Console(stderr=True).print(f"Wrote [bold]{output}[/]: the model, its card README.md and training.json.")
 
 

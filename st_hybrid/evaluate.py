@@ -13,13 +13,18 @@ from rich.table import Table
 
 from st_hybrid.centering import LanguageCentering
 from st_hybrid.provenance import provenance
-from st_hybrid.retrieval import PUBLISHED_COUNTS, RetrievalCollection, check_counts, read_lareqa, score_embeddings
+from st_hybrid.retrieval import (
+    PUBLISHED_COUNTS,
+    SETTINGS,
+    RetrievalCollection,
+    check_counts,
+    read_lareqa,
+    score_embeddings,
+)
 from st_hybrid.retrieval.evaluation import encode_collection
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
-
-SETTINGS = ("monolingual", "cross_lingual", "multilingual")
 
 #: The ``center`` that takes the means of the evaluated texts.
 EVALUATED: Literal["evaluated"] = "evaluated"

@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 from datasets import Dataset
+from rich.console import Console
+from rich.table import Table
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments
 from transformers import EarlyStoppingCallback
 from transformers.trainer_utils import get_last_checkpoint
@@ -20,7 +22,7 @@ from transformers.trainer_utils import get_last_checkpoint
 from st_hybrid.loss import MultilingualMultipleNegativesRankingLoss
 from st_hybrid.pairs import pair_text, parallel_pairs, split_groups
 from st_hybrid.provenance import provenance
-from st_hybrid.retrieval import CrossLingualRetrievalEvaluator, parallel_collection
+from st_hybrid.retrieval import SETTINGS, CrossLingualRetrievalEvaluator, parallel_collection
 from st_hybrid.sampler import HybridBatchSampler
 from st_hybrid.trainer import HybridTrainer
 
@@ -204,6 +206,39 @@ def finetune(
         }
         (output / _SUMMARY).write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return encoder
+
+
+def print_training(output: str | Path, console: Console) -> None:
+    """Print how a run went: its losses and, if groups were held out, its scores on them.
+
+    Args:
+        output: The folder of :func:`finetune`.
+        console: Where to print.
+    """
+    run = json.loads((Path(output) / _SUMMARY).read_text(encoding="utf-8"))
+    series = {
+        "loss": "loss",
+        "loss_monolingual": "loss,\nmonolingual",
+        "loss_cross_lingual": "loss,\ncross-lingual",
+        **{f"eval_{_HELD_OUT}_{kind}_map": f"mAP,\n{kind.replace('_', '-')}" for kind in SETTINGS},
+        f"eval_{_HELD_OUT}_rank_distance": "rank\ndistance",
+    }
+    by_step: dict[int, dict[str, float]] = {}
+    for entry in run["log"]:
+        by_step.setdefault(entry["step"], {}).update(entry)
+    shown = {key: title for key, title in series.items() if any(key in entry for entry in by_step.values())}
+    # Without measurements every logged step has a row, and of a long run ten.
+    steps = [step for step, entry in by_step.items() if f"eval_{_HELD_OUT}_rank_distance" in entry]
+    steps = steps or [step for step, entry in by_step.items() if "loss" in entry][:: max(1, len(by_step) // 10)]
+    table = Table(title=f"{run['steps']:,} steps in {run['seconds']:,.0f} s", caption="held-out groups of the data")
+    if len(shown) <= 3:
+        table.caption = None
+    for title in ("step", *shown.values()):
+        table.add_column(title, justify="right", no_wrap=True)
+    for step in steps:
+        entry = by_step[step]
+        table.add_row(str(step), *(f"{entry[key]:.3f}" if key in entry else "" for key in shown))
+    console.print(table)
 
 
 def _claim(output: Path, settings: dict[str, Any], resume: bool) -> str | None:

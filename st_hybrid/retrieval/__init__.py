@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from .collection import RetrievalCollection
-from .evaluation import evaluate_retrieval, score_embeddings
+from .evaluation import SETTINGS, evaluate_retrieval, score_embeddings
 from .evaluator import CrossLingualRetrievalEvaluator
 from .lareqa import PUBLISHED_COUNTS, check_counts, read_lareqa
 from .parallel import parallel_collection
 
 __all__ = [
     "PUBLISHED_COUNTS",
+    "SETTINGS",
     "CrossLingualRetrievalEvaluator",
     "RetrievalCollection",
     "check_counts",

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float32]
 Encode = Callable[[list[str]], Floats]
 
+#: Where the pool is in the query's language, in one other language, and in all languages.
+SETTINGS = ("monolingual", "cross_lingual", "multilingual")
+
 # Scores of a block of queries against all candidates stay small enough for the processor's cache.
 _BLOCK_SCORES = 1 << 21
 

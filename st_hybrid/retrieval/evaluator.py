@@ -11,7 +11,7 @@ from sentence_transformers.base.evaluation.evaluator import BaseEvaluator
 
 from ..centering import LanguageCentering
 from .collection import RetrievalCollection
-from .evaluation import evaluate_retrieval
+from .evaluation import SETTINGS, evaluate_retrieval
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -19,11 +19,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_METRICS = [
-    f"{kind}_{measure}"
-    for kind in ("monolingual", "cross_lingual", "multilingual")
-    for measure in ("map", "recall_at_1", "recall_at_10")
-] + ["rank_distance"]
+_METRICS = [f"{kind}_{measure}" for kind in SETTINGS for measure in ("map", "recall_at_1", "recall_at_10")] + [
+    "rank_distance"
+]
 
 
 class CrossLingualRetrievalEvaluator(BaseEvaluator):
@@ -107,11 +105,7 @@ class CrossLingualRetrievalEvaluator(BaseEvaluator):
             document_prompt=self.document_prompt,
             show_progress_bar=self.show_progress_bar,
         )
-        flat = {
-            f"{kind}_{measure}": value
-            for kind in ("monolingual", "cross_lingual", "multilingual")
-            for measure, value in scores.get(kind, {}).items()
-        }
+        flat = {f"{kind}_{measure}": value for kind in SETTINGS for measure, value in scores.get(kind, {}).items()}
         if "rank_distance" in scores:
             flat["rank_distance"] = scores["rank_distance"]
         logger.info(
