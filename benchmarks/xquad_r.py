@@ -1,40 +1,57 @@
-"""The samplers against the untouched encoder on the whole of XQuAD-R, and the table of it.
+"""The samplers, and a recipe that is worth its cost, against the untouched encoder on the whole of XQuAD-R.
 
     python benchmarks/xquad_r.py --start MODEL --data ROWS.jsonl.gz --evaluation-data DIR --work DIR
 
-trains X-X-mono, X-Y and hybrid from the same start with the same number of steps, merges hybrid with its start, and
-evaluates all of them and the start on XQuAD-R, with and without language centering, through the ``st-hybrid`` commands.
-What is in ``--work`` already is not run again. Scores and training logs go to ``benchmarks/results/xquad-r``.
+trains X-X-mono, X-Y and hybrid from one start with the same number of steps, and two models on translation pairs
+besides; merges models with their start; and evaluates all of them and the start on XQuAD-R, with and without language
+centering. All through the ``st-hybrid`` commands; what is in ``--work`` already is not run again, and ``--work`` alone
+prints the table of what is there. Scores and training logs go to ``benchmarks/results/xquad-r``.
 """
 
 from __future__ import annotations
 
 import argparse
+import gzip
 import json
 import shlex
 import shutil
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sentence_transformers import SentenceTransformer
 
+from st_hybrid.sources.files import load_rows
+
 RESULTS = Path(__file__).parent / "results" / "xquad-r"
-SAMPLERS = ("x-x-mono", "x-y", "hybrid")
-RECIPE = shlex.split(
-    "--batch-size 32 --max-steps 200 --learning-rate 5e-5 --scale 100 --max-length 96 --freeze-embeddings --seed 0"
-)
-TITLES = {
-    "untouched": "untouched",
-    "x-x-mono": "X-X-mono",
-    "x-y": "X-Y",
-    "hybrid": "hybrid, alpha .5",
-    "hybrid-merged": "hybrid, merged half and half with its start",
-}
-CENTERS = {
-    None: "",
-    "evaluated": "means of the evaluated texts",
-    "help": "means of separate texts",
+COMMON = shlex.split("--batch-size 32 --learning-rate 5e-5 --scale 100 --freeze-embeddings --seed 0")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A model of the table: how it is trained, or which trained model it merges with the start."""
+
+    title: str
+    data: str = "rows"
+    options: str = ""
+    merges: str = ""
+
+
+RUNS = {
+    "untouched": Run("untouched"),
+    "x-x-mono": Run("X-X-mono", options="--sampler x-x-mono --max-steps 200 --max-length 96"),
+    "x-y": Run("X-Y", options="--sampler x-y --max-steps 200 --max-length 96"),
+    "hybrid": Run("hybrid, alpha .5", options="--sampler hybrid --max-steps 200 --max-length 96"),
+    "hybrid-merged": Run("hybrid, merged with its start", merges="hybrid"),
+    "hybrid-translations": Run(
+        "hybrid, rows and translations", "with-translations", "--sampler hybrid --max-steps 200 --max-length 96"
+    ),
+    "hybrid-translations-merged": Run(
+        "hybrid, rows and translations, merged with its start", merges="hybrid-translations"
+    ),
+    "x-y-translations": Run("X-Y, translations alone", "translations", "--sampler x-y --max-steps 150 --max-length 64"),
+    "x-y-translations-merged": Run("X-Y, translations alone, merged with its start", merges="x-y-translations"),
 }
 
 
@@ -43,23 +60,16 @@ def command(*arguments: str | Path) -> None:
     subprocess.run(["st-hybrid", *map(str, arguments)], check=True)
 
 
-def run(start: Path, untouched: Path, data: Path, evaluation_data: Path, work: Path) -> None:
-    """Train and evaluate what is not in ``work`` yet."""
-    for sampler in SAMPLERS:
-        output = work / sampler
-        if not (output / "training.json").is_file():
-            fixed = ["--model", start, "--data", data, "--sampler", sampler, "--output", output]
-            command("train", *fixed, *RECIPE, "--resume")
-    if not (work / "hybrid-merged").is_dir():
-        merge(work / "hybrid", start, work / "hybrid-merged")
-    for name in TITLES:
-        model, output = untouched if name == "untouched" else work / name, work / f"{name}.json"
-        if not output.is_file():
-            if not (model / "language_centering").is_dir():
-                command("center", "--model", model, "--data", data, "--rows", 200, "--unseen", "global")
-            centers = ["--center", "evaluated", "--center", model]
-            task = ["--task", "XQuAD-R", "--data-dir", evaluation_data]
-            command("evaluate", "--model", model, *task, "--output", output, *centers)
+def write_translations(data: Path, folder: Path) -> None:
+    """Write rows whose query is the passage itself, so that a cross-lingual pair is a passage and its translation.
+
+    ``translations.jsonl.gz`` has these alone, ``with-translations.jsonl.gz`` the given rows before them.
+    """
+    rows = load_rows(data)
+    aligned = [{**row, "id": f"{row['id']}#passage", "query": row["positive"]} for row in rows]
+    for name, part in (("translations", aligned), ("with-translations", [*rows, *aligned])):
+        with gzip.open(folder / f"{name}.jsonl.gz", "wt", encoding="utf-8") as lines:
+            lines.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in part)
 
 
 def merge(trained: Path, start: Path, output: Path) -> None:
@@ -68,15 +78,33 @@ def merge(trained: Path, start: Path, output: Path) -> None:
     # Training aligns the token ids in the configuration with the tokenizer's; merge wants configurations alike.
     for token in ("bos_token_id", "eos_token_id", "pad_token_id"):
         setattr(before.transformers_model.config, token, getattr(after.transformers_model.config, token))
-    embeddings = (model.transformers_model.get_input_embeddings() for model in (before, after))
-    next(embeddings).padding_idx = next(embeddings).padding_idx
+    embeddings = [model.transformers_model.get_input_embeddings() for model in (before, after)]
+    embeddings[0].padding_idx = embeddings[1].padding_idx
     SentenceTransformer.merge([after, before]).save_pretrained(str(output))
+
+
+def run(start: Path, untouched: Path, data: Path, evaluation_data: Path, work: Path) -> None:
+    """Train, merge and evaluate what is not in ``work`` yet."""
+    work.mkdir(parents=True, exist_ok=True)
+    if not (work / "with-translations.jsonl.gz").is_file():
+        write_translations(data, work)
+    for name, what in RUNS.items():
+        model = untouched if name == "untouched" else work / name
+        if what.options and not (model / "training.json").is_file():
+            rows = data if what.data == "rows" else work / f"{what.data}.jsonl.gz"
+            fixed = ["--model", start, "--data", rows, "--output", model]
+            command("train", *fixed, *COMMON, *shlex.split(what.options), "--resume")
+        if what.merges and not model.is_dir():
+            merge(work / what.merges, start, model)
+        if not (work / f"{name}.json").is_file():
+            task = ["--task", "XQuAD-R", "--data-dir", evaluation_data, "--center", "evaluated"]
+            command("evaluate", "--model", model, *task, "--output", work / f"{name}.json")
 
 
 def collect(work: Path) -> None:
     """Copy the scores and training logs that ``work`` holds into the repository."""
     RESULTS.mkdir(parents=True, exist_ok=True)
-    for name in TITLES:
+    for name in RUNS:
         if (work / f"{name}.json").is_file():
             shutil.copy(work / f"{name}.json", RESULTS / f"{name}.json")
         if (work / name / "training.json").is_file():
@@ -85,34 +113,28 @@ def collect(work: Path) -> None:
 
 def table() -> str:
     """The scores as a Markdown table."""
-    lines = [
-        "| model | language means subtracted | Mo. | Cr. | Mul. | rank distance |",
-        "|---|---|---|---|---|---|",
-    ]
-    for name, title in TITLES.items():
+    lines = ["| model | Mo. | Cr. | Mul. | rank distance |", "|---|---|---|---|---|"]
+    for name, what in RUNS.items():
         path = RESULTS / f"{name}.json"
         if not path.is_file():
             continue
         scores = json.loads(path.read_text(encoding="utf-8"))["tasks"]["XQuAD-R"]
-        variants: dict[str, dict[str, Any]] = {"": scores}
-        for center, part in scores["centered"].items():
-            variants[CENTERS["evaluated" if center == "evaluated" else "help"]] = part
-        for center, part in variants.items():
-            cells = [
-                f"{part[kind]['map']:.4f}".lstrip("0") for kind in ("monolingual", "cross_lingual", "multilingual")
-            ]
-            lines.append(f"| {title} | {center} | {' | '.join(cells)} | {part['rank_distance']:,.0f} |")
+        variants: dict[str, dict[str, Any]] = {what.title: scores, "… centred": scores["centered"]["evaluated"]}
+        for title, part in variants.items():
+            cells = [f"{part[kind]['map']:.4f}"[1:] for kind in ("monolingual", "cross_lingual", "multilingual")]
+            lines.append(f"| {title} | {' | '.join(cells)} | {part['rank_distance']:,.0f} |")
     return "\n".join(lines)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--start", type=Path, required=True, help="encoder to train")
+    parser.add_argument("--start", type=Path, help="encoder to train")
     parser.add_argument("--untouched", type=Path, help="encoder to evaluate untrained; --start by default")
-    parser.add_argument("--data", type=Path, required=True, help="parallel rows to train on")
-    parser.add_argument("--evaluation-data", type=Path, required=True, help="folder that holds xquad-r/<lang>.json")
+    parser.add_argument("--data", type=Path, help="parallel rows to train on")
+    parser.add_argument("--evaluation-data", type=Path, help="folder that holds xquad-r/<lang>.json")
     parser.add_argument("--work", type=Path, required=True, help="folder for models and scores")
     given = parser.parse_args()
-    run(given.start, given.untouched or given.start, given.data, given.evaluation_data, given.work)
+    if given.start and given.data and given.evaluation_data:
+        run(given.start, given.untouched or given.start, given.data, given.evaluation_data, given.work)
     collect(given.work)
     print(table())
