@@ -286,6 +286,7 @@ def _arguments(
         warmup_steps=recipe.warmup,  # likewise
         weight_decay=recipe.weight_decay,
         bf16=bf16,
+        use_cpu=not torch.accelerator.is_available(),  # or processes on CPUs would each train on their own
         prompts={**prompts, **dict.fromkeys(negatives, prompts["positive"])},
         save_strategy="steps",
         save_steps=interval,
