@@ -293,6 +293,7 @@ def _arguments(
         eval_steps=interval if recipe.held_out else None,
         save_total_limit=2,
         logging_steps=10,
+        logging_first_step=True,
         report_to="none",
         seed=recipe.seed,
         **measured,
