@@ -70,7 +70,7 @@ def quickstart(
     """Train small encoders from scratch, without any network, and compare the samplers.
 
     Generates questions and answers in many languages from Unicode CLDR's names of places, languages and currencies,
-    trains X-X-mono, X-Y and hybrid with the same budget, and prints how well each retrieves. Takes about two minutes.
+    trains X-X-mono, X-Y and hybrid with the same budget, and prints how well each retrieves. Takes about a minute.
     """
     from st_hybrid.quickstart import run_quickstart
 

@@ -1,4 +1,4 @@
-"""The whole library in two minutes, without a network: train with each sampler, measure, compare.
+"""The whole library in a minute, without a network: train with each sampler, measure, compare.
 
 The data are facts about currencies and languages (:mod:`st_hybrid.sources.cldr`), the encoder is a bag of word vectors
 that starts from random numbers. That is small enough to train nine times on a laptop, and enough to show what the
