@@ -218,9 +218,12 @@ def print_training(output: str | Path, console: Console) -> None:
     run = json.loads((Path(output) / _SUMMARY).read_text(encoding="utf-8"))
     series = {
         "loss": "loss",
-        "loss_monolingual": "loss,\nmonolingual",
-        "loss_cross_lingual": "loss,\ncross-lingual",
-        **{f"eval_{_HELD_OUT}_{kind}_map": f"mAP,\n{kind.replace('_', '-')}" for kind in SETTINGS},
+        "loss_monolingual": "loss\nMo.",
+        "loss_cross_lingual": "loss\nCr.",
+        **{
+            f"eval_{_HELD_OUT}_{setting}_map": f"mAP\n{short}"
+            for setting, short in zip(SETTINGS, ("Mo.", "Cr.", "Mul."), strict=True)
+        },
         f"eval_{_HELD_OUT}_rank_distance": "rank\ndistance",
     }
     by_step: dict[int, dict[str, float]] = {}
@@ -230,9 +233,10 @@ def print_training(output: str | Path, console: Console) -> None:
     # Without measurements every logged step has a row, and of a long run ten.
     steps = [step for step, entry in by_step.items() if f"eval_{_HELD_OUT}_rank_distance" in entry]
     steps = steps or [step for step, entry in by_step.items() if "loss" in entry][:: max(1, len(by_step) // 10)]
-    table = Table(title=f"{run['steps']:,} steps in {run['seconds']:,.0f} s", caption="held-out groups of the data")
-    if len(shown) <= 3:
-        table.caption = None
+    table = Table(
+        title=f"{run['steps']:,} steps in {run['seconds']:,.0f} s",
+        caption="Mo.: monolingual\nCr.: cross-lingual\nMul.: multilingual",
+    )
     for title in ("step", *shown.values()):
         table.add_column(title, justify="right", no_wrap=True)
     for step in steps:
