@@ -244,7 +244,9 @@ class StepwiseProportionalBatchSampler(ProportionalBatchSampler):
         batches = [iter(sampler) for sampler in self.batch_samplers]
         for number in np.random.default_rng([self.seed or 0, self.epoch]).permutation(steps).tolist():
             for _ in range(world_size):
-                yield [row + int(offsets[number]) for row in next(batches[number])]
+                # NoDuplicatesBatchSampler, say, may fall short of the length that it gives.
+                if (batch := next(batches[number], None)) is not None:
+                    yield [row + int(offsets[number]) for row in batch]
 
 
 @dataclass

@@ -14,7 +14,11 @@ import torch
 from datasets import Dataset
 from hypothesis import given
 from hypothesis import strategies as st
-from sentence_transformers.base.sampler import DefaultBatchSampler, ProportionalBatchSampler
+from sentence_transformers.base.sampler import (
+    DefaultBatchSampler,
+    NoDuplicatesBatchSampler,
+    ProportionalBatchSampler,
+)
 from torch.utils.data import ConcatDataset, DataLoader
 
 from st_hybrid import HybridBatchSampler, StepwiseProportionalBatchSampler, parallel_pairs
@@ -326,6 +330,14 @@ def test_data_sets_of_a_dict_are_drawn_by_size(multi: type[ProportionalBatchSamp
         for row in batch
     )
     assert drawn == alone
+
+
+def test_a_sampler_that_falls_short_of_its_length_ends_the_epoch_early() -> None:
+    rows = Dataset.from_dict({"query": ["same"] * 6, "positive": [f"other {number}" for number in range(6)]})
+    short = NoDuplicatesBatchSampler(rows, 3, True)
+    assert len(short) == 2
+    both = StepwiseProportionalBatchSampler(ConcatDataset([rows]), [short], torch.Generator(), 0)  # type: ignore[arg-type,list-item]
+    assert list(both) == []
 
 
 def test_a_partial_is_what_the_trainer_takes() -> None:
