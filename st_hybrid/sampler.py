@@ -224,7 +224,7 @@ class StepwiseProportionalBatchSampler(ProportionalBatchSampler):
 
     sentence-transformers' ``ProportionalBatchSampler`` draws a data set for each batch, so under several processes the
     batches of one step come from different data sets, and are of different kinds. This one draws data sets by size
-    as well, but hands a whole step to one of them. With one process the two do the same.
+    as well, but hands a whole step to one of them; with one process a step is a batch.
 
     Example:
         ::
