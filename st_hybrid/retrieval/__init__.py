@@ -6,6 +6,7 @@ from .collection import RetrievalCollection
 from .evaluation import SETTINGS, evaluate_retrieval, score_embeddings
 from .evaluator import CrossLingualRetrievalEvaluator
 from .lareqa import PUBLISHED_COUNTS, check_counts, read_lareqa
+from .lareqa_files import lareqa_folder
 from .parallel import parallel_collection
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "RetrievalCollection",
     "check_counts",
     "evaluate_retrieval",
+    "lareqa_folder",
     "parallel_collection",
     "read_lareqa",
     "score_embeddings",
