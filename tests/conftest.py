@@ -7,6 +7,10 @@ import os
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+import gzip
+import json
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import hypothesis
@@ -76,3 +80,34 @@ def tiny_model_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_model(tiny_model_path: Path) -> SentenceTransformer:
     """A fresh copy, on the CPU, of the model at :func:`tiny_model_path`; a test may train it."""
     return SentenceTransformer(str(tiny_model_path), device="cpu")
+
+
+@pytest.fixture
+def write_miracl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Writes a collection in MIRACL's official layout and gives its folder.
+
+    Query ``q<i>`` asks for the word of passage ``<i>#0``, which is relevant; the passage after it is judged, too.
+    """
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "datasets-cache")
+
+    def write(languages: Sequence[str], *, passages: int, queries: int, files: int = 1) -> Path:
+        folder = tmp_path / "miracl"
+        for language in languages:
+            base, corpus = folder / f"miracl-v1.0-{language}", folder / f"miracl-corpus-v1.0-{language}"
+            for part in (base / "topics", base / "qrels", corpus):
+                part.mkdir(parents=True)
+            name = f"miracl-v1.0-{language}-dev.tsv"
+            topics = "".join(f'q{i}\tWhere is "word{i}"?\n' for i in range(queries))
+            (base / "topics" / f"topics.{name}").write_text(topics, encoding="utf-8")
+            qrels = "".join(f"q{i}\tQ0\t{i}#0\t1\nq{i}\tQ0\t{i + 1}#0\t0\n" for i in range(queries))
+            (base / "qrels" / f"qrels.{name}").write_text(qrels, encoding="utf-8")
+            bounds = [passages * number // files for number in range(files + 1)]
+            for number, (start, stop) in enumerate(pairwise(bounds)):
+                with gzip.open(corpus / f"docs-{number}.jsonl.gz", "wt", encoding="utf-8") as lines:
+                    for i in range(start, stop):
+                        text = f"Passage {language} {i} about word{i}."
+                        passage = {"docid": f"{i}#0", "title": f"Title {language} {i}", "text": text}
+                        lines.write(json.dumps(passage) + "\n")
+        return folder
+
+    return write

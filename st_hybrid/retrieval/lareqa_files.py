@@ -10,10 +10,10 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-import platformdirs
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
+from .cache import cache_folder
 from .download import fetch, file_sha256, has_sha256
 
 HOME = "https://raw.githubusercontent.com/google-research-datasets/lareqa"
@@ -135,13 +135,12 @@ def _check_local(name: str, folder: Path, languages: Sequence[str], verify: bool
         raise ValueError(
             f"{name}: {folder} does not hold the published files, by their SHA-256: {'; '.join(wrong)}. Put the files "
             f"of {HOME}/{COMMITS[name]}/{name.lower()}/<language>.json there unchanged, name no folder (nor one in "
-            "the variable ST_HYBRID_DATA) to have them fetched, or pass verify=False if other data are meant."
+            "the variable ST_HYBRID_DATA) to have them fetched, or pass verify=False (--no-published-counts) if other data are meant."
         )
 
 
 def _cached(name: str, languages: Sequence[str], base_url: str | None, show_progress_bar: bool) -> Path:
-    cache = Path(os.environ.get("ST_HYBRID_CACHE") or platformdirs.user_cache_path("st-hybrid", appauthor=False))
-    cache = cache.expanduser()
+    cache = cache_folder()
     folder = cache / "lareqa" / COMMITS[name] / name.lower()
     paths = {language: folder / f"{language}.json" for language in languages}
     for path in paths.values():

@@ -1,0 +1,42 @@
+"""Fingerprints that tell whether stored embeddings belong to a model and to texts."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+
+def model_fingerprint(module: torch.nn.Module, settings: Iterable[str] = ()) -> str:
+    """Fingerprint of all that decides what a model makes of a text.
+
+    Args:
+        module: The model. Its weights, its structure as ``repr`` prints it and its tokenizer count.
+        settings: What else decides, such as the prompt.
+
+    Returns:
+        A SHA-256 sum in hexadecimal, the same on every machine.
+    """
+    digest = hashlib.sha256(repr(module).encode())
+    tokenizer = getattr(module, "tokenizer", None)
+    if backend := getattr(tokenizer, "backend_tokenizer", None):
+        digest.update(backend.to_str().encode())
+    for setting in settings:
+        digest.update(b"\0" + setting.encode())
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(f"\0{name} {tensor.dtype} {tuple(tensor.shape)}\0".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def texts_fingerprint(texts: pa.LargeStringArray) -> str:
+    """Fingerprint of texts in their order: a SHA-256 sum in hexadecimal."""
+    _, offsets, characters = texts.buffers()
+    bounds = np.frombuffer(offsets, dtype=np.int64)[texts.offset : texts.offset + len(texts) + 1]
+    digest = hashlib.sha256(np.diff(bounds).tobytes())
+    if characters is not None:
+        digest.update(memoryview(characters)[bounds[0] : bounds[-1]])
+    return digest.hexdigest()

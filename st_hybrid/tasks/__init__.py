@@ -1,0 +1,55 @@
+"""XQuAD-R, MLQA-R and MIRACL as tasks of mteb. Importing this module registers them.
+
+Example:
+    ::
+
+        import mteb
+        import st_hybrid.tasks
+
+        model = mteb.get_model("intfloat/multilingual-e5-small")
+        mteb.evaluate(model, mteb.get_task("XQuAD-R"))
+        mteb.evaluate(model, mteb.get_benchmark("st-hybrid"))
+"""
+
+from __future__ import annotations
+
+from mteb import Benchmark
+
+from .lareqa import MLQAR, LareqaTask, XQuADR
+from .means import group_means
+from .miracl import MIRACL, load_miracl
+from .registry import add_to_mteb
+from .search import ShardedSearch
+
+__all__ = [
+    "MIRACL",
+    "MLQAR",
+    "LareqaTask",
+    "ShardedSearch",
+    "XQuADR",
+    "group_means",
+    "load_miracl",
+    "register",
+]
+
+BENCHMARK = "st-hybrid"
+
+
+def register() -> None:
+    """Make mteb find the tasks ``XQuAD-R``, ``MLQA-R`` and ``MIRACL`` and the benchmark ``st-hybrid`` of the three.
+
+    Importing this module calls it; calling it again changes nothing.
+
+    Raises:
+        RuntimeError: If this release of mteb keeps its registries in another place.
+    """
+    benchmark = Benchmark(
+        name=BENCHMARK,
+        tasks=[XQuADR(), MLQAR(), MIRACL()],
+        description="Retrieval within a language, across languages and from pools of mixed languages.",
+        reference="https://arxiv.org/abs/2408.10536",
+    )
+    add_to_mteb([XQuADR, MLQAR, MIRACL], [benchmark])
+
+
+register()

@@ -1,0 +1,119 @@
+"""Means over the subsets of a task that belong together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from mteb import TaskResult
+
+from st_hybrid.retrieval.miracl import PAPER_LANGUAGES
+
+MULTI = "multi"
+MIRACL_MEASURES = ("ndcg_at_10", "recall_at_100")
+LAREQA_MEASURES = ("map", "recall_at_1", "recall_at_10", "ndcg_at_10", "mrr_at_10", "rank_distance")
+
+
+def setting_of(subset: str) -> str:
+    """The setting of a subset: ``"en-en"`` is monolingual, ``"en-de"`` cross-lingual, ``"en-multi"`` multilingual."""
+    query, pool = subset.split("-")
+    return "multilingual" if pool == MULTI else "monolingual" if query == pool else "cross_lingual"
+
+
+def group_means(result: TaskResult) -> dict[str, dict[str, float]]:
+    """Means of a result over the subsets that belong together.
+
+    mteb averages over all subsets of a task. Of XQuAD-R and MLQA-R that is mostly cross-lingual settings; of MIRACL it
+    is 18 languages, where the paper on hybrid batch training (arXiv 2408.10536) averages over 15.
+
+    Args:
+        result: A result of ``XQuAD-R``, ``MLQA-R`` or ``MIRACL``, fresh or from a file.
+
+    Returns:
+        For XQuAD-R and MLQA-R the means of ``monolingual``, ``cross_lingual`` and ``multilingual``; for MIRACL those of
+        ``all`` languages and of the ``paper``'s 15, if it has them. Each holds the measures that all its subsets have.
+
+    Example:
+        ::
+
+            import mteb
+            from st_hybrid.tasks import group_means
+
+            result = mteb.evaluate(model, mteb.get_task("XQuAD-R")).task_results[0]
+            print(group_means(result)["multilingual"]["map"])
+    """
+    (split,) = result.scores
+    scores = {of_subset["hf_subset"]: of_subset for of_subset in result.scores[split]}
+    groups: dict[str, list[str]] = {}
+    if result.task_name == "MIRACL":
+        groups["all"] = list(scores)
+        if set(PAPER_LANGUAGES) <= set(scores):
+            groups["paper"] = list(PAPER_LANGUAGES)
+    else:
+        for subset in scores:
+            groups.setdefault(setting_of(subset), []).append(subset)
+    measures = MIRACL_MEASURES if result.task_name == "MIRACL" else LAREQA_MEASURES
+    return {name: _means([scores[subset] for subset in subsets], measures) for name, subsets in groups.items()}
+
+
+@dataclass(frozen=True)
+class Group:
+    """Subsets whose means belong to the scores of each of them.
+
+    Args:
+        prefix: What the means are called, before the measure's name.
+        subsets: The subsets.
+        measures: The measures to average, where the subsets have them.
+    """
+
+    prefix: str
+    subsets: Sequence[str]
+    measures: Sequence[str]
+
+
+class RunningMeans:
+    """Adds the means of a group to its subsets' scores as soon as all of them are done.
+
+    mteb evaluates a task subset by subset, and takes more subsets back than it asked for: so the scores of subsets that
+    were done before are given again, with the means, when the last one of their group comes in.
+    """
+
+    def __init__(self) -> None:
+        self._model: Any = None
+        self._done: dict[str, Mapping[str, float]] = {}
+
+    def add(
+        self, model: Any, scores: Mapping[str, Mapping[str, float]], groups: Sequence[Group]
+    ) -> dict[str, dict[str, float]]:
+        """Take in scores of some subsets.
+
+        Args:
+            model: The model that they belong to; another one begins anew.
+            scores: Scores by subset.
+            groups: The groups.
+
+        Returns:
+            The given scores, with the means of the groups that are complete; and all other subsets of these groups.
+        """
+        if model is not self._model:
+            self._model, self._done = model, {}
+        self._done.update(scores)
+        result = {subset: dict(of_subset) for subset, of_subset in scores.items()}
+        for group in groups:
+            if not set(group.subsets) & set(scores) or not set(group.subsets) <= set(self._done):
+                continue
+            means = _means([self._done[subset] for subset in group.subsets], group.measures)
+            named = {f"{group.prefix}_{measure}": mean for measure, mean in means.items()}
+            for subset in group.subsets:
+                result.setdefault(subset, dict(self._done[subset])).update(named)
+        return result
+
+
+def _means(scores: Sequence[Mapping[str, Any]], measures: Sequence[str]) -> dict[str, float]:
+    return {
+        measure: float(np.mean([of_subset[measure] for of_subset in scores]))
+        for measure in measures
+        if all(measure in of_subset for of_subset in scores)
+    }
