@@ -135,7 +135,8 @@ def _check_local(name: str, folder: Path, languages: Sequence[str], verify: bool
         raise ValueError(
             f"{name}: {folder} does not hold the published files, by their SHA-256: {'; '.join(wrong)}. Put the files "
             f"of {HOME}/{COMMITS[name]}/{name.lower()}/<language>.json there unchanged, name no folder (nor one in "
-            "the variable ST_HYBRID_DATA) to have them fetched, or pass verify=False (--no-published-counts) if other data are meant."
+            "the variable ST_HYBRID_DATA) to have them fetched, or pass verify=False (--no-published-counts) if other "
+            "data are meant."
         )
 
 

@@ -153,7 +153,7 @@ def _find_malformed(paths: list[Path]) -> None:
         number = 0
         try:
             with gzip.open(path, "rt", encoding="utf-8") as lines:
-                for number, line in enumerate(lines, 1):
+                for number, line in enumerate(lines, 1):  # noqa: B007 (the error names it)
                     passage = json.loads(line)
                     if not all(isinstance(passage.get(key), str) for key in ("docid", "title", "text")):
                         raise ValueError("docid, title and text must be strings")

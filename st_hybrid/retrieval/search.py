@@ -190,7 +190,7 @@ def search_index(
         index.add(_ready(vectors, similarity))
     if parameters:
         try:
-            faiss.ParameterSpace().set_index_parameters(index, parameters)
+            faiss.ParameterSpace().set_index_parameters(index, parameters)  # type: ignore[arg-type]
         except RuntimeError as error:
             raise ValueError(f"faiss does not take the search parameters {parameters!r} for {factory!r}.") from error
     distances, rows = index.search(_ready(queries, similarity), k)

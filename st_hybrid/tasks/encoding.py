@@ -14,6 +14,7 @@ from mteb.types import PromptType
 from sentence_transformers.util import SimilarityFunction
 from torch.utils.data import DataLoader
 
+from st_hybrid.centering import Role
 from st_hybrid.retrieval.evaluation import Floats
 from st_hybrid.retrieval.fingerprint import model_fingerprint
 
@@ -31,7 +32,7 @@ def is_plain_encoder(model: Any) -> bool:
 def encode_texts(
     model: EncoderProtocol,
     texts: Sequence[str],
-    prompt_type: PromptType,
+    role: Role,
     *,
     task_metadata: TaskMetadata,
     hf_split: str,
@@ -43,7 +44,7 @@ def encode_texts(
     Args:
         model: The encoder.
         texts: The texts; a document's title and body joined already.
-        prompt_type: Whether they are queries or documents.
+        role: Whether they are queries or documents.
         task_metadata: The task, by which models choose their prompt.
         hf_split: Split that the model is told.
         hf_subset: Subset that the model is told.
@@ -56,17 +57,16 @@ def encode_texts(
     sorted_texts = [texts[i] for i in order]
     dataset = Dataset.from_dict({"id": [str(i) for i in order], "text": sorted_texts})
     vectors = model.encode(
-        DataLoader(dataset, batch_size=encode_kwargs.get("batch_size", 32)),  # type: ignore[arg-type]
+        DataLoader(dataset, batch_size=encode_kwargs.get("batch_size", 32)),
         task_metadata=task_metadata,
         hf_split=hf_split,
         hf_subset=hf_subset,
-        prompt_type=prompt_type,
+        prompt_type=PromptType(role),
         **encode_kwargs,
     )
     if isinstance(vectors, torch.Tensor):
         vectors = vectors.detach().float().cpu().numpy()
-    vectors = np.asarray(vectors, dtype=np.float32)
-    embeddings = np.empty_like(vectors)
+    embeddings = np.empty(vectors.shape, dtype=np.float32)
     embeddings[order] = vectors
     return embeddings
 
@@ -115,7 +115,7 @@ def encoder_fingerprint(
     vectors = encode_texts(
         model,
         probes,
-        PromptType.document,
+        "document",
         task_metadata=task_metadata,
         hf_split=hf_split,
         hf_subset=hf_subset,

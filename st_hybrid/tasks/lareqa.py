@@ -13,8 +13,9 @@ from datasets import Dataset
 from mteb import CrossEncoderProtocol, EncoderProtocol
 from mteb.abstasks.retrieval import AbsTaskRetrieval
 from mteb.abstasks.retrieval_dataset_loaders import RetrievalSplitData
-from mteb.types import PromptType
+from mteb.types import EncodeKwargs
 
+from st_hybrid.centering import Role
 from st_hybrid.retrieval import PUBLISHED_COUNTS, RetrievalCollection, check_counts, metrics, read_lareqa
 from st_hybrid.retrieval.evaluation import Floats, score_embeddings
 from st_hybrid.retrieval.lareqa_files import COMMITS, lareqa_folder
@@ -93,13 +94,13 @@ class LareqaTask(AbsTaskRetrieval):
         super().unload_data()
         self.collection, self._pass, self._means = None, None, RunningMeans()
 
-    def evaluate(  # type: ignore[override]
+    def evaluate(
         self,
         model: Any,
         split: str = SPLIT,
         subsets_to_run: Sequence[str] | None = None,
         *,
-        encode_kwargs: Mapping[str, Any],
+        encode_kwargs: EncodeKwargs,
         prediction_folder: Path | None = None,
         **kwargs: Any,
     ) -> Mapping[str, dict[str, float]]:
@@ -117,7 +118,9 @@ class LareqaTask(AbsTaskRetrieval):
             self.load_data()
         subsets = [subset for subset in self.hf_subsets if subsets_to_run is None or subset in subsets_to_run]
         if is_plain_encoder(model):
-            scores = self._one_pass(model, subsets, dict(encode_kwargs), prediction_folder)
+            scores: Mapping[str, Mapping[str, Any]] = self._one_pass(
+                model, subsets, dict(encode_kwargs), prediction_folder
+            )
         else:
             scores = super().evaluate(
                 model,
@@ -153,12 +156,12 @@ class LareqaTask(AbsTaskRetrieval):
     def _encode(self, model: EncoderProtocol, encode_kwargs: dict[str, Any]) -> _Pass:
         assert self.collection is not None
 
-        def encode(texts: Sequence[str], prompt_type: PromptType) -> Floats:
+        def encode(texts: Sequence[str], role: Role) -> Floats:
             numbers = {text: number for number, text in enumerate(dict.fromkeys(texts))}
             vectors = encode_texts(
                 model,
                 list(numbers),
-                prompt_type,
+                role,
                 task_metadata=self.metadata,
                 hf_split=SPLIT,
                 hf_subset=self.hf_subsets[0],
@@ -166,8 +169,8 @@ class LareqaTask(AbsTaskRetrieval):
             )
             return vectors[[numbers[text] for text in texts]]
 
-        queries = encode(self.collection.queries, PromptType.query)
-        candidates = encode(self.collection.candidates, PromptType.document)
+        queries = encode(self.collection.queries, "query")
+        candidates = encode(self.collection.candidates, "document")
         scores = score_embeddings(queries, candidates, self.collection, similarity=similarity_of(model))
         return _Pass(model, encode_kwargs, queries, candidates, scores["per_pair"])
 
@@ -188,20 +191,20 @@ class LareqaTask(AbsTaskRetrieval):
             for query, of_query, scores in zip(asked, names.tolist(), best.scores.tolist(), strict=True)
         }
 
-    def _evaluate_subset(  # type: ignore[override]
+    def _evaluate_subset(
         self,
         model: Any,
         data_split: RetrievalSplitData,
         *,
         hf_split: str,
         hf_subset: str,
-        encode_kwargs: Mapping[str, Any],
+        encode_kwargs: EncodeKwargs,
         prediction_folder: Path | None = None,
         num_proc: int | None = None,
         **kwargs: Any,
     ) -> dict[str, float]:
         """Measure a model with a search of its own on one subset."""
-        told = {
+        told: dict[str, Any] = {
             "task_metadata": self.metadata,
             "hf_split": hf_split,
             "hf_subset": hf_subset,
@@ -272,26 +275,26 @@ def _score_found(found: Mapping[str, Mapping[str, float]], data: RetrievalSplitD
     total = len(data["corpus"])
     above, rankings, distances = [], [], []
     judged = data["relevant_docs"]
-    for ranking, (query, relevant) in enumerate(judged.items()):
+    for number, (query, relevant) in enumerate(judged.items()):
         scores = found.get(query, {})
         values = np.sort(np.fromiter(scores.values(), dtype=np.float64, count=len(scores)))
         own = np.asarray([scores.get(candidate, -np.inf) for candidate in relevant])
         at_or_above = np.where(np.isneginf(own), total, len(values) - np.searchsorted(values, own, side="left"))
         above.append(at_or_above)
-        rankings.append(np.full(len(own), ranking))
+        rankings.append(np.full(len(own), number))
         if len(own) > 1:
             strictly_above = len(values) - np.searchsorted(values, own.max(), side="right")
             distances.append(at_or_above.max() - strictly_above - 1)
     ranking, count = np.concatenate(rankings), len(judged)
     ranks = metrics.pessimistic_ranks(np.concatenate(above), ranking)
-    scores = {
+    measures = {
         "map": metrics.average_precision(ranks, ranking, count),
         "recall_at_1": metrics.recall_at(1, ranks, ranking, count),
         "recall_at_10": metrics.recall_at(10, ranks, ranking, count),
         "ndcg_at_10": metrics.ndcg_at(10, ranks, ranking, count),
         "mrr_at_10": metrics.reciprocal_rank_at(10, ranks, ranking, count),
     }
-    result = {name: float(values.mean()) for name, values in scores.items()}
+    result = {name: float(values.mean()) for name, values in measures.items()}
     return {**result, "rank_distance": float(np.mean(distances))} if distances else result
 
 
@@ -316,7 +319,7 @@ def _metadata(name: str, **fields: Any) -> CountedTaskMetadata:
         task_subtypes=["Question answering"],
         annotations_creators="human-annotated",
         dialect=[],
-        prompt={"query": "Given a question, retrieve the sentence that answers it, in any language"},
+        prompt={"query": "Given a question, retrieve the sentence that answers it, in any language"},  # type: ignore[typeddict-unknown-key]
         counts={
             SPLIT: {
                 f"{query}-{pool}": (published[query][0], everything if pool == MULTI else published[pool][1])

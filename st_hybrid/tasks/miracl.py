@@ -84,7 +84,7 @@ class MIRACL(AbsTaskRetrieval):
         annotations_creators="expert-annotated",
         dialect=[],
         sample_creation="created",
-        prompt={"query": "Given a question, retrieve Wikipedia passages that answer the question"},
+        prompt={"query": "Given a question, retrieve Wikipedia passages that answer the question"},  # type: ignore[typeddict-unknown-key]
         adapted_from=["MIRACLRetrieval"],
         bibtex_citation=r"""
 @article{10.1162/tacl_a_00595,
@@ -113,7 +113,7 @@ class MIRACL(AbsTaskRetrieval):
         self._means = RunningMeans()
         self.data_loaded = True
 
-    def evaluate(  # type: ignore[override]
+    def evaluate(
         self, model: Any, split: str = SPLIT, subsets_to_run: list[str] | None = None, **kwargs: Any
     ) -> Mapping[str, dict[str, float]]:
         """Measure a model; see :meth:`mteb.AbsTask.evaluate` for the arguments.
@@ -133,8 +133,8 @@ class MIRACL(AbsTaskRetrieval):
             groups.append(Group("paper", PAPER_LANGUAGES, MIRACL_MEASURES))
         return self._means.add(model, scores, groups)
 
-    def _evaluate_subset(self, model: Any, *args: Any, hf_subset: str, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
-        scores = super()._evaluate_subset(model, *args, hf_subset=hf_subset, **kwargs)
+    def _evaluate_subset(self, model: Any, *args: Any, hf_subset: str, **kwargs: Any) -> dict[str, Any]:
+        scores = dict(super()._evaluate_subset(model, *args, hf_subset=hf_subset, **kwargs))
         if isinstance(model, ShardedSearch) and hf_subset in model.index_recall:
             scores["index_recall_at_100"] = model.index_recall[hf_subset]
         return scores

@@ -38,7 +38,7 @@ def add_to_mteb(tasks: Sequence[type[AbsTask]], benchmarks: Sequence[Benchmark])
     for task in tasks:
         if registry.setdefault(task.metadata.name, task) is not task:
             raise RuntimeError(f"mteb {mteb.__version__} has a task {task.metadata.name!r} of its own.")
-    task_module.TASK_LIST = (*listed, *(task for task in tasks if task not in listed))
+    task_module.__dict__["TASK_LIST"] = (*listed, *(task for task in tasks if task not in listed))
     for benchmark in benchmarks:
         name = "".join(character if character.isalnum() else "_" for character in benchmark.name)
         present = benchmark_module.__dict__.setdefault(name, benchmark)

@@ -14,7 +14,6 @@ import numpy as np
 from datasets import Dataset
 from mteb import EncoderProtocol, TaskMetadata
 from mteb.models import ModelMeta
-from mteb.types import PromptType
 
 from st_hybrid.retrieval.cache import cache_folder
 from st_hybrid.retrieval.search import SIMILARITIES, TopRows, search_index, search_shards
@@ -130,14 +129,14 @@ class ShardedSearch:
                 f"faiss cannot rank by the similarity of {self.mteb_model_meta.name}, "
                 f"only by {', '.join(SIMILARITIES)}. Pass the encoder itself to mteb."
             )
-        told = {
+        told: dict[str, Any] = {
             "task_metadata": task_metadata,
             "hf_split": hf_split,
             "hf_subset": hf_subset,
             "encode_kwargs": encode_kwargs,
         }
         texts = queries["text"][:]
-        vectors = encode_texts(self.model, texts, PromptType.query, **told)
+        vectors = encode_texts(self.model, texts, "query", **told)
         shards, encode = self.shards(self._corpus, dimensions=vectors.shape[1], **told)
         found, recall = self._search(vectors, shards, encode, top_k, str(similarity), encode_kwargs)
         if recall is not None:
@@ -168,7 +167,7 @@ class ShardedSearch:
         Raises:
             ValueError: If the memory is too small for shards of a useful size.
         """
-        told = {
+        told: dict[str, Any] = {
             "task_metadata": task_metadata,
             "hf_split": hf_split,
             "hf_subset": hf_subset,
@@ -189,7 +188,7 @@ class ShardedSearch:
             folder = self.embeddings_dir / task_metadata.name / f"{hf_subset}-{hf_split}-{key}"
 
         def encode(texts: list[str]) -> Any:
-            return encode_texts(self.model, texts, PromptType.document, **told)
+            return encode_texts(self.model, texts, "document", **told)
 
         return EmbeddingShards(folder, corpus, model, rows), encode
 
