@@ -257,7 +257,12 @@ def center(
 @app.command()
 def evaluate(
     model: Annotated[str, typer.Option(help="SentenceTransformer: a folder or a hub name.")],
-    output: Annotated[Path, typer.Option(help="JSON file to write; tasks that it holds already stay.")],
+    output: Annotated[
+        Path,
+        typer.Option(
+            help="JSON file to write, with the scores of each query beside it; tasks that it holds already stay."
+        ),
+    ],
     task: Annotated[list[str], typer.Option(help="XQuAD-R or MLQA-R; may be given again.")] = ["XQuAD-R"],  # noqa: B006
     data_dir: Annotated[
         Path | None,
@@ -282,13 +287,17 @@ def evaluate(
     document_prompt: Annotated[
         str | None, typer.Option(help="Put before candidates; the model's own by default.")
     ] = None,
+    plots: Annotated[
+        Path | None, typer.Option(help="Folder for heat maps: which languages a question finds first.")
+    ] = None,
 ) -> None:
     """Measure a model on monolingual, cross-lingual and multilingual retrieval, from one encoding pass.
 
-    Prints mAP, recall and the rank distance (the language bias; lower is better), and writes every pair of languages to
-    a JSON file.
+    Prints mAP, recall, nDCG, MRR, the rank distance (the language bias; lower is better), PEER (language fairness) and
+    which languages are found first. Writes every pair of languages to a JSON file, and the scores of each query to
+    OUTPUT.per-query.parquet.
     """
-    from st_hybrid.evaluate import evaluate_tasks, print_scores
+    from st_hybrid.evaluate import evaluate_tasks, per_query_path, print_scores
 
     scores = evaluate_tasks(
         _load_model(model),
@@ -303,9 +312,11 @@ def evaluate(
         batch_size=batch_size,
         query_prompt=query_prompt,
         document_prompt=document_prompt,
+        plots=plots,
     )
     print_scores(scores, Console())
-    Console(stderr=True).print(f"Wrote [bold]{output}[/].")
+    pictures = "" if plots is None else f", and pictures into [bold]{plots}[/]"
+    Console(stderr=True).print(f"Wrote [bold]{output}[/] and [bold]{per_query_path(output)}[/]{pictures}.")
 
 
 def _load_model(name: str) -> Any:

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from safetensors.torch import load_file
 
@@ -94,6 +95,7 @@ def test_train_center_evaluate(tiny_model_path: Path, rows: Path, data: Path, tm
     assert "en" in run("center", "--model", model, "--data", rows, "--rows", "10")
 
     options = ["--data-dir", data, "--output", scores, "--no-published-counts", "--center", "evaluated"]
+    options += ["--plots", tmp_path / "plots"]
     told = run("evaluate", "--model", model, "--task", "XQuAD-R", *options, "--center", model)
     assert "rank distance" in told
     assert "centred: evaluated" in told
@@ -105,9 +107,24 @@ def test_train_center_evaluate(tiny_model_path: Path, rows: Path, data: Path, tm
     assert set(task["centered"]) == {"evaluated", str(model)}
     for part in (task, *task["centered"].values()):
         for setting in ("monolingual", "cross_lingual", "multilingual"):
-            assert set(part[setting]) == {"map", "recall_at_1", "recall_at_10"}
+            measures = {"map", "recall_at_1", "recall_at_10", "ndcg_at_10", "mrr_at_10"}
+            assert set(part[setting]) == measures | ({"peer_at_20"} if setting == "multilingual" else set())
             assert 0 < part[setting]["map"] <= 1
         assert 0 < part["rank_distance"] <= 5
+        assert set(part["top_10_languages"]) == {"en", "de"}
+
+    assert "languages of the first ten" in told
+    assert max(map(len, told.splitlines())) <= 100
+    assert (tmp_path / "plots" / "xquad-r-top-10-languages.png").read_bytes().startswith(b"\x89PNG")
+    rows = pq.read_table(scores.with_name("tiny.per-query.parquet"))
+    assert set(rows["variant"].to_pylist()) == {"as it is", "evaluated", str(model)}
+    assert rows.num_rows == 3 * 6 * 3  # variants, questions, pools
+    means = rows.group_by(["variant", "query_language", "pool"]).aggregate([("map", "mean"), ("peer_at_20", "mean")])
+    for row in means.to_pylist():
+        part = {"as it is": task, **task["centered"]}[row["variant"]]["per_pair"]
+        expected = part[f"{row['query_language']}-{row['pool']}"]
+        assert row["map_mean"] == pytest.approx(expected["map"], abs=1e-9)
+        assert row["peer_at_20_mean"] == pytest.approx(expected.get("peer_at_20"), abs=1e-9)
 
 
 def test_errors_are_one_line_and_come_first(tiny_model_path: Path, rows: Path, data: Path, tmp_path: Path) -> None:

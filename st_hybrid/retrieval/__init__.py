@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .collection import RetrievalCollection
-from .evaluation import SETTINGS, evaluate_retrieval, score_embeddings
+from .evaluation import SETTINGS, QueryScores, evaluate_retrieval, score_embeddings, score_queries
 from .evaluator import CrossLingualRetrievalEvaluator
 from .lareqa import PUBLISHED_COUNTS, check_counts, read_lareqa
 from .lareqa_files import lareqa_folder
@@ -13,6 +13,7 @@ __all__ = [
     "PUBLISHED_COUNTS",
     "SETTINGS",
     "CrossLingualRetrievalEvaluator",
+    "QueryScores",
     "RetrievalCollection",
     "check_counts",
     "evaluate_retrieval",
@@ -20,4 +21,5 @@ __all__ = [
     "parallel_collection",
     "read_lareqa",
     "score_embeddings",
+    "score_queries",
 ]

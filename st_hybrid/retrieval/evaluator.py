@@ -11,7 +11,7 @@ from sentence_transformers.base.evaluation.evaluator import BaseEvaluator
 
 from ..centering import LanguageCentering
 from .collection import RetrievalCollection
-from .evaluation import SETTINGS, evaluate_retrieval
+from .evaluation import MEASURES, PEER, SETTINGS, evaluate_retrieval
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_METRICS = [f"{kind}_{measure}" for kind in SETTINGS for measure in ("map", "recall_at_1", "recall_at_10")] + [
-    "rank_distance"
+_METRICS = [
+    *(f"{kind}_{measure}" for kind in SETTINGS for measure in MEASURES),
+    f"multilingual_{PEER}",
+    "rank_distance",
 ]
 
 
@@ -28,7 +30,8 @@ class CrossLingualRetrievalEvaluator(BaseEvaluator):
     """Evaluate a model during training on monolingual, cross-lingual and multilingual retrieval at once.
 
     The metrics are ``monolingual_map``, ``cross_lingual_map``, ``multilingual_map`` (the primary one), recall at 1
-    and at 10 of each kind, and ``rank_distance``, the language bias, where lower is better. See
+    and at 10, nDCG at 10 and MRR at 10 of each kind, ``multilingual_peer_at_20``, the language fairness, where higher
+    is better, and ``rank_distance``, the language bias, where lower is better. See
     :func:`~st_hybrid.retrieval.score_embeddings` for what they mean.
 
     Args:

@@ -57,5 +57,25 @@ def recall_at(k: int, ranks: Integers, rankings: Integers, total: int) -> Floats
     return _divide(np.bincount(rankings[ranks <= k], minlength=total), np.bincount(rankings, minlength=total))
 
 
-def _divide(values: Floats | Integers, counts: Integers) -> Floats:
+def ndcg_at(k: int, ranks: Integers, rankings: Integers, total: int) -> Floats:
+    """Normalised discounted cumulative gain of the first ``k``, shape ``(total,)``.
+
+    A relevant candidate at rank r gains 1 / log2(r + 1); the sum is divided by that of a ranking with all relevant
+    candidates first, cut at ``k`` too.
+    """
+    gains = 1 / np.log2(np.arange(2, k + 2))
+    among = ranks <= k
+    gained = np.bincount(rankings[among], weights=gains[ranks[among] - 1], minlength=total)
+    relevant = np.bincount(rankings, minlength=total)
+    return _divide(gained, np.append(0.0, np.cumsum(gains))[np.minimum(relevant, k)])
+
+
+def reciprocal_rank_at(k: int, ranks: Integers, rankings: Integers, total: int) -> Floats:
+    """One over the rank of the first relevant candidate, 0 if it is not among the first ``k``, shape ``(total,)``."""
+    best = np.full(total, np.inf)
+    np.minimum.at(best, rankings, ranks)
+    return np.where(best <= k, 1 / best, np.where(np.isinf(best), np.nan, 0.0))
+
+
+def _divide(values: Floats | Integers, counts: Floats | Integers) -> Floats:
     return np.divide(values, counts, out=np.full(len(values), np.nan), where=counts > 0)

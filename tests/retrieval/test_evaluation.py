@@ -9,67 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 import pytrec_eval
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from random_collections import build, collections, score_matrix, score_matrix_queries, shuffled
 from sentence_transformers import SentenceTransformer
 
-from st_hybrid.retrieval import RetrievalCollection, evaluate_retrieval, score_embeddings
+from st_hybrid.retrieval import RetrievalCollection, evaluate_retrieval, score_embeddings, score_queries
 
 KINDS = ("monolingual", "cross_lingual", "multilingual")
-MEASURES = ("map", "recall_at_1", "recall_at_10")
-
-
-def build(seed: int, languages: int, questions: int, filler: int = 3, whole: bool = False) -> RetrievalCollection:
-    """Random questions in a random subset of the languages, with one or two relevant sentences in each."""
-    rng = np.random.default_rng(seed)
-    queries, candidates, answers = [], [], defaultdict(list)
-    for question in range(questions):
-        present = rng.permutation(languages)[: languages if whole else rng.integers(1, languages + 1)]
-        for language in sorted(present.tolist()):
-            queries.append((question, language))
-            for _ in range(rng.integers(1, 3)):
-                answers[question].append(len(candidates))
-                candidates.append(language)
-    candidates += rng.integers(0, languages, filler).tolist()
-    pairs = [(q, c) for q, (question, _) in enumerate(queries) for c in answers[question]]
-    collection = RetrievalCollection(
-        name="random",
-        languages=tuple("abcdef"[:languages]),
-        query_ids=[f"q{question}" for question, _ in queries],
-        queries=[f"query {question} in {language}" for question, language in queries],
-        query_languages=np.array([language for _, language in queries]),
-        candidate_ids=[f"c{c}" for c in range(len(candidates))],
-        candidates=[f"candidate {c}" for c in range(len(candidates))],
-        candidate_languages=np.array(candidates),
-        relevant_queries=np.array([q for q, _ in pairs]),
-        relevant_candidates=np.array([c for _, c in pairs]),
-    )
-    return shuffled(collection, rng)[0]
-
-
-def shuffled(
-    collection: RetrievalCollection, rng: np.random.Generator
-) -> tuple[RetrievalCollection, np.ndarray, np.ndarray]:
-    """The same collection in another order of queries, candidates and pairs."""
-    q, c = rng.permutation(len(collection.queries)), rng.permutation(len(collection.candidates))
-    p = rng.permutation(len(collection.relevant_queries))
-    other = replace(
-        collection,
-        query_ids=[collection.query_ids[i] for i in q],
-        queries=[collection.queries[i] for i in q],
-        query_languages=collection.query_languages[q],
-        candidate_ids=[collection.candidate_ids[i] for i in c],
-        candidates=[collection.candidates[i] for i in c],
-        candidate_languages=collection.candidate_languages[c],
-        relevant_queries=np.argsort(q)[collection.relevant_queries[p]],
-        relevant_candidates=np.argsort(c)[collection.relevant_candidates[p]],
-    )
-    return other, q, c
-
-
-def score_matrix(matrix: np.ndarray, collection: RetrievalCollection) -> dict[str, Any]:
-    """Evaluate given scores: the dot product of row q with unit vector c is the score of candidate c."""
-    return score_embeddings(matrix, np.eye(matrix.shape[1], dtype=np.float32), collection, similarity="dot")
+MEASURES = ("map", "recall_at_1", "recall_at_10", "ndcg_at_10", "mrr_at_10")
 
 
 def rankings(
@@ -98,6 +47,10 @@ def brute_force(matrix: np.ndarray, collection: RetrievalCollection) -> dict[str
             values["map"].append(np.mean(np.arange(1, len(places) + 1) / places))
             values["recall_at_1"].append(ranked[:1].sum() / len(places))
             values["recall_at_10"].append(ranked[:10].sum() / len(places))
+            gains = 1 / np.log2(np.arange(2, 12))
+            best_gain = gains[: len(places)].sum()
+            values["ndcg_at_10"].append(gains[: len(ranked)][ranked[:10]].sum() / best_gain)
+            values["mrr_at_10"].append(1 / places[0] if places[0] <= 10 else 0)
             if setting.endswith("multi") and len(places) > 1:
                 best = 1 + (scores > scores[relevance].max()).sum()
                 values["rank_distance"].append(places[-1] - best)
@@ -105,18 +58,14 @@ def brute_force(matrix: np.ndarray, collection: RetrievalCollection) -> dict[str
     return result
 
 
+def without_fairness(scores: dict[str, float]) -> dict[str, float]:
+    """The scores but for PEER, which tests/retrieval/test_fairness.py knows about."""
+    return {measure: value for measure, value in scores.items() if measure != "peer_at_20"}
+
+
 def kind_of(setting: str) -> str:
     query, pool = setting.split("-")
     return "multilingual" if pool == "multi" else "monolingual" if query == pool else "cross_lingual"
-
-
-collections = st.builds(
-    build,
-    seed=st.integers(0, 2**32 - 1),
-    languages=st.integers(1, 4),
-    questions=st.integers(1, 6),
-    filler=st.integers(0, 30),
-)
 
 
 @settings(max_examples=150, deadline=None)
@@ -128,7 +77,7 @@ def test_equals_brute_force_with_any_ties(collection: RetrievalCollection, disti
 
     assert scores["per_pair"].keys() == expected.keys()
     for setting, values in expected.items():
-        assert scores["per_pair"][setting] == pytest.approx(values, abs=1e-12)
+        assert without_fairness(scores["per_pair"][setting]) == pytest.approx(values, abs=1e-12)
     for kind in KINDS:  # macro average: over queries of a setting, then over settings
         own = [values for setting, values in expected.items() if kind_of(setting) == kind]
         assert scores["counts"]["settings"][kind] == len(own)
@@ -148,11 +97,11 @@ def test_agrees_with_pytrec_eval_on_full_rankings(collection: RetrievalCollectio
     shape = len(collection.queries), len(collection.candidates)
     matrix = rng.permuted(np.tile(np.arange(shape[1], dtype=np.float32), (shape[0], 1)), axis=1)
     scores = score_matrix(matrix, collection)
-    measures = {"map": "map", "recall_1": "recall_at_1", "recall_10": "recall_at_10"}
+    measures = {"map": "map", "recall_1": "recall_at_1", "recall_10": "recall_at_10", "ndcg_cut_10": "ndcg_at_10"}
     for setting, queries in rankings(matrix, collection).items():
         run = {str(q): {str(c): float(s) for c, s in enumerate(row)} for q, row, _ in queries}
         qrels = {str(q): {str(c): int(r) for c, r in enumerate(relevance)} for q, _, relevance in queries}
-        results = pytrec_eval.RelevanceEvaluator(qrels, {"map", "recall.1,10"}).evaluate(run)
+        results = pytrec_eval.RelevanceEvaluator(qrels, {"map", "recall.1,10", "ndcg_cut.10"}).evaluate(run)
         for theirs, ours in measures.items():
             expected = np.mean([result[theirs] for result in results.values()])
             assert scores["per_pair"][setting][ours] == pytest.approx(expected, abs=1e-6)
@@ -212,7 +161,7 @@ def test_one_vector_for_every_text_is_the_worst_ranking(
     scores = score_embeddings(queries, candidates, collection, similarity=similarity, centering=centering)
     tied = np.zeros((len(queries), len(candidates)))
     for setting, worst in brute_force(tied, collection).items():
-        assert scores["per_pair"][setting] == pytest.approx(worst, abs=1e-12)
+        assert without_fairness(scores["per_pair"][setting]) == pytest.approx(worst, abs=1e-12)
     if "rank_distance" in scores:
         assert scores["rank_distance"] == len(candidates) - 1
 
@@ -230,7 +179,7 @@ def test_equal_vectors_tie_wherever_they_stand(filler: int, kinds: int) -> None:
     exact = (unit[0] @ unit[1].T)[:, kind]
     scores = score_embeddings(queries, vectors[kind], collection)
     for setting, values in brute_force(exact, collection).items():
-        assert scores["per_pair"][setting] == pytest.approx(values, abs=1e-12)
+        assert without_fairness(scores["per_pair"][setting]) == pytest.approx(values, abs=1e-12)
 
 
 @settings(max_examples=30, deadline=None)
@@ -243,6 +192,8 @@ def test_order_of_the_columns_is_of_no_consequence(collection: RetrievalCollecti
     assert first["per_pair"].keys() == second["per_pair"].keys()
     for setting, values in first["per_pair"].items():
         assert second["per_pair"][setting] == pytest.approx(values)
+    for language, shares in first["top_10_languages"].items():
+        assert second["top_10_languages"][language] == pytest.approx(shares)
 
 
 def test_blocks_of_queries_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -263,7 +214,9 @@ def test_queries_without_relevant_candidates_do_not_count() -> None:
         query_languages=np.append(collection.query_languages, 0),
     )
     matrix = np.random.default_rng(0).random((len(lonely.queries), len(lonely.candidates)), dtype=np.float32)
-    assert score_matrix(matrix, lonely)["per_pair"] == score_matrix(matrix[:-1], collection)["per_pair"]
+    with_it, without = score_matrix(matrix, lonely), score_matrix(matrix[:-1], collection)
+    for part in ("per_pair", "top_10_languages", *KINDS, "rank_distance"):
+        assert with_it[part] == without[part]
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -275,6 +228,64 @@ def test_vectors_that_are_not_finite(value: float) -> None:
         score_matrix(matrix, collection)
     with pytest.raises(ValueError, match="collection needs"):
         score_matrix(matrix[:1], collection)
+
+
+@settings(max_examples=60, deadline=None)
+@given(collection=collections, distinct=st.integers(1, 40), seed=st.integers(0, 2**32 - 1))
+def test_the_table_holds_what_the_averages_are_taken_from(
+    collection: RetrievalCollection, distinct: int, seed: int
+) -> None:
+    shape = len(collection.queries), len(collection.candidates)
+    matrix = np.random.default_rng(seed).integers(0, distinct, shape).astype(np.float32)
+    scores = score_matrix_queries(matrix, collection)
+    table = scores.table()
+    expected = {f"{a}-{b}" for a, b in zip(*(table[c].to_pylist() for c in ("query_language", "pool")), strict=True)}
+    per_pair = scores.summary()["per_pair"]
+    assert per_pair.keys() == expected
+    assert table.num_rows == sum(len(queries) for queries in rankings(matrix, collection).values())
+    asked = set(zip(collection.query_ids, (collection.languages[c] for c in collection.query_languages), strict=True))
+    assert set(zip(*(table[c].to_pylist() for c in ("query_id", "query_language")), strict=True)) <= asked
+
+    measures = [*MEASURES, "rank_distance", "peer_at_20"]
+    assert table.column_names == ["query_id", "query_language", "pool", *measures]
+    means = table.group_by(["query_language", "pool"]).aggregate([(measure, "mean") for measure in measures])
+    for row in means.to_pylist():
+        found = {measure: row[f"{measure}_mean"] for measure in measures if row[f"{measure}_mean"] is not None}
+        assert found == pytest.approx(per_pair[f"{row['query_language']}-{row['pool']}"], abs=1e-9)
+
+
+def test_a_similarity_function_of_ones_own() -> None:
+    collection = build(seed=6, languages=3, questions=9)
+    rng = np.random.default_rng(0)
+    queries = rng.standard_normal((len(collection.queries), 8), dtype=np.float32)
+    candidates = rng.standard_normal((len(collection.candidates), 8), dtype=np.float32)
+    expected = score_embeddings(queries, candidates, collection, similarity="euclidean")
+    distance = score_embeddings(queries, candidates, collection, similarity=lambda q, c: -torch.cdist(q, c))
+    assert distance == expected
+    coarse = score_embeddings(queries, candidates, collection, similarity=lambda q, c: (q @ c.T).to(torch.bfloat16))
+    assert coarse["multilingual"]["map"] == pytest.approx(
+        score_embeddings(queries, candidates, collection, similarity="dot")["multilingual"]["map"], abs=0.05
+    )
+
+    given_scores = torch.from_numpy(queries @ candidates.T)
+    before = given_scores.clone()
+    twice = np.concatenate([candidates[:1], candidates[:1], candidates[2:]])  # equal vectors get equal scores
+    score_embeddings(queries, twice, collection, similarity=lambda q, c: given_scores)
+    assert torch.equal(given_scores, before)
+
+
+@pytest.mark.parametrize(
+    ("similarity", "message"),
+    [
+        (lambda q, c: (q @ c.T).T, r"gave scores of the shape \(\d+, \d+\); for \d+ queries"),
+        (lambda q, c: (q @ c.T).log(), "a score that is not finite"),
+    ],
+)
+def test_a_similarity_function_that_gives_nonsense(similarity: Any, message: str) -> None:
+    collection = build(seed=6, languages=3, questions=9, filler=1)
+    matrix = -np.ones((len(collection.queries), len(collection.candidates)), dtype=np.float32)
+    with pytest.raises(ValueError, match=message):
+        score_queries(matrix, np.eye(matrix.shape[1], dtype=np.float32), collection, similarity=similarity)
 
 
 class CountingEncoder:

@@ -40,7 +40,7 @@ def test_metrics_are_those_of_the_evaluation(
     scores = evaluate_retrieval(tiny_model, collection)
     assert evaluator.primary_metric == "ropes_multilingual_map"
     assert evaluator.greater_is_better
-    assert len(metrics) == 10
+    assert len(metrics) == 17
     for kind in ("monolingual", "cross_lingual", "multilingual"):
         for measure, value in scores[kind].items():
             assert metrics[f"ropes_{kind}_{measure}"] == value
