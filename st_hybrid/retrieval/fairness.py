@@ -46,7 +46,13 @@ class TopCandidates:
         Returns:
             Which of the first ``k`` score higher than the ``k``-th, shape ``(queries, k)``; and how many candidates of
             each language score the same as it, among the first ``k`` and beyond, shape ``(queries, languages)``.
+
+        Raises:
+            ValueError: The list is too short to see what is tied with the ``k``-th.
         """
+        depth = self.scores.shape[1]
+        if not 1 <= k < depth + (depth == len(collection.candidates)):
+            raise ValueError(f"Of each query the first {depth} candidates are known, which does not do for k = {k}.")
         last = self.scores[:, k - 1, None]
         same = self.scores == last
         listed = _by_language(collection.candidate_languages[self.candidates], same, len(collection.languages))

@@ -135,6 +135,9 @@ def test_any_cutoff_agrees_with_the_package(k: int) -> None:
     shares = language_shares(top, collection, k)
     for code in range(4):
         assert shares[:, code] == pytest.approx((collection.candidate_languages[first] == code).mean(axis=1))
+    for deeper in (0, 21):
+        with pytest.raises(ValueError, match=f"first 21 candidates are known, which does not do for k = {deeper}"):
+            peer(top, collection, deeper)
 
 
 @given(collection=collections, seed=seeds, distinct=st.integers(1, 12))
