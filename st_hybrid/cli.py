@@ -263,10 +263,13 @@ def evaluate(
             help="JSON file to write, with the scores of each query beside it; tasks that it holds already stay."
         ),
     ],
-    task: Annotated[list[str], typer.Option(help="XQuAD-R or MLQA-R; may be given again.")] = ["XQuAD-R"],  # noqa: B006
+    task: Annotated[list[str], typer.Option(help="XQuAD-R, MLQA-R or MIRACL; may be given again.")] = ["XQuAD-R"],  # noqa: B006
     data_dir: Annotated[
         Path | None,
-        typer.Option(envvar="ST_HYBRID_DATA", help="Folder with xquad-r/<lang>.json and mlqa-r/<lang>.json."),
+        typer.Option(
+            envvar="ST_HYBRID_DATA",
+            help="Folder with xquad-r/<lang>.json, mlqa-r/<lang>.json and MIRACL's layout; fetched if there is none.",
+        ),
     ] = None,
     center: Annotated[
         list[str] | None,
@@ -290,14 +293,36 @@ def evaluate(
     plots: Annotated[
         Path | None, typer.Option(help="Folder for heat maps: which languages a question finds first.")
     ] = None,
+    language: Annotated[
+        list[str] | None,
+        typer.Option(help="Language of MIRACL; may be given again. All by default.", rich_help_panel="MIRACL"),
+    ] = None,
+    embeddings: Annotated[
+        Path | None,
+        typer.Option(help="Folder to keep embeddings of passages in, and to read them from.", rich_help_panel="MIRACL"),
+    ] = None,
+    memory_gb: Annotated[
+        float, typer.Option(help="Memory for the search beside the model, in gigabytes.", rich_help_panel="MIRACL")
+    ] = 8.0,
+    index_factory: Annotated[
+        str | None,
+        typer.Option(
+            help="Search approximately through this index of faiss, such as 'IVF4096,PQ48'.", rich_help_panel="MIRACL"
+        ),
+    ] = None,
+    index_parameters: Annotated[
+        str, typer.Option(help="Search parameters of the index, such as 'nprobe=32'.", rich_help_panel="MIRACL")
+    ] = "",
 ) -> None:
-    """Measure a model on monolingual, cross-lingual and multilingual retrieval, from one encoding pass.
+    """Measure a model on monolingual, cross-lingual and multilingual retrieval, from one encoding pass, or on MIRACL.
 
     Prints mAP, recall, nDCG, MRR, the rank distance (the language bias; lower is better), PEER (language fairness) and
     which languages are found first. Writes every pair of languages to a JSON file, and the scores of each query to
     OUTPUT.per-query.parquet.
     """
-    from st_hybrid.evaluate import evaluate_tasks, per_query_path, print_scores
+    from st_hybrid.evaluate import CorpusSearch, evaluate_tasks
+    from st_hybrid.per_query import per_query_path
+    from st_hybrid.score_tables import print_scores
 
     scores = evaluate_tasks(
         _load_model(model),
@@ -313,6 +338,7 @@ def evaluate(
         query_prompt=query_prompt,
         document_prompt=document_prompt,
         plots=plots,
+        corpus_search=CorpusSearch(language or (), embeddings, memory_gb, index_factory, index_parameters),
     )
     print_scores(scores, Console())
     pictures = "" if plots is None else f", and pictures into [bold]{plots}[/]"

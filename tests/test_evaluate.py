@@ -13,7 +13,9 @@ import pytest
 from rich.console import Console
 from sentence_transformers import SentenceTransformer
 
-from st_hybrid.evaluate import compare_queries, evaluate_tasks, per_query_path, print_scores
+from st_hybrid.evaluate import evaluate_tasks
+from st_hybrid.per_query import compare_queries, per_query_path
+from st_hybrid.score_tables import print_scores
 
 WORDS = {"en": ("Where is the {}?", "The {} is here."), "de": ("Wo ist {}?", "Hier ist {}.")}
 

@@ -46,16 +46,20 @@ def group_means(result: TaskResult) -> dict[str, dict[str, float]]:
     """
     (split,) = result.scores
     scores = {of_subset["hf_subset"]: of_subset for of_subset in result.scores[split]}
-    groups: dict[str, list[str]] = {}
     if result.task_name == "MIRACL":
-        groups["all"] = list(scores)
-        if set(PAPER_LANGUAGES) <= set(scores):
-            groups["paper"] = list(PAPER_LANGUAGES)
-    else:
-        for subset in scores:
-            groups.setdefault(setting_of(subset), []).append(subset)
-    measures = MIRACL_MEASURES if result.task_name == "MIRACL" else LAREQA_MEASURES
-    return {name: _means([scores[subset] for subset in subsets], measures) for name, subsets in groups.items()}
+        return mean_scores(scores)
+    groups: dict[str, list[str]] = {}
+    for subset in scores:
+        groups.setdefault(setting_of(subset), []).append(subset)
+    return {name: _means([scores[subset] for subset in part], LAREQA_MEASURES) for name, part in groups.items()}
+
+
+def mean_scores(scores: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+    """Means of MIRACL's measures over ``all`` languages, and over those of the ``paper`` if all 15 are there."""
+    means = {"all": _means(list(scores.values()), MIRACL_MEASURES)}
+    if set(PAPER_LANGUAGES) <= set(scores):
+        means["paper"] = _means([scores[language] for language in PAPER_LANGUAGES], MIRACL_MEASURES)
+    return means
 
 
 @dataclass(frozen=True)

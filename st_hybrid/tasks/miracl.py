@@ -7,11 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pytrec_eval
 from mteb import CrossEncoderProtocol
 from mteb.abstasks.retrieval import AbsTaskRetrieval
 from mteb.abstasks.retrieval_dataset_loaders import RetrievalDatasetLoader, RetrievalSplitData
 
-from st_hybrid.retrieval.miracl import PAPER_LANGUAGES, PUBLISHED_COUNTS, SPLIT, read_miracl
+from st_hybrid.retrieval.miracl import PAPER_LANGUAGES, PUBLISHED_COUNTS, SPLIT, miracl_languages, read_miracl
 
 from .encoding import is_plain_encoder
 from .means import MIRACL_MEASURES, Group, RunningMeans
@@ -44,6 +47,59 @@ def load_miracl(language: str, data_dir: str | Path | None = None) -> RetrievalS
         )
     source = MIRACL.metadata.dataset
     return RetrievalDatasetLoader(source["path"], source["revision"], split=SPLIT, config=language).load()
+
+
+def available_languages(data_dir: str | Path | None = None) -> list[str]:
+    """Languages that a folder in MIRACL's official layout holds, or all 18 where there is none."""
+    folder = data_dir or os.environ.get("ST_HYBRID_DATA")
+    if folder is None:
+        return list(PUBLISHED_COUNTS)
+    if not (languages := miracl_languages(folder)):
+        raise FileNotFoundError(f"MIRACL: {folder} holds no miracl-v1.0-<language> folder.")
+    return languages
+
+
+def score_language(
+    search: ShardedSearch, language: str, data_dir: str | Path | None = None, *, encode_kwargs: dict[str, Any]
+) -> tuple[dict[str, Any], pa.Table]:
+    """Measure a model on one language, query by query.
+
+    Args:
+        search: The model.
+        language: Language code.
+        data_dir: See :func:`load_miracl`.
+        encode_kwargs: For the model's ``encode``.
+
+    Returns:
+        The means of ``ndcg_at_10`` and ``recall_at_100`` over the queries, the recall of an approximate search, and
+        the numbers of ``queries`` and ``passages``; and the measures of each query, a table with the columns
+        ``query_id``, ``query_language``, ``pool`` and the measures.
+    """
+    data = load_miracl(language, data_dir)
+    search.index(data["corpus"])
+    found = search.search(
+        data["queries"],
+        task_metadata=MIRACL.metadata,
+        hf_split=SPLIT,
+        hf_subset=language,
+        top_k=max(MIRACL.k_values),
+        encode_kwargs=encode_kwargs,
+    )
+    evaluator = pytrec_eval.RelevanceEvaluator(data["relevant_docs"], {"ndcg_cut.10", "recall.100"})
+    of_queries = evaluator.evaluate(found)
+    table = pa.table(
+        {
+            "query_id": list(of_queries),
+            "query_language": [language] * len(of_queries),
+            "pool": [language] * len(of_queries),
+            "ndcg_at_10": [scores["ndcg_cut_10"] for scores in of_queries.values()],
+            "recall_at_100": [scores["recall_100"] for scores in of_queries.values()],
+        }
+    )
+    scores = {measure: float(np.mean(table[measure].to_numpy())) for measure in MIRACL_MEASURES}
+    if language in search.index_recall:
+        scores["index_recall_at_100"] = search.index_recall[language]
+    return {**scores, "queries": len(data["queries"]), "passages": len(data["corpus"])}, table
 
 
 class MIRACL(AbsTaskRetrieval):
@@ -84,7 +140,7 @@ class MIRACL(AbsTaskRetrieval):
         annotations_creators="expert-annotated",
         dialect=[],
         sample_creation="created",
-        prompt={"query": "Given a question, retrieve Wikipedia passages that answer the question"},  # type: ignore[typeddict-unknown-key]  # noqa: E501
+        prompt={"query": "Given a question, retrieve Wikipedia passages that answer the question"},  # type: ignore[typeddict-unknown-key]
         adapted_from=["MIRACLRetrieval"],
         bibtex_citation=r"""
 @article{10.1162/tacl_a_00595,

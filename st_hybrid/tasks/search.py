@@ -8,11 +8,11 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from datasets import Dataset
-from mteb import EncoderProtocol, TaskMetadata
+from mteb import EncoderProtocol, SentenceTransformerEncoderWrapper, TaskMetadata
 from mteb.models import ModelMeta
 
 from st_hybrid.retrieval.cache import cache_folder
@@ -21,11 +21,30 @@ from st_hybrid.retrieval.shards import EmbeddingShards, Encode
 
 from .encoding import encode_texts, encoder_fingerprint, is_plain_encoder, similarity_of
 
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
 logger = logging.getLogger(__name__)
 
 # More passages at once gain nothing: encoders take some hundred at a time, and faiss is as fast on fewer.
 _MOST_ROWS = 1 << 17
 _TEXT_BYTES = 6000
+
+
+def wrap_model(model: SentenceTransformer, prompts: Mapping[str, str] | None = None) -> EncoderProtocol:
+    """Wrap a model as mteb does, with other prompts than its own if some are given.
+
+    Args:
+        model: The model.
+        prompts: Text put before queries under ``"query"`` and before documents under ``"document"``.
+    """
+    if not prompts:
+        return SentenceTransformerEncoderWrapper(model)
+    return SentenceTransformerEncoderWrapper(model, model_prompts={**_own_prompts(model), **prompts})
+
+
+def _own_prompts(model: SentenceTransformer) -> dict[str, str]:
+    return {name: prompt for name, prompt in model.prompts.items() if prompt is not None}
 
 
 class ShardedSearch:

@@ -170,9 +170,7 @@ def test_a_killed_run_goes_on(write_miracl: WriteMiracl, tiny_model_path: Path, 
         return command, {**os.environ, **variables, "HF_DATASETS_CACHE": str(tmp_path / "datasets")}
 
     command, environment = arguments("killed", "die", "cache")
-    victim = subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    )
+    victim = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
     assert victim.stdout is not None
     deadline = time.monotonic() + 120
     while victim.stdout.readline().strip() != "ready":
