@@ -89,6 +89,7 @@ def write_miracl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..
     Query ``q<i>`` asks for the word of passage ``<i>#0``, which is relevant; the passage after it is judged, too.
     """
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "datasets-cache")
+    monkeypatch.setenv("ST_HYBRID_CACHE", str(tmp_path / "cache"))
 
     def write(languages: Sequence[str], *, passages: int, queries: int, files: int = 1) -> Path:
         folder = tmp_path / "miracl"

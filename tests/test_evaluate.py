@@ -2,19 +2,21 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import mteb
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 from sentence_transformers import SentenceTransformer
 
-from st_hybrid.evaluate import evaluate_tasks
-from st_hybrid.per_query import compare_queries, per_query_path
+import st_hybrid.tasks  # noqa: F401 (registers the tasks)
+from st_hybrid.evaluate import CorpusSearch, evaluate_tasks
+from st_hybrid.per_query import per_query_path
 from st_hybrid.score_tables import print_scores
 
 WORDS = {"en": ("Where is the {}?", "The {} is here."), "de": ("Wo ist {}?", "Hier ist {}.")}
@@ -108,68 +110,6 @@ def test_a_file_is_whole_or_not_there(
     assert set(pq.read_table(per_query_path(output))["variant"].to_pylist()) == {"as it is", "evaluated"}
 
 
-@pytest.fixture
-def rows() -> pa.Table:
-    """Per-query scores of two variants, three questions in two languages, in three pools."""
-    keys = [
-        {"task": "T", "variant": variant, "query_id": f"q{q}", "query_language": language, "pool": pool}
-        for variant in ("as it is", "evaluated")
-        for q in range(3)
-        for language in ("en", "de")
-        for pool in ("en", "de", "multi")
-    ]
-    rng = np.random.default_rng(0)
-    return pa.Table.from_pylist(
-        [{**key, "map": rng.random(), "peer_at_20": rng.random() if key["pool"] == "multi" else None} for key in keys]
-    )
-
-
-def test_two_runs_side_by_side(rows: pa.Table, tmp_path: Path) -> None:
-    other = rows.take(pa.array(np.random.default_rng(1).permutation(rows.num_rows)))
-    other = other.set_column(other.column_names.index("map"), "map", pc.add(other["map"], 1.0))
-    pq.write_table(rows, tmp_path / "a.per-query.parquet")
-    pq.write_table(other, tmp_path / "b.per-query.parquet")
-    for a, b in ((rows, other), (tmp_path / "a.per-query.parquet", str(tmp_path / "b.per-query.parquet"))):
-        pairs = compare_queries(a, b)
-        assert pairs.column_names == ["task", "variant", "query_id", "query_language", "pool", "a", "b"]
-        assert pairs.num_rows == rows.num_rows
-        assert pc.subtract(pairs["b"], pairs["a"]).to_pylist() == pytest.approx([1.0] * rows.num_rows)
-        by_key = {tuple(row.values())[:5]: row["map"] for row in rows.to_pylist()}
-        assert {tuple(row.values())[:5]: row["a"] for row in pairs.to_pylist()} == by_key
-
-    fairness = compare_queries(rows, other, "peer_at_20")
-    assert set(fairness["pool"].to_pylist()) == {"multi"}
-    assert fairness.num_rows == 12
-    assert fairness["a"].equals(fairness["b"])
-
-
-def test_two_variants_side_by_side(rows: pa.Table) -> None:
-    pairs = compare_queries(rows, rows, variants=("as it is", "evaluated"))
-    assert pairs.column_names == ["task", "query_id", "query_language", "pool", "a", "b"]
-    plain, centred = (rows.filter(pc.field("variant") == name) for name in ("as it is", "evaluated"))
-    keys = [(name, "ascending") for name in pairs.column_names[:4]]
-    assert pairs["a"].to_pylist() == plain.sort_by(keys)["map"].to_pylist()
-    assert pairs["b"].to_pylist() == centred.sort_by(keys)["map"].to_pylist()
-
-
-def test_runs_that_cannot_be_compared(rows: pa.Table, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"run b lacks 1 rows of the other, such as \(T, as it is, q0, en, en\)"):
-        compare_queries(rows, rows.slice(1))
-    with pytest.raises(ValueError, match=r"run a lacks 18 rows .* evaluated"):
-        compare_queries(rows.filter(pc.field("variant") == "as it is"), rows)
-    with pytest.raises(ValueError, match="rows are repeated"):
-        compare_queries(rows, pa.concat_tables([rows, rows.slice(0, 1)]))
-    with pytest.raises(ValueError, match=r"no measure 'mrr'\. It has map, peer_at_20"):
-        compare_queries(rows, rows, "mrr")
-    with pytest.raises(ValueError, match="Run b has no variant 'centred'"):
-        compare_queries(rows, rows, variants=("as it is", "centred"))
-    with pytest.raises(FileNotFoundError, match="no file"):
-        compare_queries(rows, tmp_path / "none.parquet")
-    pq.write_table(rows.drop_columns(["pool"]), tmp_path / "other.parquet")
-    with pytest.raises(ValueError, match="lacks pool"):
-        compare_queries(rows, tmp_path / "other.parquet")
-
-
 def printed(results: dict[str, Any]) -> str:
     console = Console(width=100, file=io.StringIO())
     print_scores(results, console)
@@ -188,18 +128,6 @@ def test_what_is_printed(tiny_model: SentenceTransformer, data: Path, tmp_path: 
     assert ["pool", "50", "50"] in rows
 
 
-def test_eleven_languages_fit_into_a_hundred_columns() -> None:
-    codes = ["ar", "de", "el", "en", "es", "hi", "ru", "th", "tr", "vi", "zh"]
-    counts = {"queries": dict.fromkeys(codes, 1190), "candidates": dict.fromkeys(codes, 1200)}
-    shares = {query: {language: float(query == language) for language in codes} for query in codes}
-    scores = {"counts": counts, "top_10_languages": shares, "centered": {}}
-    told = printed({"tasks": {"XQuAD-R": scores}})
-    assert max(map(len, told.splitlines())) <= 100
-    rows = [line.replace("│", " ").split() for line in told.splitlines()]
-    assert ["zh", *["0"] * 10, "100"] in rows
-    assert ["pool", *["9"] * 11] in rows
-
-
 def test_files_of_an_older_version_are_printed_too(tiny_model: SentenceTransformer, data: Path, tmp_path: Path) -> None:
     output = tmp_path / "scores.json"
     results = run(tiny_model, data, output, "XQuAD-R")
@@ -213,3 +141,49 @@ def test_files_of_an_older_version_are_printed_too(tiny_model: SentenceTransform
     assert "XQuAD-R, as it is:" not in told
     assert "MLQA-R, as it is:" in told
     assert f"{results['tasks']['XQuAD-R']['monolingual']['map']:.3f}" in told
+
+
+def test_miracl(tiny_model: SentenceTransformer, write_miracl: Callable[..., Path], tmp_path: Path) -> None:
+    """Languages come one after the other into the same files, with the scores that mteb gives."""
+    folder, output = write_miracl(["fi", "sw"], passages=150, queries=12), tmp_path / "scores.json"
+    run(tiny_model, folder, output, "MIRACL", corpus_search=CorpusSearch(languages=["sw"]))
+    kept = CorpusSearch(languages=["fi"], embeddings_dir=tmp_path / "kept", index_factory="IVF2,Flat")
+    results = run(tiny_model, folder, output, "MIRACL", corpus_search=kept)
+    task = results["tasks"]["MIRACL"]
+    assert list(task["per_language"]) == ["sw", "fi"]
+    assert "index_recall_at_100" in task["per_language"]["fi"]
+    assert task["per_language"]["sw"]["passages"] == 150
+    means = [task["per_language"][language]["ndcg_at_10"] for language in ("sw", "fi")]
+    assert task["means"]["all"]["ndcg_at_10"] == pytest.approx(np.mean(means))
+    assert "paper" not in task["means"]
+    assert list((tmp_path / "kept" / "MIRACL").iterdir())
+
+    of_mteb = mteb.get_task("MIRACL", hf_subsets=["sw"])
+    of_mteb.data_dir = folder
+    (result,) = mteb.evaluate(tiny_model, of_mteb, cache=None, show_progress_bar=False).task_results
+    assert result.get_score() == pytest.approx(task["per_language"]["sw"]["ndcg_at_10"], abs=1e-5)
+
+    rows = pq.read_table(per_query_path(output))
+    assert rows.num_rows == 24
+    for language in ("sw", "fi"):
+        mean = pc.mean(rows.filter(pc.field("query_language") == language)["recall_at_100"]).as_py()
+        assert mean == pytest.approx(task["per_language"][language]["recall_at_100"])
+
+
+def test_prompts_given_reach_miracl(
+    tiny_model: SentenceTransformer, write_miracl: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = write_miracl(["sw"], passages=100, queries=20)
+    of_prompts = [
+        run(tiny_model, folder, tmp_path / f"{number}.json", "MIRACL", **prompts)["tasks"]["MIRACL"]["means"]["all"]
+        for number, prompts in enumerate(({}, {"query_prompt": "query: "}, {"query_prompt": "a quite other one: "}))
+    ]
+    assert of_prompts[0] == of_prompts[1] != of_prompts[2]
+
+
+@pytest.mark.parametrize(("task", "missing"), [("XQuAD-R", "ar.json"), ("MIRACL", "miracl-v1.0-<language>")])
+def test_missing_data_are_named(tiny_model: SentenceTransformer, tmp_path: Path, task: str, missing: str) -> None:
+    with pytest.raises(FileNotFoundError, match=missing):
+        run(tiny_model, tmp_path, tmp_path / "scores.json", task, published_counts=True)
+    with pytest.raises(ValueError, match="must be one of XQuAD-R, MLQA-R, MIRACL, got 'SQuAD'"):
+        run(tiny_model, tmp_path, tmp_path / "scores.json", task, "SQuAD")

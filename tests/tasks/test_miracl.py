@@ -25,11 +25,6 @@ WriteMiracl = Callable[..., Path]
 QUIET = {"show_progress_bar": False, "batch_size": 16}
 
 
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ST_HYBRID_CACHE", str(tmp_path / "cache"))
-
-
 def run(model: Any, folder: Path, languages: list[str], cache: ResultCache | None = None) -> mteb.TaskResult:
     task = mteb.get_task("MIRACL", hf_subsets=languages)
     assert isinstance(task, MIRACL)

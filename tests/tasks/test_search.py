@@ -31,11 +31,6 @@ TOLD = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ST_HYBRID_CACHE", str(tmp_path / "cache"))
-
-
 def find(model: Any, folder: Path, top_k: int = 20) -> dict[str, dict[str, float]]:
     data = load_miracl("sw", folder)
     model.index(data["corpus"], num_proc=None, **TOLD)
