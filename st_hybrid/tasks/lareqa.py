@@ -6,14 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from datasets import Dataset
 from mteb import CrossEncoderProtocol, EncoderProtocol
 from mteb.abstasks.retrieval import AbsTaskRetrieval
 from mteb.abstasks.retrieval_dataset_loaders import RetrievalSplitData
-from mteb.types import EncodeKwargs
 
 from st_hybrid.centering import Role
 from st_hybrid.retrieval import PUBLISHED_COUNTS, RetrievalCollection, check_counts, metrics, read_lareqa
@@ -24,6 +23,9 @@ from st_hybrid.retrieval.search import SIMILARITIES, top_rows
 from .encoding import encode_texts, is_plain_encoder, similarity_of
 from .means import LAREQA_MEASURES, MULTI, Group, RunningMeans, setting_of
 from .metadata import SCRIPTS, CountedTaskMetadata
+
+if TYPE_CHECKING:
+    from mteb.types import EncodeKwargs
 
 SPLIT = "test"
 

@@ -11,6 +11,7 @@ from typing import Any
 import mteb
 import numpy as np
 import pytest
+from mteb.models import ModelMeta
 from sentence_transformers import SentenceTransformer
 
 from st_hybrid.retrieval import PUBLISHED_COUNTS
@@ -81,6 +82,16 @@ class CountingEncoder(mteb.SentenceTransformerEncoderWrapper):
     def encode(self, inputs: Any, *, prompt_type: Any = None, **kwargs: Any) -> Any:
         self.encoded.update((prompt_type.value, text) for batch in inputs for text in batch["text"])
         return super().encode(inputs, prompt_type=prompt_type, **kwargs)
+
+
+class Reranker:
+    """A cross-encoder as mteb knows them."""
+
+    def __init__(self) -> None:
+        self.mteb_model_meta = ModelMeta.create_empty(overwrites={"name": "tests/reranker", "revision": "1"})
+
+    def predict(self, inputs1: Any, inputs2: Any, **_: Any) -> np.ndarray:
+        return np.zeros(len(inputs1.dataset))
 
 
 @pytest.fixture

@@ -13,13 +13,12 @@ import pytrec_eval
 from datasets import Dataset
 from mteb.cache import ResultCache
 from mteb.models.search_wrappers import SearchEncoderWrapper
-from sentence_transformers import CrossEncoder
 
 from st_hybrid.retrieval.miracl import PAPER_LANGUAGES, PUBLISHED_COUNTS
 from st_hybrid.tasks import MIRACL, ShardedSearch, group_means
 from st_hybrid.tasks.miracl import load_miracl
 
-from .conftest import CountingEncoder
+from .conftest import CountingEncoder, Reranker
 
 WriteMiracl = Callable[..., Path]
 QUIET = {"show_progress_bar": False, "batch_size": 16}
@@ -141,9 +140,9 @@ def test_the_copy_on_the_hub_is_pinned():
     assert len(MIRACL.metadata.revision) == 40
 
 
-def test_a_cross_encoder_is_refused(write_miracl: WriteMiracl, tiny_model_path: Path):
+def test_a_cross_encoder_is_refused(write_miracl: WriteMiracl):
     with pytest.raises(TypeError, match="a cross-encoder cannot do"):
-        run(CrossEncoder(str(tiny_model_path), num_labels=1), write_miracl(["sw"], passages=5, queries=2), ["sw"])
+        run(Reranker(), write_miracl(["sw"], passages=5, queries=2), ["sw"])
 
 
 def test_an_unknown_language_is_refused():
