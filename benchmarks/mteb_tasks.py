@@ -5,7 +5,7 @@
 evaluates each model on the whole of XQuAD-R, and on every language found in ``--miracl-dir``, with ``mteb.evaluate``,
 and writes mteb's own result files to ``benchmarks/results/mteb/<name>/``; what is there already is not run again.
 BM25 is mteb's ``mteb/baseline-bm25s``. ``MIRACL-peer.json`` holds, beside each encoder's scores on MIRACL, those of a
-brute-force ranking by numpy in float64 and pytrec_eval. The table is printed, and written to ``README.md`` there.
+brute-force ranking by numpy in float64 and pytrec_eval. The tables are printed.
 """
 
 from __future__ import annotations

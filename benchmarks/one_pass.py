@@ -84,7 +84,7 @@ def main() -> None:
         )
     report = {
         **provenance(),
-        "setting": {"languages": LANGUAGES, "subsets": len(ours), "layers": len(model[0].auto_model.encoder.layer)},
+        "setting": {"languages": LANGUAGES, "subsets": len(ours), "layers": model.transformers_model.config.num_hidden_layers},
         "ways": ways,
     }
     print(json.dumps(report, indent=2))

@@ -244,6 +244,14 @@ def main() -> None:
         ),
         "ours / bare_faiss": round(ways["ours"]["seconds"] / ways["bare_faiss"]["seconds"], 2),
     }
+    # Memory must not grow with the corpus.
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=child, args=("ours", 4 * given.rows, sender))
+    process.start()
+    sender.close()
+    four = receiver.recv()
+    process.join()
+    ways["ours"]["peak_gb_of_four_times_the_rows"] = round(four["peak_gb"], 2)
     print(json.dumps({"ways": ways, "ratios": speed}, indent=2))
     if given.output:
         from st_hybrid.provenance import provenance

@@ -11,6 +11,7 @@ import torch
 from datasets import Dataset
 from mteb import EncoderProtocol, SearchProtocol, TaskMetadata
 from mteb.types import PromptType
+from sentence_transformers import SparseEncoder
 from sentence_transformers.util import SimilarityFunction
 from torch.utils.data import DataLoader
 
@@ -25,8 +26,9 @@ Similarity = str | Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 def is_plain_encoder(model: Any) -> bool:
-    """Whether a model gives embeddings and leaves the search to the task."""
-    return isinstance(model, EncoderProtocol) and not isinstance(model, SearchProtocol)
+    """Whether a model gives dense embeddings and leaves the search to the task."""
+    sparse = isinstance(getattr(model, "model", None), SparseEncoder)
+    return isinstance(model, EncoderProtocol) and not isinstance(model, SearchProtocol) and not sparse
 
 
 def encode_texts(

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from datasets import Dataset
-from mteb import CrossEncoderProtocol, EncoderProtocol
+from mteb import CrossEncoderProtocol, EncoderProtocol, SearchProtocol
 from mteb.abstasks.retrieval import AbsTaskRetrieval
 from mteb.abstasks.retrieval_dataset_loaders import RetrievalSplitData
+from mteb.models.search_wrappers import SearchEncoderWrapper
 
 from st_hybrid.centering import Role
 from st_hybrid.retrieval import PUBLISHED_COUNTS, RetrievalCollection, check_counts, metrics, read_lareqa
@@ -52,8 +53,8 @@ class LareqaTask(AbsTaskRetrieval):
     count against the model. Once all subsets of a setting are done that the task was asked for, each of them also has
     the setting's means, ``macro_map`` and so on.
 
-    An encoder encodes each distinct text once, however many subsets run. A model with a search of its own takes mteb's
-    ordinary way, subset by subset, and gets the same measures.
+    A dense encoder encodes each distinct text once, however many subsets run. Sparse encoders, and models with a search
+    of their own, take mteb's ordinary way, subset by subset, and get the same measures.
 
     Attributes:
         data_dir: Folder that holds ``xquad-r/<lang>.json`` and ``mlqa-r/<lang>.json``; by default the variable
@@ -205,7 +206,8 @@ class LareqaTask(AbsTaskRetrieval):
         num_proc: int | None = None,
         **kwargs: Any,
     ) -> dict[str, float]:
-        """Measure a model with a search of its own on one subset."""
+        """Measure a model that is no dense encoder on one subset, by its own search or by mteb's."""
+        search = model if isinstance(model, SearchProtocol) else SearchEncoderWrapper(model)
         told: dict[str, Any] = {
             "task_metadata": self.metadata,
             "hf_split": hf_split,
@@ -213,8 +215,8 @@ class LareqaTask(AbsTaskRetrieval):
             "encode_kwargs": encode_kwargs,
             "num_proc": num_proc,
         }
-        model.index(data_split["corpus"], **told)
-        found = model.search(data_split["queries"], top_k=len(data_split["corpus"]), **told)
+        search.index(data_split["corpus"], **told)
+        found = search.search(data_split["queries"], top_k=len(data_split["corpus"]), **told)
         if prediction_folder is not None:
             self._save_task_predictions(found, model, prediction_folder, hf_split=hf_split, hf_subset=hf_subset)
         return _score_found(found, data_split)

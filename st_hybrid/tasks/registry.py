@@ -28,7 +28,7 @@ def add_to_mteb(tasks: Sequence[type[AbsTask]], benchmarks: Sequence[Benchmark])
     benchmark_module = importlib.import_module("mteb.benchmarks.benchmarks")
     try:
         registry, listed = task_module._TASKS_REGISTRY, task_module.TASK_LIST
-        caches = [finder._build_registry.cache_clear, finder._build_aliases_registry.cache_clear]
+        forget_benchmarks = finder._build_registry.cache_clear
     except AttributeError as error:
         raise RuntimeError(
             f"st-hybrid cannot register its tasks in mteb {mteb.__version__}: {error}. Its tested versions are named "
@@ -44,5 +44,4 @@ def add_to_mteb(tasks: Sequence[type[AbsTask]], benchmarks: Sequence[Benchmark])
         present = benchmark_module.__dict__.setdefault(name, benchmark)
         if present.name != benchmark.name:
             raise RuntimeError(f"mteb {mteb.__version__} has a benchmark {name} of its own.")
-    for clear in caches:
-        clear()
+    forget_benchmarks()

@@ -13,6 +13,8 @@ from mteb.abstasks.retrieval import AbsTaskRetrieval
 from mteb.cache import ResultCache
 from mteb.models.cache_wrappers import CachedEmbeddingWrapper
 from mteb.models.search_wrappers import SearchEncoderWrapper
+from sentence_transformers import SparseEncoder
+from sentence_transformers.sparse_encoder.modules import MLMTransformer, SpladePooling
 
 from st_hybrid.retrieval import evaluate_retrieval
 from st_hybrid.tasks import LareqaTask, group_means
@@ -108,6 +110,15 @@ def test_bm25_takes_the_ordinary_way(lareqa_data: Path):
     scores = run(mteb.get_model("mteb/baseline-bm25s"), get_task("XQuAD-R", lareqa_data, hf_subsets=["en-en", "en-de"]))
     assert scores["en-en"]["map"] > scores["en-de"]["map"]
     assert set(LAREQA_MEASURES) - {"rank_distance"} <= set(scores["en-de"])
+
+
+def test_sparse_encoders_take_the_ordinary_way(lareqa_data: Path, tiny_model_path: Path):
+    masked = MLMTransformer(str(tiny_model_path))
+    model = SparseEncoder(modules=[masked, SpladePooling()], device="cpu")
+    scores = run(model, get_task("XQuAD-R", lareqa_data, hf_subsets=["en-en", "en-multi"]))
+    for of_subset in scores.values():
+        assert 0 < of_subset["map"] < 1
+    assert "rank_distance" in scores["en-multi"]
 
 
 def test_what_a_search_leaves_out_ranks_last(lareqa_data: Path, encoder: CountingEncoder):
