@@ -84,7 +84,11 @@ def main() -> None:
         )
     report = {
         **provenance(),
-        "setting": {"languages": LANGUAGES, "subsets": len(ours), "layers": model.transformers_model.config.num_hidden_layers},
+        "setting": {
+            "languages": LANGUAGES,
+            "subsets": len(ours),
+            "layers": model.transformers_model.config.num_hidden_layers,
+        },
         "ways": ways,
     }
     print(json.dumps(report, indent=2))

@@ -158,7 +158,7 @@ def ours(rows: int) -> dict[str, Any]:
         spent += time.perf_counter() - began
         return vectors
 
-    queries, shards = query_vectors(), EmbeddingShards(None, corpus, "free", 1 << 17)
+    queries, shards = query_vectors(), EmbeddingShards(None, corpus, "free", 1 << 18)
     began = time.perf_counter()
     found = search_shards(queries, shards, encode, TOP_K, show_progress_bar=False)
     return {"seconds": time.perf_counter() - began - spent, "rows": found.rows}

@@ -73,11 +73,7 @@ def top_rows(queries: Floats, vectors: Floats, k: int, similarity: str = "cosine
             vectors = np.random.default_rng(0).normal(size=(10_000, 384)).astype(np.float32)
             print(top_rows(vectors[:2], vectors, 3).rows[:, 0])  # [0 1]
     """
-    import faiss
-
-    queries, vectors = _ready(queries, similarity), _ready(vectors, similarity)
-    distances, rows = faiss.knn(queries, vectors, k, metric=_metric(similarity))
-    return TopRows(_scores(distances, rows, similarity), np.where(rows < 0, rows, rows + first_row))
+    return _top_rows(_ready(queries, similarity), _ready(vectors, similarity), k, similarity, first_row)
 
 
 def search_shards(
@@ -107,6 +103,7 @@ def search_shards(
     Returns:
         The best rows; the same whether or not the run was interrupted.
     """
+    ready = _ready(queries, similarity)
     best, done = TopRows.none(len(queries), k), 0
     digests: list[str] = []
     if shards.folder is None and progress is not None:
@@ -118,7 +115,9 @@ def search_shards(
         if vectors is None:
             vectors = shards.encode(number, encode)
         start, _ = shards.bounds(number)
-        best = best.merge(top_rows(queries, vectors, k, similarity, start))
+        # The vectors are this loop's own, so they need not be copied to be scaled.
+        vectors = _ready(vectors, similarity, in_place=True)
+        best = best.merge(_top_rows(ready, vectors, k, similarity, start))
         if shards.folder is None and progress is not None:
             digests.append(texts_fingerprint(shards.texts(number)))
             _save(best, digests, queries, shards, similarity, progress)
@@ -178,16 +177,16 @@ def search_index(
             start, stop = shards.bounds(number)
             low, high = np.searchsorted(chosen, [start, stop])
             sample[low:high] = _read(shards, number)[chosen[low:high] - start]
-        index.train(_ready(sample, similarity))
+        index.train(_ready(sample, similarity, in_place=True))
         del sample
 
     cutoff = min(k, _RECALL_CUTOFF, total)
     probe = np.sort(random.choice(len(queries), size=min(_RECALL_QUERIES, len(queries)), replace=False))
-    truth = TopRows.none(len(probe), cutoff)
+    probes, truth = _ready(queries[probe], similarity), TopRows.none(len(probe), cutoff)
     for number in tqdm(range(len(shards)), "Indexing", disable=hide):
-        vectors, start = _read(shards, number), shards.bounds(number)[0]
-        truth = truth.merge(top_rows(queries[probe], vectors, cutoff, similarity, start))
-        index.add(_ready(vectors, similarity))
+        vectors, start = _ready(_read(shards, number), similarity, in_place=True), shards.bounds(number)[0]
+        truth = truth.merge(_top_rows(probes, vectors, cutoff, similarity, start))
+        index.add(vectors)
     if parameters:
         try:
             faiss.ParameterSpace().set_index_parameters(index, parameters)  # type: ignore[arg-type]
@@ -250,14 +249,23 @@ def _metric(similarity: str) -> int:
     return int(faiss.METRIC_L2 if similarity == "euclidean" else faiss.METRIC_INNER_PRODUCT)
 
 
-def _ready(vectors: Floats, similarity: str) -> Floats:
+def _top_rows(queries: Floats, vectors: Floats, k: int, similarity: str, first_row: int) -> TopRows:
+    """The best of some vectors; both are as :func:`_ready` gives them."""
+    import faiss
+
+    distances, rows = faiss.knn(queries, vectors, k, metric=_metric(similarity))
+    return TopRows(_scores(distances, rows, similarity), np.where(rows < 0, rows, rows + first_row))
+
+
+def _ready(vectors: Floats, similarity: str, *, in_place: bool = False) -> Floats:
+    """Vectors as faiss takes them: contiguous, and of length 1 for the cosine."""
     import faiss
 
     if similarity not in SIMILARITIES:
         raise ValueError(f"faiss cannot rank by {similarity!r}, only by {', '.join(SIMILARITIES)}.")
     vectors = np.ascontiguousarray(vectors, dtype=np.float32)
     if similarity == "cosine":
-        vectors = vectors.copy()
+        vectors = vectors if in_place and vectors.flags.writeable else vectors.copy()
         faiss.normalize_L2(vectors)
     return vectors
 

@@ -55,9 +55,8 @@ def encode_texts(
     Returns:
         One vector a text, shape ``(texts, dimensions)``.
     """
-    order = np.argsort([-len(text) for text in texts], kind="stable")
-    sorted_texts = [texts[i] for i in order]
-    dataset = Dataset.from_dict({"id": [str(i) for i in order], "text": sorted_texts})
+    order = np.argsort(-np.fromiter(map(len, texts), dtype=np.int64, count=len(texts)), kind="stable")
+    dataset = Dataset.from_dict({"text": [texts[i] for i in order.tolist()]})
     vectors = model.encode(
         DataLoader(dataset, batch_size=encode_kwargs.get("batch_size", 32)),
         task_metadata=task_metadata,

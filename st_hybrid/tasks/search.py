@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 # More passages at once gain nothing: encoders take some hundred at a time, and faiss is as fast on fewer.
-_MOST_ROWS = 1 << 17
+_MOST_ROWS = 1 << 18
 _TEXT_BYTES = 6000
 
 
@@ -253,7 +253,7 @@ class ShardedSearch:
         assert self._corpus is not None
         rows, places = np.unique(found.rows, return_inverse=True)
         first = int(rows[0] < 0)
-        ids = [""] * first + self._corpus.select_columns("id").select(rows[first:])["id"][:]
+        ids = [""] * first + self._corpus.select_columns("id").with_format("arrow")[rows[first:]]["id"].to_pylist()
         names = np.asarray(ids, dtype=object)[places.reshape(found.rows.shape)]
         return {
             query: {name: score for name, score, row in zip(*columns, strict=True) if row >= 0}
