@@ -61,14 +61,14 @@ class FreeEncoder:
     def encode(self, inputs: Any, *, prompt_type: Any, **kwargs: Any) -> np.ndarray:
         """The vectors of the inputs; a document's text is its row number."""
         began = time.perf_counter()
+        texts = inputs.dataset["text"][:]
+        if not texts[0].isdigit():  # a look at what the model makes of some sentences
+            return unit_vectors(0, len(texts))
+        rows = np.asarray(texts, dtype=np.int64)
+        start = int(rows.min())
         if prompt_type.value == "query":
-            vectors = query_vectors()
+            vectors = query_vectors()[rows]
         else:
-            texts = inputs.dataset["text"][:]
-            if not texts[0].isdigit():  # a look at what the model makes of some sentences
-                return unit_vectors(0, len(texts))
-            rows = np.asarray(texts, dtype=np.int64)
-            start = int(rows.min())
             vectors = unit_vectors(start, int(rows.max()) + 1)[rows - start]
         self.seconds += time.perf_counter() - began
         return vectors
