@@ -6,7 +6,6 @@ import logging
 import os
 import platform
 import time
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -23,6 +22,7 @@ from st_hybrid.retrieval.miracl import PUBLISHED_COUNTS, SPLIT, miracl_languages
 from st_hybrid.retrieval.search import SIMILARITIES
 from st_hybrid.retrieval.shards import EmbeddingShards, Encode
 from st_hybrid.tasks import MIRACL, ShardedSearch, load_miracl
+from st_hybrid.tasks.search import wrap_model
 
 ENGINES = ("local", "ray")
 # A ray that this module starts carries only the numbers of shards, so it need not take its share of the memory.
@@ -83,11 +83,7 @@ def load_encoder(
         device: Where to load it; by default a GPU if there is one.
     """
     module = SentenceTransformer(model, device=device)
-    given = {"query": query_prompt, "document": document_prompt}
-    module.prompts = {**module.prompts, **{name: prompt for name, prompt in given.items() if prompt is not None}}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # mteb calls a method of sentence-transformers by its old name
-        return mteb.SentenceTransformerEncoderWrapper(module)
+    return wrap_model(module, query_prompt=query_prompt, document_prompt=document_prompt)
 
 
 def encode_miracl(

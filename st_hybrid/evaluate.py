@@ -31,6 +31,7 @@ from st_hybrid.retrieval.evaluation import TOP_LANGUAGES, encode_collection
 from st_hybrid.score_tables import AS_IT_IS, variants_of
 
 if TYPE_CHECKING:
+    from mteb import EncoderProtocol
     from sentence_transformers import SentenceTransformer
 
 #: The ``center`` that takes the means of the evaluated texts.
@@ -174,38 +175,37 @@ def evaluate_tasks(
                 title=f"{task}, {Path(model_name).name}: languages of the first ten in the pool of all languages",
             )
     if MIRACL in tasks:
-        prompts = {"query": query_prompt, "document": document_prompt}
+        from st_hybrid.tasks.search import wrap_model
+
         _evaluate_miracl(
-            model,
+            wrap_model(model, query_prompt=query_prompt, document_prompt=document_prompt),
             data_dir,
             corpus_search or CorpusSearch(),
             output,
             results,
             rows,
-            prompts={role: prompt for role, prompt in prompts.items() if prompt is not None},
             encode_kwargs={"batch_size": batch_size, "show_progress_bar": show_progress_bar},
         )
     return results
 
 
 def _evaluate_miracl(
-    model: SentenceTransformer,
+    model: EncoderProtocol,
     data_dir: str | Path | None,
     how: CorpusSearch,
     output: Path,
     results: dict[str, Any],
     rows: dict[str, pa.Table],
     *,
-    prompts: dict[str, str],
     encode_kwargs: dict[str, Any],
 ) -> None:
     """Measure each language and write it; languages that the file held stay."""
     from st_hybrid.tasks.means import mean_scores
     from st_hybrid.tasks.miracl import available_languages, score_language
-    from st_hybrid.tasks.search import ShardedSearch, wrap_model
+    from st_hybrid.tasks.search import ShardedSearch
 
     search = ShardedSearch(
-        wrap_model(model, prompts),
+        model,
         embeddings_dir=how.embeddings_dir,
         memory_gb=how.memory_gb,
         index_factory=how.index_factory,

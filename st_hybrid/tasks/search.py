@@ -6,6 +6,7 @@ import hashlib
 import logging
 import shutil
 import tempfile
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,20 +32,25 @@ _MOST_ROWS = 1 << 18
 _TEXT_BYTES = 6000
 
 
-def wrap_model(model: SentenceTransformer, prompts: Mapping[str, str] | None = None) -> EncoderProtocol:
-    """Wrap a model as mteb does, with other prompts than its own if some are given.
+def wrap_model(
+    model: SentenceTransformer, *, query_prompt: str | None = None, document_prompt: str | None = None
+) -> SentenceTransformerEncoderWrapper:
+    """Wrap a model as mteb does.
 
     Args:
         model: The model.
-        prompts: Text put before queries under ``"query"`` and before documents under ``"document"``.
+        query_prompt: Put before queries; by default the model's own query prompt.
+        document_prompt: Put before passages; by default the model's own document prompt.
     """
-    if not prompts:
-        return SentenceTransformerEncoderWrapper(model)
-    return SentenceTransformerEncoderWrapper(model, model_prompts={**_own_prompts(model), **prompts})
-
-
-def _own_prompts(model: SentenceTransformer) -> dict[str, str]:
-    return {name: prompt for name, prompt in model.prompts.items() if prompt is not None}
+    given = {"query": query_prompt, "document": document_prompt}
+    own, given = (
+        {name: prompt for name, prompt in part.items() if prompt is not None} for part in (model.prompts, given)
+    )
+    prompts = {**own, **given}
+    with warnings.catch_warnings():
+        # mteb warns of prompts that are given, and calls a method of sentence-transformers by its old name.
+        warnings.simplefilter("ignore")
+        return SentenceTransformerEncoderWrapper(model, model_prompts=None if prompts == own else prompts)
 
 
 class ShardedSearch:
