@@ -271,7 +271,7 @@ def _hold_out(
     tables = []
     for number, (name, rows) in enumerate(sets.items()):
         if not set(names.values()) <= set(rows.column_names):
-            parallel_pairs(rows, **columns)  # says what is missing
+            parallel_pairs(rows, partners=None, seed=seed, **columns)  # says what is missing
         table = rows.select_columns(list(names.values())).with_format("arrow")[:].select(list(names.values()))
         ids = pc.binary_join_element_wise(name, table[0].cast(pa.string()), " ")  # sets may number groups alike
         texts = {key: table[column].cast(pa.string()) for key, column in names.items() if key != "id"}
