@@ -5,7 +5,7 @@
 First, rows are written in wide form, in SQuAD's format and in mMARCO's layout, read back, and their pairs compared with
 those of the rows: the same queries and positives in the same languages, and the same passage clusters. Second, a
 collection in mMARCO's layout is generated, of random words in a Latin and in a three-byte script, and read in a process
-of its own, several times. Rates are of the median time; where others use the machine too, go by the processor's seconds.
+of its own, several times. Rates are of the median time; where others use the machine too, go by processor seconds.
 Peak memory is given as resident (with the pages of files that the system may drop at any time) and as anonymous (what
 the process itself holds).
 """

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from st_hybrid.squad import Paragraph, sentence_at, squad_paragraphs
+from st_hybrid.squad_format import Paragraph, sentence_at, squad_paragraphs
 
 from .collection import RetrievalCollection
 

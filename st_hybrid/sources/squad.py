@@ -10,7 +10,7 @@ from typing import Literal
 
 import pyarrow as pa
 
-from st_hybrid.squad import Paragraph, Question, sentence_at, squad_paragraphs
+from st_hybrid.squad_format import Paragraph, Question, sentence_at, squad_paragraphs
 
 from .collect import Batch, Rows, collect
 from .languages import check_language, close_languages, is_language

@@ -67,7 +67,7 @@ def squad_paragraphs(path: str | Path, language: str, *, format_name: str = "SQu
     Example:
         ::
 
-            from st_hybrid.squad import squad_paragraphs
+            from st_hybrid.squad_format import squad_paragraphs
 
             for paragraph in squad_paragraphs("de.json", "de"):
                 print(paragraph.text, [question.text for question in paragraph.questions])

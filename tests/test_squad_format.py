@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from st_hybrid.squad import Answer, Question, sentence_at, squad_paragraphs
+from st_hybrid.squad_format import Answer, Question, sentence_at, squad_paragraphs
 
 
 def test_a_file_as_it_is_written(tmp_path: Path) -> None:
