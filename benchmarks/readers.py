@@ -4,7 +4,7 @@
 
 First, rows are written in wide form, in SQuAD's format and in mMARCO's layout, read back, and their pairs compared with
 those of the rows: the same queries and positives in the same languages, and the same passage clusters. Second, a
-collection in mMARCO's layout is generated, of random words in a Latin and in a three-byte script, and read in a process
+collection in mMARCO's layout is generated, of random words in Latin and in Cyrillic, and read in a process
 of its own, several times. Rates are of the median time; where others use the machine too, go by processor seconds.
 Peak memory is given as resident (with the pages of files that the system may drop at any time) and as anonymous (what
 the process itself holds).
@@ -43,7 +43,7 @@ from st_hybrid.sources.languages import english_name
 
 Ints = NDArray[np.int64]
 
-LETTERS = {"de": ("a", 26), "hi": ("क", 37)}  # the first letter of a language's script, and how many follow it
+LETTERS = {"de": ("a", 26), "ru": ("а", 32)}  # the first letter of a language's script, and how many follow it
 VOCABULARY = 50_000
 WORDS = 50  # of a passage on average; mMARCO's have about as many
 BATCH = 100_000
@@ -299,7 +299,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--triples", type=int, default=40_000_000)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--scratch", type=Path, help="folder on a disk with 20 GB of room")
+    parser.add_argument("--scratch", type=Path, help="folder on a disk with 12 GB of room")
     parser.add_argument("--output", type=Path)
     given = parser.parse_args(arguments)
 

@@ -111,17 +111,29 @@ def test_the_output_is_checked_before_anything_is_read(tmp_path: Path) -> None:
         run("files", tmp_path / "missing.jsonl", "--output", tmp_path / "a.jsonl", *options)
 
 
-def test_a_user_sees_one_line_and_finds_nothing_left_behind(tmp_path: Path) -> None:
-    path = lines(tmp_path / "rows.jsonl", {"id": 1, "language": "german", "query": "Wer?", "positive": "Ich."})
-    (tmp_path / "temporary").mkdir()
-    told = subprocess.run(
-        [sys.executable, "-m", "st_hybrid.cli", "data", "import", "files", path, "--output", tmp_path / "out.parquet"],
-        env=os.environ | {"PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path / "temporary"), "COLUMNS": "300"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def test_a_user_sees_one_line_and_finds_no_temporary_file(tmp_path: Path) -> None:
+    output, temporary = tmp_path / "out.parquet", tmp_path / "temporary"
+    temporary.mkdir()
+
+    def imported(language: str) -> subprocess.CompletedProcess[str]:
+        row = {"id": 1, "language": language, "query": "Wer?", "positive": "Ich."}
+        path = lines(tmp_path / "rows.jsonl", row)
+        return subprocess.run(
+            [sys.executable, "-m", "st_hybrid.cli", "data", "import", "files", path, "--output", output],
+            env=os.environ | {"PYTHONPATH": str(ROOT), "TMPDIR": str(temporary), "COLUMNS": "300"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    told = imported("german")
     assert told.returncode == 1
-    assert told.stderr == f"Error: {path}:1: 'german' is not the code of a language. Did you mean 'de' (German)?\n"
-    assert not (tmp_path / "out.parquet").exists()
-    assert list((tmp_path / "temporary").iterdir()) == []
+    assert told.stderr == (
+        f"Error: {tmp_path / 'rows.jsonl'}:1: 'german' is not the code of a language. Did you mean 'de' (German)?\n"
+    )
+    assert not output.exists()
+    told = imported("de")
+    assert told.returncode == 0, told.stderr
+    assert "1 of 1 rows in 1 groups" in told.stdout
+    assert len(load_rows(output)) == 1
+    assert list(temporary.iterdir()) == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from rich.markup import escape
 from rich.table import Table
 
 
@@ -61,10 +62,10 @@ class ReadReport:
         for header in ("", "rows", "first at"):
             table.add_column(header, justify="right" if header == "rows" else "left", overflow="fold")
         for source, amount in self.sources.items():
-            table.add_row(f"read of {source}", f"{amount:,}", "")
+            table.add_row(escape(f"read of {source}"), f"{amount:,}", "")
         table.add_section()
         for reason, part in self.dropped.items():
-            table.add_row(f"left out: {reason}", f"{part.rows:,}", part.first)
+            table.add_row(escape(f"left out: {reason}"), f"{part.rows:,}", escape(part.first))
         table.add_section()
         for language, amount in sorted(self.languages.items()):
             table.add_row(f"kept in {language}", f"{amount:,}", "")
