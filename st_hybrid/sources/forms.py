@@ -90,7 +90,7 @@ class Columns:
             return self.form == "long"
         if self.language is not None or self.names["language"] in present or self.names["query"] in present:
             return True
-        return not self._wide_languages(present)
+        return not self._wide_languages(present, complete=True)
 
     def _language(self, name: str, role: str) -> str | None:
         """The language that a column of wide form holds a role's texts in."""
@@ -103,8 +103,14 @@ class Columns:
     def _long(self, batch: NamedBatch, source: str, before: int) -> Batch:
         table, names = batch.table, self.names
         given = () if self.language is None else ("id", "language")
-        _check_present([names[role] for role in KEYS if role not in given], batch.columns, source)
-        columns = {role: table[names[role]] for role in KEYS if names[role] in table.column_names}
+        if before == 0:  # JSON may leave a column out for so long that a later batch lacks it
+            _check_present([names[role] for role in KEYS if role not in given], batch.columns, source)
+        nothing = pa.nulls(table.num_rows, pa.string())
+        columns = {
+            role: table[names[role]] if names[role] in table.column_names else nothing
+            for role in KEYS
+            if names[role] in table.column_names or role not in given
+        }
         if self.language is not None:
             columns["language"] = pa.repeat(self.language, table.num_rows)
             columns.setdefault("id", _numbers(source, before, table.num_rows))
@@ -116,7 +122,9 @@ class Columns:
 
     def _wide(self, batch: NamedBatch, source: str, before: int) -> Batch | None:
         table, names = batch.table, self.names
-        languages = self._wide_languages(batch.columns)
+        languages = self._wide_languages(batch.columns, complete=before == 0)
+        if not languages and before:
+            return None
         if not languages:
             raise ValueError(
                 f"{source} has no columns such as {names['query']}_de and {names['positive']}_de"
@@ -140,11 +148,12 @@ class Columns:
         filled = np.flatnonzero(~(blank(rows["query"]) & blank(rows["positive"])))
         return Batch(rows.take(pa.array(filled)), _of(filled // len(languages), batch.where)) if len(filled) else None
 
-    def _wide_languages(self, present: Sequence[str]) -> list[str]:
-        """The languages of the columns of wide form, if one has both a query and a positive."""
+    def _wide_languages(self, present: Sequence[str], *, complete: bool) -> list[str]:
+        """The languages of the columns of wide form; ``complete`` wants both a query and a positive of one of them."""
         found = {role: [code for name in present if (code := self._language(name, role))] for role in _ROLES}
-        both = set(found["query"]) & set(found["positive"])
-        return list(dict.fromkeys([*found["query"], *found["positive"]])) if both else []
+        if complete and not set(found["query"]) & set(found["positive"]):
+            return []
+        return list(dict.fromkeys([*found["query"], *found["positive"]]))
 
     def _wide_columns(self, present: Sequence[str], languages: Sequence[str]) -> dict[str, str]:
         """For each text column of long form, how its columns of wide form begin."""

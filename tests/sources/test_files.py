@@ -164,6 +164,27 @@ def test_a_language_that_only_a_later_block_has(tmp_path: Path, monkeypatch: pyt
     ]
 
 
+def test_blocks_that_lack_a_column_altogether(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from st_hybrid.sources import tables
+    from st_hybrid.sources.blocks import read_blocks
+
+    monkeypatch.setattr(tables, "read_blocks", lambda path: read_blocks(path, 1))  # each line a block
+    path = lines(tmp_path / "a.jsonl", row(id=1), {"id": 2, "language": "de", "query": "Wo?"}, {"note": "x"}, row(id=3))
+    found, report = read_files(path)
+    assert found["id"][:] == [1, 3]
+    assert report.dropped == {"no positive": Dropped(1, f"{path}:2"), "no id": Dropped(1, f"{path}:3")}
+    path = lines(
+        tmp_path / "b.jsonl",
+        {"id": 1, "query_de": "Wer?", "positive_de": "Ich."},
+        {"id": 2, "query_en": "Who?"},
+        {"id": 3},
+        {"id": 4, "query_en": "Where?", "positive_en": "Here."},
+    )
+    found, report = read_files(path)
+    assert found["id"][:] == [1, 4]
+    assert report.dropped == {"no positive": Dropped(1, f"{path}:2")}
+
+
 def test_a_column_of_ids_may_look_like_one_of_indonesian(tmp_path: Path) -> None:
     path = lines(tmp_path / "a.jsonl", {"query_id": 5, "query_en": "Who?", "positive_en": "I."})
     assert read_files(path, columns={"id": "query_id"}).rows["id"][:] == [5]
