@@ -279,13 +279,14 @@ def measure(root: Path, negatives: int, repeats: int, scratch: Path) -> dict[str
         send.close()
         runs.append(receive.recv())
         process.join()
-    seconds = statistics.median(run["seconds"] for run in runs)
+    seconds, cpu_seconds = (statistics.median(run[name] for run in runs) for name in ("seconds", "cpu_seconds"))
     same = {name: runs[0][name] for name in ("rows", "left_out", "passages")}
     return {
         "negatives": negatives,
         **same,
         **{name: [round(run[name], 1) for run in runs] for name in ("seconds", "cpu_seconds")},
         "passages_per_second": round(same["passages"] / seconds),
+        "passages_per_cpu_second": round(same["passages"] / cpu_seconds),
         "rows_per_second": round(same["rows"] / seconds),
         **{name: round(max(run[name] for run in runs), 2) for name in ("peak_resident_gib", "peak_anonymous_gib")},
     }
