@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 
 import st_hybrid
+from st_hybrid import data_cli
 
 # The commands import the library when they run: torch takes seconds, and --help should not.
 
@@ -21,6 +22,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+app.add_typer(data_cli.app, name="data")
 
 
 class Sampler(str, Enum):
