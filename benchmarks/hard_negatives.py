@@ -41,16 +41,16 @@ def run(given: argparse.Namespace) -> None:
     """Draw, mine, train and evaluate what is not in the work folder yet."""
     work = given.work
     work.mkdir(parents=True, exist_ok=True)
-    rows = work / "none.jsonl.gz"
-    if not rows.is_file():
-        write_rows(split_groups(load_rows(given.data), given.groups, seed=0)["test"], rows)
-    for name in ("same", "other"):
-        if not (work / f"{name}.jsonl.gz").is_file():
-            began = time.perf_counter()
-            fixed = ["--model", given.start, "--output", work / f"{name}.jsonl.gz"]
-            command("data", "mine", rows, *fixed, "--languages", name)
-            seconds = round(time.perf_counter() - began, 1)
-            (work / f"{name}-mining.json").write_text(json.dumps({"seconds": seconds}) + "\n", encoding="utf-8")
+    if not (work / "both.jsonl.gz").is_file():
+        write_rows(split_groups(load_rows(given.data), given.groups, seed=0)["test"], work / "none.jsonl.gz")
+        began = time.perf_counter()
+        fixed = ["--model", given.start, "--output", work / "both.jsonl.gz"]
+        command("data", "mine", work / "none.jsonl.gz", *fixed, "--languages", "both")
+        mining = {"rows": len(load_rows(work / "none.jsonl.gz")), "seconds": round(time.perf_counter() - began, 1)}
+        (work / "mining.json").write_text(json.dumps(mining) + "\n", encoding="utf-8")
+    both = load_rows(work / "both.jsonl.gz")
+    for name, left_out in (("none", ["negative_1", "negative_2"]), ("same", ["negative_2"]), ("other", ["negative_1"])):
+        write_rows(both.remove_columns(left_out), work / f"{name}.jsonl.gz")
     for name in RUNS:
         model = given.start if name == "untouched" else work / name
         if name != "untouched" and not (model / "training.json").is_file():
@@ -64,14 +64,12 @@ def run(given: argparse.Namespace) -> None:
 def collect(work: Path) -> None:
     """Copy the scores and logs that ``work`` holds into the repository."""
     RESULTS.mkdir(parents=True, exist_ok=True)
+    copies = {work / "mining.json": "mining.json"}
     for name in RUNS:
-        for source, copy in (
-            (work / f"{name}.json", f"{name}.json"),
-            (work / f"{name}-mining.json", f"{name}-mining.json"),
-            (work / name / "training.json", f"{name}-training.json"),
-        ):
-            if source.is_file():
-                shutil.copy(source, RESULTS / copy)
+        copies |= {work / f"{name}.json": f"{name}.json", work / name / "training.json": f"{name}-training.json"}
+    for source, copy in copies.items():
+        if source.is_file():
+            shutil.copy(source, RESULTS / copy)
 
 
 def table() -> str:
@@ -94,9 +92,9 @@ if __name__ == "__main__":
     parser.add_argument("--data", type=Path, help="parallel rows")
     parser.add_argument("--evaluation-data", type=Path, help="folder that holds xquad-r/<lang>.json")
     parser.add_argument("--work", type=Path, required=True, help="folder for rows, models and scores")
-    parser.add_argument("--groups", type=int, default=1000, help="groups of the data to take")
-    parser.add_argument("--steps", type=int, default=100, help="training steps")
-    parser.add_argument("--sample", type=int, default=150, help="questions of XQuAD-R; 0 for all")
+    parser.add_argument("--groups", type=int, default=500, help="groups of the data to take")
+    parser.add_argument("--steps", type=int, default=40, help="training steps")
+    parser.add_argument("--sample", type=int, default=60, help="questions of XQuAD-R; 0 for all")
     given = parser.parse_args()
     if given.start and given.data and given.evaluation_data:
         run(given)

@@ -187,8 +187,10 @@ def train(
     """
     from st_hybrid.finetune import Recipe, finetune, print_training
     from st_hybrid.sources.files import load_rows
+    from st_hybrid.trust.zero_shot import checked_sets
 
     rows = load_rows(data, split=split)
+    checked = checked_sets([data])
     recipe = Recipe(
         sampler=sampler.value,
         alpha=alpha,
@@ -218,7 +220,7 @@ def train(
         "query_column": query_column,
         "positive_column": positive_column,
     }
-    finetune(model, rows, output, recipe, data_name=Path(data).name, columns=columns, resume=resume)
+    finetune(model, rows, output, recipe, data_name=Path(data).name, columns=columns, checked=checked, resume=resume)
     if int(os.environ.get("RANK", 0)) == 0:
         print_training(output, Console())
     Console(stderr=True).print(f"Wrote [bold]{output}[/]: the model, its card README.md and training.json.")

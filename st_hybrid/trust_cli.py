@@ -40,6 +40,70 @@ class Strategy(str, Enum):
     RANDOM = "random"
 
 
+def decontaminate(
+    data: Data,
+    against: Annotated[
+        list[str],
+        typer.Option(
+            help="Evaluation set: XQuAD-R, MLQA-R, MIRACL, or a file of texts (a text a line, or JSONL, CSV, TSV or "
+            "Parquet). May be given again."
+        ),
+    ],
+    output: Output,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="ST_HYBRID_DATA",
+            help="Folder with xquad-r/<lang>.json, mlqa-r/<lang>.json and MIRACL's folders; XQuAD-R and MLQA-R are "
+            "fetched without it.",
+        ),
+    ] = None,
+    threshold: Annotated[
+        float,
+        typer.Option(help="Share of the shorter text's n-grams that both must have.", rich_help_panel="Overlap"),
+    ] = 0.5,
+    ngram: Annotated[int, typer.Option(min=1, help="Letters of an n-gram.", rich_help_panel="Overlap")] = 7,
+    min_letters: Annotated[
+        int, typer.Option(min=1, help="Compare shorter texts as wholes only.", rich_help_panel="Overlap")
+    ] = 25,
+    published: Annotated[
+        bool,
+        typer.Option(
+            "--published-counts/--no-published-counts", help="Refuse XQuAD-R and MLQA-R that are not the published ones."
+        ),
+    ] = True,
+    split: Split = "train",
+) -> None:
+    """Leave out rows that share text with an evaluation set, with their translations, and say which.
+
+    Finds texts that are the same but for case, spaces and punctuation, parts of one another, or lightly edited; not
+    paraphrases. Writes the clean rows, and beside them a report: OUTPUT.decontamination.json. st-hybrid train finds it
+    there, and the model card then says that evaluation on the set is zero-shot; no card says so without it.
+    """
+    from st_hybrid.sources.files import load_rows
+    from st_hybrid.sources.write import check_output, write_rows
+    from st_hybrid.trust.decontamination import decontaminate as find
+    from st_hybrid.trust.decontamination import report_path, write_report
+    from st_hybrid.trust.evaluation_texts import read_evaluation_texts
+    from st_hybrid.trust.overlap import OverlapSettings
+
+    settings = OverlapSettings(ngram=ngram, threshold=threshold, min_letters=min_letters)
+    check_output(output)
+    if output.exists() and Path(data).exists() and output.samefile(data):
+        raise ValueError(f"{output} is the data themselves. Choose another --output; the data stay as they are.")
+    sets = [read_evaluation_texts(name, data_dir, verify=published) for name in against]
+    found = find(load_rows(data, split=split), sets, settings, show_progress_bar=True)
+    if not len(found.clean):
+        Console().print(found)
+        raise ValueError("Every row shares text with an evaluation set, so nothing is left to write.")
+    write_rows(found.clean, output)
+    write_report(found, data, output)
+    Console().print(found)
+    Console(stderr=True).print(
+        f"Wrote [bold]{output}[/]: {len(found.clean):,} of {found.rows:,} rows; and [bold]{report_path(output)}[/]."
+    )
+
+
 def mine(
     data: Data,
     model: Annotated[str, typer.Option(help="SentenceTransformer that ranks the passages: a folder or a hub name.")],
