@@ -23,7 +23,7 @@ from st_hybrid.sources.files import load_rows
 from st_hybrid.sources.write import write_rows
 
 RESULTS = Path(__file__).parent / "results" / "hard-negatives"
-TRAINING = shlex.split("--batch-size 32 --learning-rate 5e-5 --scale 100 --max-length 96 --freeze-embeddings --seed 0")
+TRAINING = shlex.split("--batch-size 32 --learning-rate 5e-5 --scale 100 --max-length 64 --freeze-embeddings --seed 0")
 RUNS = {
     "untouched": "untouched",
     "none": "hybrid, no hard negatives",
@@ -93,7 +93,7 @@ if __name__ == "__main__":
     parser.add_argument("--evaluation-data", type=Path, help="folder that holds xquad-r/<lang>.json")
     parser.add_argument("--work", type=Path, required=True, help="folder for rows, models and scores")
     parser.add_argument("--groups", type=int, default=500, help="groups of the data to take")
-    parser.add_argument("--steps", type=int, default=40, help="training steps")
+    parser.add_argument("--steps", type=int, default=25, help="training steps")
     parser.add_argument("--sample", type=int, default=60, help="questions of XQuAD-R; 0 for all")
     given = parser.parse_args()
     if given.start and given.data and given.evaluation_data:

@@ -21,6 +21,7 @@ from st_hybrid.pairs import pair_text, parallel_pairs
 Ints = NDArray[np.int64]
 NegativeLanguages = Literal["same", "other", "both"]
 
+_BEHIND = -16.0  # unit vectors have scores from -1 to 1
 _KINDS: dict[str, tuple[str, ...]] = {"same": ("same",), "other": ("other",), "both": ("same", "other")}
 
 
@@ -172,9 +173,7 @@ def _index(rows: Dataset, id_column: str, language_column: str, query_column: st
     text = pair_text(pairs)
     keys = text.keys.with_format("numpy")[:]
     table = text.texts.with_format("arrow")[:]
-    queries, passages = (
-        table[name].combine_chunks().dictionary_encode() for name in (query_column, positive_column)
-    )
+    queries, passages = (table[name].combine_chunks().dictionary_encode() for name in (query_column, positive_column))
     query, passage = (column.indices.to_numpy().astype(np.int64) for column in (queries, passages))
     cluster, language = keys["cluster"].astype(np.int64), keys["language"].astype(np.int64)
     clusters = int(cluster.max()) + 1
@@ -196,7 +195,11 @@ def _index(rows: Dataset, id_column: str, language_column: str, query_column: st
 
 
 class _EncodedTexts:
-    """Stands in for the model in ``mine_hard_negatives``, which is called once a language: encodes each text once."""
+    """Stands in for the model in ``mine_hard_negatives``, which is called once a language: encodes each text once.
+
+    The function also searches the right answers that it is told, in whatever language they are. An extra coordinate
+    puts those outside the pool behind all others; it has no part in the scores that margins count from.
+    """
 
     def __init__(
         self,
@@ -207,7 +210,8 @@ class _EncodedTexts:
         **encoding: Any,
     ) -> None:
         self.device = "cpu"  # where faiss and the ranks are
-        self.similarity, self.similarity_pairwise = model.similarity, model.similarity_pairwise
+        self.pool = np.ones(len(index.passages), dtype=bool)
+        self._pairwise = model.similarity_pairwise
         encoding |= {"normalize_embeddings": True, "convert_to_numpy": True}
         self._queries = index.queries, model.encode_query(index.queries.to_pylist(), prompt=query_prompt, **encoding)
         self._passages = (
@@ -216,45 +220,51 @@ class _EncodedTexts:
         )
 
     def get_embedding_dimension(self) -> int:
-        return int(self._passages[1].shape[1])
+        return int(self._passages[1].shape[1]) + 1
 
-    def encode_query(self, texts: list[str], **_: Any) -> NDArray[np.float32]:
-        return _rows_of(texts, *self._queries)
+    def encode_query(self, texts: Sequence[str], **_: Any) -> NDArray[np.float32]:
+        known, vectors = self._queries
+        chosen = vectors[_places(pa.array(texts, known.type), known)]
+        return np.column_stack([chosen, np.ones(len(chosen))]).astype(np.float32)
 
-    def encode_document(self, texts: list[str], **_: Any) -> NDArray[np.float32]:
-        return _rows_of(texts, *self._passages)
+    def encode_document(self, texts: Sequence[str], **_: Any) -> NDArray[np.float32]:
+        known, vectors = self._passages
+        place = _places(pa.array(texts, known.type), known)
+        return np.column_stack([vectors[place], np.where(self.pool[place], 0, _BEHIND)]).astype(np.float32)
 
-
-def _rows_of(texts: Sequence[str], known: pa.Array, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    return np.ascontiguousarray(vectors[_places(pa.array(texts, known.type), known)], dtype=np.float32)
+    def similarity_pairwise(self, queries: NDArray[np.float32], passages: NDArray[np.float32]) -> Any:
+        return self._pairwise(queries[:, :-1], passages[:, :-1])
 
 
 def _places(texts: pa.Array | pa.ChunkedArray, known: pa.Array) -> Ints:
     return pc.index_in(texts, value_set=known).to_numpy().astype(np.int64)
 
 
-def _search(
-    index: _Index, language: int, kind: str, encoder: Any, found: Ints, options: dict[str, Any]
-) -> None:
+def _search(index: _Index, language: int, kind: str, encoder: Any, found: Ints, options: dict[str, Any]) -> None:
     """Fill in the negatives of a language's rows: passage numbers, -1 where there are too few."""
     mine = np.flatnonzero(index.language == language)
     # A passage that a row of this language has, too, is no passage of another language: it was left untranslated.
     in_pool = index.spoken[language] if kind == "same" else ~index.spoken[language]
+    pool = np.flatnonzero(in_pool)
+    if not len(mine) or not len(pool):
+        return
+    # What the library is told to be a query's positives is what it never gives as its negatives, and what margins
+    # count from: the right answers in the pool, or the row's own positive where there are none.
     asked, first = np.unique(index.query[mine], return_index=True)
     own, answer = index.answers[asked].nonzero()
-    of_pool = in_pool[answer]
-    # What the library is told to be a query's positives is what it never gives as its negatives. One in the pool
-    # keeps margins honest; a query without any has its own positive, which faiss must find as well.
-    own, answer = own[of_pool], answer[of_pool]
+    own, answer = own[in_pool[answer]], answer[in_pool[answer]]
     alone = np.setdiff1d(np.arange(len(asked)), own)
     own = np.concatenate([own, alone])
     answer = np.concatenate([answer, index.passage[mine[first[alone]]]])
-    pool = np.flatnonzero(in_pool)
-    if not len(pool):
-        return
+    encoder.pool = in_pool
     mined = mine_hard_negatives(
         Dataset(
-            pa.table({"query": index.queries.take(pa.array(asked[own])), "positive": index.passages.take(answer)})
+            pa.table(
+                {
+                    "query": index.queries.take(pa.array(asked[own])),
+                    "positive": index.passages.take(pa.array(answer)),
+                }
+            )
         ),
         encoder,
         corpus=index.passages.take(pa.array(pool)).to_pylist(),
@@ -266,10 +276,10 @@ def _search(
     mined = mined.filter(pc.equal(mined["label"], 0))
     asker = np.searchsorted(asked, _places(mined["query"], index.queries))
     negative = _places(mined["positive"], index.passages)
+    asker, negative = asker[in_pool[negative]], negative[in_pool[negative]]
     order = np.argsort(asker, kind="stable")  # the best comes first
     counts = np.bincount(asker, minlength=len(asked))
     place = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
     best = np.full((len(asked), found.shape[1]), -1)
     best[asker[order], place] = negative[order]
-    # A pool that is smaller than the answers has them once more at the end.
     found[mine] = best[np.searchsorted(asked, index.query[mine])]

@@ -22,6 +22,10 @@ Output = Annotated[
     Path,
     typer.Option(help="File to write: .jsonl, .jsonl.gz, .jsonl.zst or .parquet; without a suffix, a folder."),
 ]
+Limit = Annotated[
+    float,
+    typer.Option(min=0, max=1, help="Largest share that is no problem.", rich_help_panel="Limits"),
+]
 Split = Annotated[str, typer.Option(help="Split of the data set, where it has several.")]
 
 
@@ -38,6 +42,109 @@ class Strategy(str, Enum):
 
     TOP = "top"
     RANDOM = "random"
+
+
+def check(
+    data: Data,
+    report: Annotated[Path | None, typer.Option(help="JSON file to write the whole report to.")] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Picture of languages by groups to write, such as languages.png.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Count the tokens of this SentenceTransformer, too: a folder or a hub name.")
+    ] = None,
+    detect: Annotated[
+        bool,
+        typer.Option(
+            "--detect/--no-detect", help="Detect the language of texts.", rich_help_panel="Language detection"
+        ),
+    ] = True,
+    every_language: Annotated[
+        bool,
+        typer.Option(
+            "--every-language",
+            help="Consider all languages that the detector knows, not only those of the rows and English: slower, and "
+            "less sure.",
+            rich_help_panel="Language detection",
+        ),
+    ] = False,
+    confidence: Annotated[
+        float,
+        typer.Option(
+            help="How sure it must be that a text is in another language.", rich_help_panel="Language detection"
+        ),
+    ] = 0.9,
+    min_letters: Annotated[
+        int, typer.Option(min=1, help="Pass over shorter texts.", rich_help_panel="Language detection")
+    ] = 40,
+    sample: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Look at so many rows of each language; 0 for all.", rich_help_panel="Language detection"
+        ),
+    ] = 2000,
+    near_duplicates: Annotated[
+        float,
+        typer.Option(
+            min=0, max=1, help="Similarity from which on passages are near-duplicates; 0 not to look for any."
+        ),
+    ] = 0.8,
+    max_empty: Limit = 0.0,
+    max_repeated: Limit = 0.0,
+    max_duplicates: Limit = 0.01,
+    max_wrong_language: Limit = 0.01,
+    max_untranslated: Limit = 0.05,
+    max_near_duplicates: Limit = 1.0,
+    split: Split = "train",
+) -> None:
+    """Look parallel rows over before training: languages, empty and repeated rows, lengths, clusters, near-duplicates.
+
+    Exit status: 0 if nothing is beyond the limits, 3 if something is, 1 if the rows could not be checked, 2 for wrong
+    options. Needs the extra st-hybrid[check], but for --no-detect --near-duplicates 0.
+    """
+    from st_hybrid.sources.files import load_rows
+    from st_hybrid.trust.check import Limits, check_rows
+
+    encoder = None
+    if model:
+        from sentence_transformers import SentenceTransformer
+
+        encoder = SentenceTransformer(model)
+    limits = Limits(
+        empty=max_empty,
+        repeated=max_repeated,
+        duplicates=max_duplicates,
+        wrong_language=max_wrong_language,
+        untranslated=max_untranslated,
+        near_duplicates=max_near_duplicates,
+    )
+    try:
+        found = check_rows(
+            load_rows(data, split=split),
+            limits,
+            detect=detect,
+            every_language=every_language,
+            confidence=confidence,
+            min_letters=min_letters,
+            sample=sample or None,
+            near_duplicate_threshold=near_duplicates or None,
+            model=encoder,
+            show_progress_bar=True,
+        )
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f"The check needs {error.name}, which comes with the extra: pip install 'st-hybrid[check]'. Without it there "
+            "are --no-detect and --near-duplicates 0."
+        ) from error
+    Console().print(found)
+    if report:
+        found.write(report, data)
+    if plot:
+        from st_hybrid.trust.plot import plot_languages
+
+        plot_languages(found, plot)
+    if found.problems:
+        raise typer.Exit(3)
 
 
 def decontaminate(
@@ -69,7 +176,8 @@ def decontaminate(
     published: Annotated[
         bool,
         typer.Option(
-            "--published-counts/--no-published-counts", help="Refuse XQuAD-R and MLQA-R that are not the published ones."
+            "--published-counts/--no-published-counts",
+            help="Refuse XQuAD-R and MLQA-R that are not the published ones.",
         ),
     ] = True,
     split: Split = "train",

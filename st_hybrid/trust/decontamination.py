@@ -62,12 +62,11 @@ class Decontamination:
         matches = self.matches.sort_by([("overlap", "descending"), ("row", "ascending")])
         dropped = f"{self.rows - len(self.clean):,} rows in {self.groups - self.clean_groups:,} groups left out"
         table = Table(title=f"{len(matches):,} texts overlap; {dropped}", title_justify="left")
-        for header in ("row", "id", "language", "column", "evaluation text", "kind", "overlap"):
+        for header in ("row", "language", "column", "evaluation text", "kind", "overlap"):
             table.add_column(header, overflow="fold", justify="right" if header in ("row", "overlap") else "left")
         for match in matches.slice(0, _SHOWN).to_pylist():
             table.add_row(
                 f"{match['row']:,}",
-                match["id"],
                 match["language"],
                 match["column"],
                 f"{match['evaluation']} {match['evaluation_id']}",

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -41,9 +42,7 @@ class EvaluationTexts:
         return texts_fingerprint(self.texts)
 
 
-def read_evaluation_texts(
-    name: str, data_dir: str | Path | None = None, *, verify: bool = True
-) -> EvaluationTexts:
+def read_evaluation_texts(name: str, data_dir: str | Path | None = None, *, verify: bool = True) -> EvaluationTexts:
     """Read the texts of an evaluation set.
 
     Args:
@@ -105,8 +104,9 @@ def _miracl(data_dir: str | Path | None) -> EvaluationTexts:
         part = read_miracl(str(data_dir), code)
         queries = part.queries.with_format("arrow")[:]
         judged = pa.array(sorted({one for passages in part.judgements.values() for one in passages}), pa.string())
-        where = pc.indices_nonzero(pc.is_in(part.corpus.with_format("arrow")["id"][:], value_set=judged))
-        passages = part.corpus.select(where.to_numpy()).with_format("arrow")[:]
+        known = part.corpus.select_columns(["id"]).with_format("arrow")[:]["id"]
+        where = pc.indices_nonzero(pc.is_in(known, value_set=judged))
+        passages = part.corpus.select(where.to_numpy().astype(np.int64)).with_format("arrow")[:]
         for kind, table in (("query", queries), ("passage", passages)):
             ids += [f"{code} {kind} {one}" for one in table["id"].to_pylist()]
             texts += table["text"].to_pylist()

@@ -97,7 +97,7 @@ def letters(texts: pa.Array | pa.ChunkedArray) -> Letters:
     joined = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", joined).casefold())
     codes = np.frombuffer(joined.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
     distinct = np.unique(codes)
-    weight_of = np.zeros(int(distinct[-1]) + 1, dtype=np.int8)
+    weight_of = np.zeros(int(codes.max(initial=0)) + 1, dtype=np.int8)
     weight_of[distinct] = [unicodedata.category(chr(code))[0] in "LNM" for code in distinct.tolist()]
     for weight, ranges in _WEIGHTS:
         for first, last in ranges:
