@@ -4,8 +4,8 @@
 
 plants rows made of XQuAD-R's questions and the sentences that answer them among the given rows, edited in the ways that
 ``EDITS`` names, and looks for them with several settings. Recall is the share of planted rows that are found. Rows that
-were there before and are flagged are false positives, as long as the data have nothing to do with XQuAD-R; some are listed
-to be judged by eye. Everything is drawn with seed 0. Writes ``benchmarks/results/decontamination.json``.
+were there before and are flagged are false positives, as long as the data have nothing to do with XQuAD-R; the first are
+printed with what they share, to be judged by eye. Everything is drawn with seed 0. Writes ``benchmarks/results/decontamination.json``.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def dropped(text: str, language: str, draw: random.Random, other: Callable[[str]
 
 
 def added(text: str, language: str, draw: random.Random, other: Callable[[str], str]) -> str:
-    """A word in seven, at least one, added from another text of the language; pairs in Chinese and Thai."""
+    """A word in seven, at least one, added, of the language's letters at random; pairs in Chinese and Thai."""
     parts, more = pieces(text, language), pieces(other(language), language)
     for _ in range(max(1, len(parts) // 7)):
         parts.insert(draw.randrange(len(parts) + 1), draw.choice(more))
@@ -97,7 +97,7 @@ def cut(text: str, language: str, draw: random.Random, other: Callable[[str], st
 
 
 def embedded(text: str, language: str, draw: random.Random, other: Callable[[str], str]) -> str:
-    """Between two other texts of the language."""
+    """Between two texts of 30 such words each."""
     return f"{other(language)} {text} {other(language)}"
 
 
@@ -120,7 +120,7 @@ def planted_rows(folder: Path, per_edit: int) -> Dataset:
     languages = [collection.languages[number] for number in collection.query_languages]
     first = np.unique(collection.relevant_queries, return_index=True)[1]
     answer = dict(zip(collection.relevant_queries[first].tolist(), collection.relevant_candidates[first], strict=True))
-    # Texts to add and embed are made of other words than XQuAD-R's: the language's own letters, shuffled.
+    # What is added must not be XQuAD-R's own words, so words are made up of the language's letters.
     letters = {
         code: [
             c
@@ -201,17 +201,12 @@ def main() -> None:
     for settings in SETTINGS:
         result = measure(rows, plants, sets, settings)
         wrong = sorted(result.pop("wrong"), key=lambda match: -match["overlap"])
-        if settings is DEFAULT:
-            listed = [
-                {
-                    **match,
-                    "text": rows[match["row"]][match["column"]][:200],
-                    "shares_with": texts[match["evaluation_id"]][:200],
-                }
-                for match in wrong[:SHOWN]
-            ]
         results.append(result)
         print(json.dumps(result, indent=1), flush=True)
+        if settings is DEFAULT:
+            listed = wrong[:SHOWN]
+            for match in listed:
+                print(match["overlap"], rows[match["row"]][match["column"]], texts[match["evaluation_id"]], sep=" | ")
     told = {
         **provenance(),
         "seed": 0,

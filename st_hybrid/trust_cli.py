@@ -133,8 +133,8 @@ def check(
         )
     except ModuleNotFoundError as error:
         raise ValueError(
-            f"The check needs {error.name}, which comes with the extra: pip install 'st-hybrid[check]'. Without it there "
-            "are --no-detect and --near-duplicates 0."
+            f"The check needs {error.name}, which comes with the extra: pip install 'st-hybrid[check]'. Without it "
+            "there are --no-detect and --near-duplicates 0."
         ) from error
     Console().print(found)
     if report:

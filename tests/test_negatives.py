@@ -64,7 +64,7 @@ def test_negatives_are_the_best_outside_the_cluster(
     possible = [[candidates(rows, row, kind, right[row]) for kind in kinds] for row in range(len(rows))]
     enough = [row for row, parts in enumerate(possible) if all(len(part) >= wanted for part in parts)]
     if not enough:
-        with pytest.raises(ValueError, match="No row has|no negative in another language"):
+        with pytest.raises(ValueError, match=r"No row has|no negative in another language"):
             mine_negatives(rows, tiny_model, languages=languages, num_negatives=wanted)
         return
     mined = mine_negatives(rows, tiny_model, languages=languages, num_negatives=wanted)

@@ -96,8 +96,8 @@ def _miracl(data_dir: str | Path | None) -> EvaluationTexts:
     languages = miracl_languages(data_dir) if data_dir else []
     if not languages:
         raise FileNotFoundError(
-            f"{data_dir or 'No folder given: it'} holds no miracl-v1.0-<language>. Name the folder in MIRACL's official "
-            "layout with --data-dir."
+            f"{data_dir or 'No folder given: it'} holds no miracl-v1.0-<language>. Name the folder in MIRACL's "
+            "official layout with --data-dir."
         )
     ids, texts = [], []
     for code in languages:

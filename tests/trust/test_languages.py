@@ -14,7 +14,7 @@ SENTENCES = {
 }
 
 
-@pytest.mark.parametrize("every", [False, True])
+@pytest.mark.parametrize("every", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_sentences(every: bool) -> None:
     detector = LanguageDetector(SENTENCES, every=every)
     done: list[int] = []

@@ -98,5 +98,5 @@ def test_what_is_short_is_compared_as_a_whole() -> None:
 
 @pytest.mark.parametrize("options", [{"threshold": 0}, {"threshold": 1.1}, {"ngram": 0}, {"ngram": 30}])
 def test_settings_out_of_range(options: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match="threshold|n-grams"):
+    with pytest.raises(ValueError, match=r"threshold|n-grams"):
         OverlapSettings(**options)  # type: ignore[arg-type]
