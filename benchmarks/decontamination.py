@@ -2,10 +2,11 @@
 
     python benchmarks/decontamination.py --data ROWS.jsonl.gz --evaluation-data DIR
 
-plants rows made of XQuAD-R's questions and the sentences that answer them among the given rows, edited in the ways that
-``EDITS`` names, and looks for them with several settings. Recall is the share of planted rows that are found. Rows that
-were there before and are flagged are false positives, as long as the data have nothing to do with XQuAD-R; the first are
-printed with what they share, to be judged by eye. Everything is drawn with seed 0. Writes ``benchmarks/results/decontamination.json``.
+plants rows made of XQuAD-R's questions and the sentences that answer them among the given rows, edited in the ways
+that ``EDITS`` names, and looks for them with several settings. Recall is the share of planted rows that are found. Rows
+that were there before and are flagged are false positives, as long as the data have nothing to do with XQuAD-R; the
+first are printed with what they share, to be judged by eye. Everything is drawn with seed 0. Writes
+``benchmarks/results/decontamination.json``.
 """
 
 from __future__ import annotations

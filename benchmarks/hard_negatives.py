@@ -4,8 +4,8 @@
 
 draws groups of the data, mines one negative a row with the start model in the row's own language and one in another,
 trains on the same rows without negatives, with the one and with the other, and evaluates all three and the start. All
-through the ``st-hybrid`` commands; what is in ``--work`` already is not run again, and ``--work`` alone prints the table
-of what is there. Scores and training logs go to ``benchmarks/results/hard-negatives``.
+through the ``st-hybrid`` commands; what is in ``--work`` already is not run again, and ``--work`` alone prints the
+table of what is there. Scores and training logs go to ``benchmarks/results/hard-negatives``.
 """
 
 from __future__ import annotations
