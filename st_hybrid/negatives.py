@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -38,6 +39,7 @@ def mine_negatives(
     query_prompt: str | None = None,
     document_prompt: str | None = None,
     batch_size: int = 32,
+    seed: int = 0,
     show_progress_bar: bool = False,
     **options: Any,
 ) -> Dataset:
@@ -70,6 +72,7 @@ def mine_negatives(
         query_prompt: Put before queries; by default the model's own query prompt.
         document_prompt: Put before passages; by default the model's own document prompt.
         batch_size: Texts encoded at once.
+        seed: Seed of the draw, with ``sampling_strategy="random"``.
         show_progress_bar: Show the progress of encoding and of the languages.
         **options: Options of ``mine_hard_negatives`` that choose among the candidates: ``range_min``, ``range_max``,
             ``max_score``, ``min_score``, ``absolute_margin``, ``relative_margin``, ``sampling_strategy``,
@@ -118,14 +121,19 @@ def mine_negatives(
     )
     options = {"faiss_batch_size": 4096, **options, "num_negatives": num_negatives, "batch_size": batch_size}
     columns = []
-    for kind in _KINDS[languages]:
-        found = np.full((len(rows), num_negatives), -1)
-        codes: Any = range(len(index.languages))
-        if show_progress_bar:
-            codes = track(codes, description=f"Negatives in {kind} language{'s' if kind == 'other' else ''}")
-        for language in codes:
-            _search(index, language, kind, encoder, found, options)
-        columns.append(found)
+    state = random.getstate()  # the library draws from Python's own generator
+    random.seed(seed)
+    try:
+        for kind in _KINDS[languages]:
+            found = np.full((len(rows), num_negatives), -1)
+            codes: Any = range(len(index.languages))
+            if show_progress_bar:
+                codes = track(codes, description=f"Negatives in {kind} language{'s' if kind == 'other' else ''}")
+            for language in codes:
+                _search(index, language, kind, encoder, found, options)
+            columns.append(found)
+    finally:
+        random.setstate(state)
     negatives = np.concatenate(columns, axis=1)
     enough = (negatives >= 0).all(axis=1)
     if not enough.any():

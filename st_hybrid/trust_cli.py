@@ -249,6 +249,7 @@ def mine(
         str | None,
         typer.Option(help="CrossEncoder that scores candidates for margins and scores.", rich_help_panel="Candidates"),
     ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the draw.", rich_help_panel="Candidates")] = 0,
     batch_size: Annotated[int, typer.Option(min=1, help="Texts encoded at once.")] = 32,
     query_prompt: Annotated[str | None, typer.Option(help="Put before queries; the model's own by default.")] = None,
     document_prompt: Annotated[
@@ -287,6 +288,7 @@ def mine(
         query_prompt=query_prompt,
         document_prompt=document_prompt,
         batch_size=batch_size,
+        seed=seed,
         show_progress_bar=True,
         **options,
     )

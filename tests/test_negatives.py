@@ -132,6 +132,14 @@ def test_a_margin_leaves_out_what_is_too_near(tiny_model: SentenceTransformer, r
         assert max(negatives) <= positive + 1e-6
 
 
+def test_a_draw_has_its_seed(tiny_model: SentenceTransformer, rows: Dataset) -> None:
+    drawn = [
+        mine_negatives(rows, tiny_model, sampling_strategy="random", range_max=5, seed=seed)["negative_1"][:]
+        for seed in (0, 0, 1)
+    ]
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
 def test_what_cannot_be_mined(tiny_model: SentenceTransformer, rows: Dataset) -> None:
     german = rows.filter(lambda row: row["language"] == "de")
     with pytest.raises(ValueError, match="All rows are in 'de'"):

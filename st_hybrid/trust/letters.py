@@ -107,8 +107,8 @@ def letters(texts: pa.Array | pa.ChunkedArray) -> Letters:
     breaks = np.flatnonzero(codes == 0)
     starts = np.concatenate([np.zeros(1, np.int64), summed[breaks], summed[-1:]])
     repeated = np.repeat(codes, weights)
-    first = np.repeat(summed[:-1], weights)
-    return Letters(repeated * 4 + (np.arange(len(repeated)) - first).astype(np.uint32), starts)
+    begins = np.repeat(summed[:-1], weights)
+    return Letters(repeated * 4 + (np.arange(len(repeated)) - begins).astype(np.uint32), starts)
 
 
 def _mixed(codes: NDArray[np.uint32]) -> Hashes:
