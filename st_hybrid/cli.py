@@ -203,10 +203,12 @@ def train(
     """
     from st_hybrid.finetune import Recipe, finetune, print_training
     from st_hybrid.sources import load_row_sets
+    from st_hybrid.trust.zero_shot import checked_sets
 
     columns = {"id": id_column, "language": language_column, "query": query_column, "positive": positive_column}
     sets = load_row_sets(data, split=split, columns=columns)
     rows = sets if len(sets) > 1 else next(iter(sets.values()))
+    checked = checked_sets(data)
     recipe = Recipe(
         sampler=sampler.value,
         alpha=alpha,
@@ -231,7 +233,7 @@ def train(
         seed=seed,
     )
     source = {"split": split, "columns": columns}
-    finetune(model, rows, output, recipe, data_name=Path(data[0]).name, source=source, resume=resume)
+    finetune(model, rows, output, recipe, data_name=Path(data[0]).name, source=source, checked=checked, resume=resume)
     if int(os.environ.get("RANK", 0)) == 0:
         print_training(output, Console())
     Console(stderr=True).print(f"Wrote [bold]{output}[/]: the model, its card README.md and training.json.")

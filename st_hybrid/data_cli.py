@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from st_hybrid import trust_cli
+
 if TYPE_CHECKING:
     from st_hybrid.sources import Rows
 
@@ -22,6 +24,9 @@ imports = typer.Typer(
     no_args_is_help=True,
 )
 app.add_typer(imports, name="import")
+app.command("check")(trust_cli.check)
+app.command("decontaminate")(trust_cli.decontaminate)
+app.command("mine")(trust_cli.mine)
 
 
 class FormName(str, Enum):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -28,6 +28,7 @@ from st_hybrid.provenance import provenance
 from st_hybrid.retrieval import SETTINGS, CrossLingualRetrievalEvaluator, parallel_collection
 from st_hybrid.sampler import HybridBatchSampler
 from st_hybrid.trainer import HybridTrainer
+from st_hybrid.trust.zero_shot import CheckedSet, zero_shot_statement
 
 #: The sampler's settings by the names that the papers give them; ``hybrid`` takes ``alpha`` as given.
 SAMPLERS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
@@ -118,6 +119,7 @@ def finetune(
     data_name: str = "parallel rows",
     columns: Mapping[str, str] = MappingProxyType({}),
     source: Mapping[str, Any] = MappingProxyType({}),
+    checked: Sequence[CheckedSet] = (),
     resume: bool = False,
 ) -> SentenceTransformer:
     """Train a model on parallel rows and write it, with its card, to a folder.
@@ -134,6 +136,8 @@ def finetune(
         data_name: What the model card calls the data; several sets are called by their keys.
         columns: The rows' columns, as keyword arguments of :func:`~st_hybrid.parallel_pairs`.
         source: How the rows were read, to be kept with the settings: a run goes on only with the same.
+        checked: Evaluation sets that the rows were checked against, as :func:`~st_hybrid.trust.zero_shot.checked_sets`
+            finds them; the card calls evaluation zero-shot on no others.
         resume: Go on from the last checkpoint in ``output``, which must be of the same settings. The run then sees the
             batches that it would have seen.
 
@@ -208,9 +212,10 @@ def finetune(
     encoder.max_seq_length = full_length
     if trainer.is_world_process_zero():
         encoder.save_pretrained(str(output))
-        _finish_card(output / "README.md", recipe, names, sum(map(len, train_sets.values())))
+        _finish_card(output / "README.md", recipe, names, sum(map(len, train_sets.values())), checked)
         summary = {
             "settings": settings,
+            "checked_against": [asdict(one) for one in checked],
             **provenance(),
             "processes": trainer.args.world_size,
             "resumed_from": checkpoint and Path(checkpoint).name,
@@ -342,8 +347,8 @@ def _arguments(
     )
 
 
-def _finish_card(card: Path, recipe: Recipe, data_name: str, rows: int) -> None:
-    """Say in the model card how the batches were drawn, which the trainer's own card does not know."""
+def _finish_card(card: Path, recipe: Recipe, data_name: str, rows: int, checked: Sequence[CheckedSet]) -> None:
+    """Say in the model card how the batches were drawn and the rows checked, which the trainer's own does not know."""
     settings = recipe.batch_sampler().keywords
     section = (
         "\n## Hybrid batch training\n\n"
@@ -352,6 +357,8 @@ def _finish_card(card: Path, recipe: Recipe, data_name: str, rows: int) -> None:
         f"`MultilingualMultipleNegativesRankingLoss` (scale {recipe.scale:g}), batches of {recipe.batch_size} pairs, "
         f"seed {recipe.seed}.\n"
     )
+    if statement := zero_shot_statement(checked):
+        section += f"\n{statement}\n"
     text = card.read_text(encoding="utf-8")
     marker = "\n## Citation"
     card.write_text(text.replace(marker, section + marker, 1) if marker in text else text + section, encoding="utf-8")
