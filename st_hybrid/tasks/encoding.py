@@ -89,14 +89,15 @@ def encoder_fingerprint(
 ) -> str:
     """Fingerprint of a model as it encodes the documents of a task.
 
-    Where torch weights are found inside the model they count, with the prompts; otherwise what counts is the name and
-    what it makes of some texts, to the last bit. Settings of ``encode`` count too, unless they only bear on speed.
+    Where torch weights are found inside the model they count, with the prompts, and not the name: mteb names a model
+    after the hub's answer, so it may have none on a machine without network. Otherwise what counts is the name and what
+    the model makes of some texts, to the last bit. Settings of ``encode`` count too, unless they only bear on speed.
     """
     settings = {name: value for name, value in encode_kwargs.items() if name not in _IMMATERIAL}
     meta = model.mteb_model_meta
     described = [
         json.dumps(settings, sort_keys=True, default=str),
-        json.dumps([meta.name, task_metadata.name, task_metadata.type, task_metadata.prompt], default=str),
+        json.dumps([task_metadata.name, task_metadata.type, task_metadata.prompt], default=str),
     ]
     inner: Any = model
     while not isinstance(inner, torch.nn.Module):
@@ -122,4 +123,6 @@ def encoder_fingerprint(
         hf_subset=hf_subset,
         encode_kwargs={**encode_kwargs, "show_progress_bar": False},
     )
-    return model_fingerprint(torch.nn.Module(), [*described, str(meta.revision), vectors.tobytes().hex()])
+    return model_fingerprint(
+        torch.nn.Module(), [*described, str(meta.name), str(meta.revision), vectors.tobytes().hex()]
+    )

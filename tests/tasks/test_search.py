@@ -76,6 +76,18 @@ def test_kept_embeddings_are_used_again_but_not_by_a_changed_model(
     assert {text for kind, text in encoder.encoded if kind == "document"} == passages
 
 
+def test_kept_embeddings_are_found_under_another_name(
+    write_miracl: WriteMiracl, encoder: CountingEncoder, tmp_path: Path
+):
+    """With network mteb names a model after the hub, without it not at all."""
+    folder = write_miracl(["sw"], passages=10, queries=2)
+    first = find(ShardedSearch(encoder, embeddings_dir=tmp_path / "kept"), folder)
+    encoder.encoded.clear()
+    encoder.mteb_model_meta = encoder.mteb_model_meta.model_copy(update={"name": "someone/model"})
+    assert find(ShardedSearch(encoder, embeddings_dir=tmp_path / "kept"), folder) == first
+    assert {kind for kind, _ in encoder.encoded} == {"query"}
+
+
 def test_an_index_reports_its_recall(write_miracl: WriteMiracl, encoder: CountingEncoder):
     folder = write_miracl(["sw"], passages=300, queries=5)
     exact = find(ShardedSearch(encoder), folder, top_k=100)
