@@ -69,7 +69,22 @@ class EmbeddingShards:
 
     def missing(self) -> list[int]:
         """Numbers of the shards that no usable file holds."""
-        return [number for number in range(len(self)) if not self._holds(number)]
+        return [number for number in range(len(self)) if not self.holds(number)]
+
+    def holds(self, number: int) -> bool:
+        """Whether a usable file holds a shard."""
+        path = self._path(number)
+        if path is None or not path.is_file():
+            return False
+        try:
+            with safe_open(path, framework="numpy") as file:
+                return bool(file.metadata() == self.fingerprints(number))
+        except (SafetensorError, OSError):
+            return False
+
+    def fingerprints(self, number: int) -> dict[str, str]:
+        """What the file of a shard must carry: the fingerprints ``model`` and, of its texts, ``texts``."""
+        return {"model": self.model, "texts": texts_fingerprint(self.texts(number))}
 
     def read(self, number: int) -> Floats | None:
         """The embeddings of a shard as they were written, shape ``(rows, dimensions)``.
@@ -77,7 +92,7 @@ class EmbeddingShards:
         ``None`` stands for: not there, unreadable, of another model, or of other texts.
         """
         path = self._path(number)
-        if path is None or not self._holds(number):
+        if path is None or not self.holds(number):
             return None
         with safe_open(path, framework="numpy") as file:
             stored: Floats = file.get_tensor("embeddings").astype(np.float32)
@@ -114,7 +129,7 @@ class EmbeddingShards:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f"{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.partial")
         try:
-            save_file({"embeddings": kept}, partial, metadata=self._metadata(number))
+            save_file({"embeddings": kept}, partial, metadata=self.fingerprints(number))
             partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)
@@ -122,16 +137,3 @@ class EmbeddingShards:
 
     def _path(self, number: int) -> Path | None:
         return None if self.folder is None else self.folder / f"{number:05}-of-{len(self):05}.safetensors"
-
-    def _holds(self, number: int) -> bool:
-        path = self._path(number)
-        if path is None or not path.is_file():
-            return False
-        try:
-            with safe_open(path, framework="numpy") as file:
-                return bool(file.metadata() == self._metadata(number))
-        except (SafetensorError, OSError):
-            return False
-
-    def _metadata(self, number: int) -> dict[str, str]:
-        return {"model": self.model, "texts": texts_fingerprint(self.texts(number))}
