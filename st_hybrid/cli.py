@@ -47,6 +47,19 @@ class Unseen(str, Enum):
     GLOBAL = "global"
 
 
+class EncodeTask(str, Enum):
+    """Task whose passages to encode."""
+
+    MIRACL = "MIRACL"
+
+
+class Engine(str, Enum):
+    """What runs the encoding."""
+
+    LOCAL = "local"
+    RAY = "ray"
+
+
 def _version(wanted: bool) -> None:
     if wanted:
         print(f"st-hybrid {st_hybrid.__version__}")
@@ -345,6 +358,79 @@ def evaluate(
     Console(stderr=True).print(f"Wrote [bold]{output}[/] and [bold]{per_query_path(output)}[/]{pictures}.")
 
 
+@app.command()
+def encode(
+    model: Annotated[str, typer.Option(help="SentenceTransformer: a folder or a hub name.")],
+    output: Annotated[Path, typer.Option(help="Folder to keep embeddings in; it may serve many models.")],
+    task: Annotated[EncodeTask, typer.Option(help="Whose passages.")] = EncodeTask.MIRACL,
+    language: Annotated[
+        list[str] | None,
+        typer.Option(help="Language code; may be given again. By default all in --data-dir, or all 18."),
+    ] = None,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="ST_HYBRID_DATA",
+            help="Folder in MIRACL's official layout; by default mteb's copy on the Hugging Face Hub.",
+        ),
+    ] = None,
+    engine: Annotated[
+        Engine,
+        typer.Option(
+            help="local for this process; ray for the cluster that RAY_ADDRESS names, or else this machine.",
+            rich_help_panel="Workers",
+        ),
+    ] = Engine.LOCAL,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Worker processes of ray; by default one a GPU, or one.", rich_help_panel="Workers"),
+    ] = None,
+    gpus_per_worker: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            help="GPUs of a worker, also a fraction; by default one if the cluster has any.",
+            rich_help_panel="Workers",
+        ),
+    ] = None,
+    memory_gb: Annotated[
+        float,
+        typer.Option(
+            help="Gigabytes that a worker may take beside the model. Bounds the size of shards, so give the evaluation "
+            "the same.",
+            rich_help_panel="Workers",
+        ),
+    ] = 8.0,
+    batch_size: Annotated[int, typer.Option(min=1, help="Passages encoded at once.")] = 32,
+    query_prompt: Annotated[str | None, typer.Option(help="Put before queries; the model's own by default.")] = None,
+    document_prompt: Annotated[
+        str | None, typer.Option(help="Put before passages; the model's own by default.")
+    ] = None,
+) -> None:
+    """Encode the passages of MIRACL, on one machine or with ray on many, for later evaluations.
+
+    A worker that is lost is replaced and its shard encoded again; a run that was killed goes on where it stopped. On
+    several machines, model and data must lie under the same path or hub name, and --output in a folder that they share.
+    """
+    from st_hybrid.encode import encode_miracl, print_encoding
+
+    report = encode_miracl(
+        model,
+        output,
+        language or None,
+        data_dir=data_dir,
+        engine=engine.value,
+        workers=workers,
+        gpus_per_worker=gpus_per_worker,
+        batch_size=batch_size,
+        memory_gb=memory_gb,
+        query_prompt=query_prompt,
+        document_prompt=document_prompt,
+    )
+    print_encoding(report, Console())
+    Console(stderr=True).print(f"The embeddings are in [bold]{escape(str(output))}[/].")
+
+
 def _load_model(name: str) -> Any:
     from sentence_transformers import SentenceTransformer
 
@@ -356,7 +442,7 @@ def main() -> None:
     debug = bool(os.environ.get("ST_HYBRID_DEBUG"))
     try:
         app()
-    except (ValueError, TypeError, OSError) as error:
+    except (ValueError, TypeError, OSError, ImportError) as error:
         if debug:
             raise
         Console(stderr=True).print(f"[bold red]Error:[/] {escape(str(error))}", highlight=False)
