@@ -224,8 +224,8 @@ class _Job:
     data_dir: str | None
     batch_size: int
     memory_gb: float
-    query_prompt: str | None
-    document_prompt: str | None
+    query_prompt: str | None = None
+    document_prompt: str | None = None
 
 
 class _ShardEncoder:
