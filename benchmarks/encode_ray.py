@@ -26,7 +26,7 @@ import psutil
 from safetensors import safe_open
 from sentence_transformers import SentenceTransformer
 
-from st_hybrid.encode import EncodingReport, encode_miracl, load_encoder
+from st_hybrid.encode import EncodingReport, encode_miracl
 from st_hybrid.provenance import provenance
 from st_hybrid.tasks import MIRACL, ShardedSearch
 
@@ -101,7 +101,7 @@ def evaluated(model: str, folder: Path, data_dir: Path, language: str, memory_gb
     task = mteb.get_task("MIRACL", hf_subsets=[language])
     assert isinstance(task, MIRACL)
     task.data_dir = data_dir
-    encoder = Counting(load_encoder(model).model)
+    encoder = Counting(SentenceTransformer(model))
     search = ShardedSearch(encoder, embeddings_dir=folder, memory_gb=memory_gb)
     (result,) = mteb.evaluate(search, task, cache=None, show_progress_bar=False).task_results
     return float(result.scores["dev"][0]["ndcg_at_10"]), encoder.passages

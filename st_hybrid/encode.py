@@ -12,16 +12,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-import mteb
 from rich.console import Console
 from rich.table import Table
 from sentence_transformers import SentenceTransformer
 from tqdm.auto import tqdm
 
-from st_hybrid.retrieval.miracl import PUBLISHED_COUNTS, SPLIT, miracl_languages
+from st_hybrid.retrieval.miracl import SPLIT
 from st_hybrid.retrieval.search import SIMILARITIES
 from st_hybrid.retrieval.shards import EmbeddingShards, Encode
 from st_hybrid.tasks import MIRACL, ShardedSearch, load_miracl
+from st_hybrid.tasks.miracl import available_languages
 from st_hybrid.tasks.search import wrap_model
 
 ENGINES = ("local", "ray")
@@ -65,27 +65,6 @@ class EncodingReport:
     seconds: float
 
 
-def load_encoder(
-    model: str,
-    *,
-    query_prompt: str | None = None,
-    document_prompt: str | None = None,
-    device: str | None = None,
-) -> mteb.SentenceTransformerEncoderWrapper:
-    """Load a model as mteb's tasks take it.
-
-    Embeddings that :func:`encode_miracl` has kept are found by the same model with the same prompts.
-
-    Args:
-        model: SentenceTransformer: a folder or a hub name.
-        query_prompt: Put before queries; by default the model's own query prompt.
-        document_prompt: Put before passages; by default the model's own document prompt.
-        device: Where to load it; by default a GPU if there is one.
-    """
-    module = SentenceTransformer(model, device=device)
-    return wrap_model(module, query_prompt=query_prompt, document_prompt=document_prompt)
-
-
 def encode_miracl(
     model: str,
     output: str | Path,
@@ -110,8 +89,8 @@ def encode_miracl(
     hardware with an equal number of threads.
 
     The evaluation finds them if it has the same model, prompts, passages and ``memory_gb``, which bounds the size of
-    shards: ``ShardedSearch(model, embeddings_dir=output)`` for the model of :func:`load_encoder`, or for one that
-    ``mteb.evaluate`` would make of a ``SentenceTransformer``.
+    shards: ``st-hybrid evaluate --embeddings``, or :class:`~st_hybrid.tasks.ShardedSearch` around the model as
+    :func:`~st_hybrid.tasks.search.wrap_model` gives it.
 
     Every worker reads model and passages for itself and writes into ``output``. On several machines all three must be
     there under the same path or hub name, ``output`` in a folder that they share; a worker that finds another model or
@@ -148,22 +127,21 @@ def encode_miracl(
         ::
 
             import mteb
-            from st_hybrid.encode import encode_miracl, load_encoder
+            from sentence_transformers import SentenceTransformer
+            from st_hybrid.encode import encode_miracl
             from st_hybrid.tasks import ShardedSearch
+            from st_hybrid.tasks.search import wrap_model
 
             encode_miracl("intfloat/multilingual-e5-small", "embeddings", ["sw"], engine="ray", workers=2)
 
-            search = ShardedSearch(load_encoder("intfloat/multilingual-e5-small"), embeddings_dir="embeddings")
+            model = wrap_model(SentenceTransformer("intfloat/multilingual-e5-small"))
+            search = ShardedSearch(model, embeddings_dir="embeddings")
             mteb.evaluate(search, mteb.get_task("MIRACL", hf_subsets=["sw"]))
     """
     _check_arguments(engine, workers, gpus_per_worker)
     if engine == "ray":
         _import_ray()
     data_dir = data_dir or os.environ.get("ST_HYBRID_DATA")
-    if languages is None:
-        languages = list(PUBLISHED_COUNTS) if data_dir is None else miracl_languages(data_dir)
-    if not languages:
-        raise ValueError(f"No language of MIRACL in {data_dir}: no folder there is called miracl-v1.0-<language>.")
     job = _Job(
         model=str(Path(model).absolute()) if Path(model).is_dir() else model,
         output=str(Path(output).absolute()),
@@ -176,7 +154,9 @@ def encode_miracl(
     Path(job.output).mkdir(parents=True, exist_ok=True)
     # With ray this process only tells which shards are missing, and leaves the GPU to the workers.
     encoder = _ShardEncoder(job, device="cpu" if engine == "ray" else None)
-    corpora = {language: encoder.shards(language)[0] for language in dict.fromkeys(languages)}
+    corpora = {
+        language: encoder.shards(language)[0] for language in dict.fromkeys(languages or available_languages(data_dir))
+    }
     requests = [
         _request(language, shards, number) for language, shards in corpora.items() for number in shards.missing()
     ]
@@ -244,8 +224,8 @@ class _Job:
     data_dir: str | None
     batch_size: int
     memory_gb: float
-    query_prompt: str | None
-    document_prompt: str | None
+    query_prompt: str | None = None
+    document_prompt: str | None = None
 
 
 class _ShardEncoder:
@@ -259,9 +239,7 @@ class _ShardEncoder:
     def _search(self) -> tuple[ShardedSearch, int]:
         """The search that is to find the shards, and the length of the embeddings."""
         job = self._job
-        prompts = {"query_prompt": job.query_prompt, "document_prompt": job.document_prompt}
-        encoder = load_encoder(job.model, **prompts, device=self._device)
-        module: SentenceTransformer = encoder.model
+        module = SentenceTransformer(job.model, device=self._device)
         if module.similarity_fn_name not in SIMILARITIES:
             raise ValueError(
                 f"faiss cannot rank by the similarity {module.similarity_fn_name!r} of {job.model}, only by "
@@ -270,7 +248,8 @@ class _ShardEncoder:
         dimensions = module.get_embedding_dimension()
         if dimensions is None:
             raise ValueError(f"{job.model} does not tell how long its embeddings are.")
-        return ShardedSearch(encoder, embeddings_dir=job.output, memory_gb=job.memory_gb), dimensions
+        model = wrap_model(module, query_prompt=job.query_prompt, document_prompt=job.document_prompt)
+        return ShardedSearch(model, embeddings_dir=job.output, memory_gb=job.memory_gb), dimensions
 
     def shards(self, language: str) -> tuple[EmbeddingShards, Encode]:
         """The shards of a language as the task MIRACL looks for them, and what encodes them."""

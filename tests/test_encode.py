@@ -23,7 +23,8 @@ from rich.console import Console
 from safetensors import safe_open
 from sentence_transformers import SentenceTransformer
 
-from st_hybrid.encode import _Job, _request, _ShardEncoder, encode_miracl, load_encoder, print_encoding
+from st_hybrid.encode import _Job, _request, _ShardEncoder, encode_miracl, print_encoding
+from st_hybrid.evaluate import CorpusSearch, evaluate_tasks
 from st_hybrid.tasks import MIRACL, ShardedSearch
 
 WriteMiracl = Callable[..., Path]
@@ -95,6 +96,15 @@ def test_the_evaluation_finds_what_the_command_encoded(
     assert scores == pytest.approx(evaluate(encoder, tmp_path / "own", folder, ["fi", "sw"]), abs=1e-3)
     assert encoder.passages == 2200
 
+    written = {path: path.stat().st_mtime_ns for path in output.rglob("*.safetensors")}
+    search = CorpusSearch(embeddings_dir=output, memory_gb=MEMORY_GB)
+    model = SentenceTransformer(str(tiny_model_path), device="cpu")
+    results = evaluate_tasks(
+        model, ["MIRACL"], folder, tmp_path / "scores.json", model_name="tiny", corpus_search=search
+    )
+    assert results["tasks"]["MIRACL"]["means"]["all"]["ndcg_at_10"] == pytest.approx(np.mean(scores), abs=1e-5)
+    assert {path: path.stat().st_mtime_ns for path in output.rglob("*.safetensors")} == written
+
 
 def test_only_what_is_missing_is_encoded(write_miracl: WriteMiracl, tiny_model_path: Path, tmp_path: Path) -> None:
     folder, output = write_miracl(["sw"], passages=2100, queries=2), tmp_path / "embeddings"
@@ -122,12 +132,6 @@ def test_only_what_is_missing_is_encoded(write_miracl: WriteMiracl, tiny_model_p
     assert len(encode("3 shards", document_prompt="text: ")) == 3
 
 
-def test_prompts_replace_only_those_that_are_given(tiny_model_path: Path) -> None:
-    encoder = load_encoder(str(tiny_model_path), document_prompt="text: ")
-    assert encoder.model_prompts == {"query": "query: ", "document": "text: "}
-    assert load_encoder(str(tiny_model_path)).model_prompts == {"query": "query: ", "document": "passage: "}
-
-
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -140,7 +144,7 @@ def test_prompts_replace_only_those_that_are_given(tiny_model_path: Path) -> Non
         ({"languages": ["sw", "fi"]}, "language fi: not found: .*topics.miracl-v1.0-fi-dev.tsv"),
         ({"memory_gb": 0}, "memory_gb must be positive"),
         ({"memory_gb": 0.001}, "hold only 76 passages of 32 dimensions"),
-        ({"data_dir": "nowhere"}, "No language of MIRACL in nowhere"),
+        ({"data_dir": "nowhere"}, "nowhere holds no miracl-v1.0-<language> folder"),
     ],
 )
 def test_bad_input_is_told_before_anything_is_encoded(
@@ -172,7 +176,7 @@ def test_a_worker_tells_another_model_or_other_passages(
 ) -> None:
     """The worker of a machine where something is not as it was where the run was started."""
     folder = write_miracl(["sw"], passages=6, queries=2)
-    job = _Job(str(tiny_model_path), str(tmp_path), str(folder), 32, 8.0, None, None)
+    job = _Job(str(tiny_model_path), str(tmp_path), str(folder), 32, 8.0, {})
     request = _request("sw", _ShardEncoder(job).shards("sw")[0], 0)
 
     next(tiny_model.parameters()).data[5] += 1e-3

@@ -138,18 +138,43 @@ class RetrievalCollection:
             return self
         chosen = {ids[i] for i in np.random.default_rng(seed).permutation(len(ids))[:questions]}
         keep_query = np.fromiter((i in chosen for i in self.query_ids), dtype=bool, count=len(self.query_ids))
-        keep_pair = keep_query[self.relevant_queries]
         if whole_pool:
             keep_candidate = np.ones(len(self.candidates), dtype=bool)
         else:
             passages = self.candidate_passages
             if passages is None:
                 passages = np.arange(len(self.candidates), dtype=np.int32)
-            keep_candidate = np.isin(passages, passages[self.relevant_candidates[keep_pair]])
+            keep_candidate = np.isin(passages, passages[self.relevant_candidates[keep_query[self.relevant_queries]]])
+        return self._restricted(f"{self.name}-sample{questions}", keep_query, keep_candidate)
+
+    def in_languages(self, queries: Sequence[str], candidates: Sequence[str]) -> RetrievalCollection:
+        """Return the collection with the queries of some languages and the candidates of some languages only.
+
+        Args:
+            queries: Languages of the queries to keep.
+            candidates: Languages of the candidates to keep.
+
+        Raises:
+            ValueError: If a language is not in the collection, or nothing is left.
+        """
+        if unknown := [language for language in (*queries, *candidates) if language not in self.languages]:
+            raise ValueError(f"{self.name} is not in {', '.join(unknown)}, only in {', '.join(self.languages)}.")
+        numbers = {language: number for number, language in enumerate(self.languages)}
+        return self._restricted(
+            self.name,
+            np.isin(self.query_languages, [numbers[language] for language in queries]),
+            np.isin(self.candidate_languages, [numbers[language] for language in candidates]),
+        )
+
+    def _restricted(
+        self, name: str, keep_query: npt.NDArray[np.bool_], keep_candidate: npt.NDArray[np.bool_]
+    ) -> RetrievalCollection:
+        """The collection under another name, with some of its queries and candidates."""
+        keep_pair = keep_query[self.relevant_queries] & keep_candidate[self.relevant_candidates]
         kept_queries, kept_candidates = np.flatnonzero(keep_query).tolist(), np.flatnonzero(keep_candidate).tolist()
         return replace(
             self,
-            name=f"{self.name}-sample{questions}",
+            name=name,
             query_ids=[self.query_ids[i] for i in kept_queries],
             queries=[self.queries[i] for i in kept_queries],
             query_languages=self.query_languages[keep_query],

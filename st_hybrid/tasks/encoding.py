@@ -56,7 +56,8 @@ def encode_texts(
         One vector a text, shape ``(texts, dimensions)``.
     """
     order = np.argsort(-np.fromiter(map(len, texts), dtype=np.int64, count=len(texts)), kind="stable")
-    dataset = Dataset.from_dict({"text": [texts[i] for i in order.tolist()]})
+    # mteb's embedding cache wants an id.
+    dataset = Dataset.from_dict({"id": order.astype(str), "text": [texts[i] for i in order.tolist()]})
     vectors = model.encode(
         DataLoader(dataset, batch_size=encode_kwargs.get("batch_size", 32)),
         task_metadata=task_metadata,

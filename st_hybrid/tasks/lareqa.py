@@ -85,9 +85,11 @@ class LareqaTask(AbsTaskRetrieval):
         asked = {language for subset in self.hf_subsets for language in subset.split("-")}
         languages = [language for language in PUBLISHED_COUNTS[name] if MULTI in asked or language in asked]
         folder = lareqa_folder(name, self.data_dir, languages, verify=self.published)
-        self.collection = read_lareqa(folder, languages, name=name)
+        collection = read_lareqa(folder, languages, name=name)
         if self.published:
-            check_counts(self.collection)
+            check_counts(collection)
+        pools = languages if MULTI in asked else [subset.split("-")[1] for subset in self.hf_subsets]
+        self.collection = collection.in_languages([subset.split("-")[0] for subset in self.hf_subsets], pools)
         self.dataset = {subset: {SPLIT: data} for subset, data in _split_data(self.collection, self.hf_subsets).items()}
         self._pass, self._means = None, RunningMeans()
         self.data_loaded = True

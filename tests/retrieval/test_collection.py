@@ -76,3 +76,17 @@ def test_sample_without_passages_keeps_the_relevant_candidates(collection: Retri
 def test_inconsistent_columns(collection: RetrievalCollection, change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=f"^numbers: .*{message}"):
         replace(collection, **change)
+
+
+def test_some_languages_of_queries_and_candidates(collection: RetrievalCollection) -> None:
+    part = collection.in_languages(["de"], ["en"])
+    assert part.query_counts == {"en": 0, "de": 40}
+    assert part.candidate_counts == {"en": 60, "de": 0}
+    chosen = {f"sentence {k}" for k in range(60)}
+    german = {f"question {k}" for k in range(40, 80)}
+    expected = {(query, text) for query, text in texts_of_pairs(collection) if query in german and text in chosen}
+    assert texts_of_pairs(part) == expected
+    assert len(expected) == 40
+    assert texts_of_pairs(collection.in_languages(["en", "de"], ["en", "de"])) == texts_of_pairs(collection)
+    with pytest.raises(ValueError, match="numbers is not in fr, only in en, de"):
+        collection.in_languages(["fr"], ["en"])

@@ -154,7 +154,11 @@ def test_a_cross_encoder_is_refused(lareqa_data: Path):
 def test_only_the_languages_of_the_subsets_are_read(lareqa_data: Path, encoder: CountingEncoder):
     task = get_task("XQuAD-R", lareqa_data, hf_subsets=["en-de"])
     run(encoder, task)
-    assert {text.split(":")[0] for _, text in encoder.encoded} == {"en", "de"}
+    assert {(role, text.split(":")[0]) for role, text in encoder.encoded} == {("query", "en"), ("document", "de")}
+    encoder.encoded.clear()
+    run(encoder, get_task("MLQA-R", lareqa_data, hf_subsets=["en-multi"]))
+    assert {text.split(":")[0] for role, text in encoder.encoded if role == "query"} == {"en"}
+    assert len({text.split(":")[0] for role, text in encoder.encoded if role == "document"}) == 7
 
 
 def test_results_come_back_from_mteb_s_files(lareqa_data: Path, encoder: CountingEncoder, tmp_path: Path):
