@@ -176,7 +176,7 @@ def test_a_worker_tells_another_model_or_other_passages(
 ) -> None:
     """The worker of a machine where something is not as it was where the run was started."""
     folder = write_miracl(["sw"], passages=6, queries=2)
-    job = _Job(str(tiny_model_path), str(tmp_path), str(folder), 32, 8.0, {})
+    job = _Job(str(tiny_model_path), str(tmp_path), str(folder), 32, 8.0)
     request = _request("sw", _ShardEncoder(job).shards("sw")[0], 0)
 
     next(tiny_model.parameters()).data[5] += 1e-3
