@@ -100,7 +100,7 @@ def check(
     """Look parallel rows over before training: languages, empty and repeated rows, lengths, clusters, near-duplicates.
 
     Exit status: 0 if nothing is beyond the limits, 3 if something is, 1 if the rows could not be checked, 2 for wrong
-    options. Needs the extra st-hybrid[check], but for --no-detect --near-duplicates 0.
+    options. Needs the extra "check", but for --no-detect --near-duplicates 0.
     """
     from st_hybrid.sources import load_rows
     from st_hybrid.trust.check import Limits, check_rows
