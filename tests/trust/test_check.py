@@ -151,6 +151,7 @@ def run(*arguments: str | Path, status: int = 0) -> str:
     return done.output + (str(done.exception) if status == 1 else "")
 
 
+@pytest.mark.slow
 def test_the_commands(rows: Dataset, evaluation: Path, tiny_model_path: Path, tmp_path: Path) -> None:
     """The way of a user: check, decontaminate, mine, and train on the result."""
     data, clean, mined = (tmp_path / name for name in ("rows.jsonl", "clean.jsonl", "mined.jsonl"))
