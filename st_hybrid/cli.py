@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 
 import st_hybrid
+from st_hybrid import data_cli
 
 # The commands import the library when they run: torch takes seconds, and --help should not.
 
@@ -21,6 +22,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+app.add_typer(data_cli.app, name="data")
 
 
 class Sampler(str, Enum):
@@ -85,8 +87,11 @@ Column = Annotated[str, typer.Option(rich_help_panel="Columns")]
 def train(
     model: Annotated[str, typer.Option(help="SentenceTransformer to start from: a folder or a hub name.")],
     data: Annotated[
-        str,
-        typer.Option(help="Parallel rows: a JSONL, CSV, TSV or Parquet file, a folder of save_to_disk, or a hub name."),
+        list[str],
+        typer.Option(
+            help="Parallel rows: a JSONL, CSV, TSV or Parquet file, a folder of save_to_disk, or a hub name with "
+            "a configuration after a colon. May be given again: a batch comes from one data set, drawn by size."
+        ),
     ],
     output: Annotated[Path, typer.Option(help="Folder for the model, its card, checkpoints and training.json.")],
     sampler: Annotated[
@@ -184,9 +189,11 @@ def train(
     torchrun --nproc_per_node 4 -m st_hybrid.cli train ...
     """
     from st_hybrid.finetune import Recipe, finetune, print_training
-    from st_hybrid.sources.files import load_rows
+    from st_hybrid.sources import load_row_sets
 
-    rows = load_rows(data, split=split)
+    columns = {"id": id_column, "language": language_column, "query": query_column, "positive": positive_column}
+    sets = load_row_sets(data, split=split, columns=columns)
+    rows: Any = sets if len(sets) > 1 else next(iter(sets.values()))
     recipe = Recipe(
         sampler=sampler.value,
         alpha=alpha,
@@ -210,13 +217,7 @@ def train(
         partners=partners,
         seed=seed,
     )
-    columns = {
-        "id_column": id_column,
-        "language_column": language_column,
-        "query_column": query_column,
-        "positive_column": positive_column,
-    }
-    finetune(model, rows, output, recipe, data_name=Path(data).name, columns=columns, resume=resume)
+    finetune(model, rows, output, recipe, data_name=Path(data[0]).name, resume=resume)
     if int(os.environ.get("RANK", 0)) == 0:
         print_training(output, Console())
     Console(stderr=True).print(f"Wrote [bold]{output}[/]: the model, its card README.md and training.json.")
@@ -239,7 +240,7 @@ def center(
     query and passage must be known when searching. evaluate --center MODEL reports with the means.
     """
     from st_hybrid.centering import LanguageCentering
-    from st_hybrid.sources.files import load_rows
+    from st_hybrid.sources import load_rows
 
     encoder = _load_model(str(model))
     centering = LanguageCentering.fit_rows(

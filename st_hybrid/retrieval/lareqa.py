@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Sequence
-from operator import index
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+
+from st_hybrid.squad import Paragraph, sentence_at, squad_paragraphs
 
 from .collection import RetrievalCollection
 
@@ -154,67 +152,34 @@ class _LanguagePart:
         self.passages: list[int] = []
         self.passage_count = 0
 
-        where = f"{path} (language {language})"
-        try:
-            articles = list(json.loads(path.read_text(encoding="utf-8"))["data"])
-        except UnicodeDecodeError as error:
-            raise ValueError(f"{where} is not UTF-8: {error}.") from error
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{where} is not valid JSON: {error}. Fetch the file again.") from error
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"{where} is not in the LAReQA format: it has no 'data' list.") from error
-        for article_number, article in enumerate(articles):
-            try:
-                paragraphs = list(article["paragraphs"])
-            except (KeyError, TypeError) as error:
-                raise ValueError(f"{where}, article {article_number}: it has no 'paragraphs' list.") from error
-            for number, paragraph in enumerate(paragraphs):
-                paragraph_where = f"{where}, article {article_number}, paragraph {number}"
-                try:
-                    self._add_paragraph(paragraph, f"{language}-{article_number}-{number}", paragraph_where)
-                except (LookupError, TypeError) as error:
-                    raise ValueError(
-                        f"{paragraph_where}: not in the LAReQA format ({type(error).__name__}: {error})."
-                    ) from error
+        for paragraph in squad_paragraphs(path, language, format_name="LAReQA format"):
+            self._add_paragraph(paragraph)
 
-    def _add_paragraph(self, paragraph: dict[str, Any], identifier: str, where: str) -> None:
-        text: str = paragraph["context"]
-        breaks = [(index(pair[0]), index(pair[1])) for pair in paragraph["sentence_breaks"]]
-        previous = 0
-        for start, end in breaks:
-            if not 0 <= start < end <= len(text):
-                raise ValueError(
-                    f"{where}: the sentence break ({start}, {end}) leaves the text of {len(text)} characters."
-                )
-            if start < previous:
-                raise ValueError(f"{where}: the sentence break ({start}, {end}) overlaps the one before it.")
-            previous = end
-
+    def _add_paragraph(self, paragraph: Paragraph) -> None:
+        breaks = paragraph.breaks
+        if breaks is None:
+            raise ValueError(f"{paragraph.where}: not in the LAReQA format (it has no 'sentence_breaks').")
         first = len(self.sentences)
-        self.sentences += [text[start:end] for start, end in breaks]
+        identifier = f"{self.language}-{paragraph.article}-{paragraph.number}"
+        self.sentences += [paragraph.text[start:end] for start, end in breaks]
         self.sentence_ids += [f"{identifier}-{number}" for number in range(len(breaks))]
         self.passages += [self.passage_count] * len(breaks)
         self.passage_count += 1
 
-        starts = [start for start, _ in breaks]
-        for question in paragraph["qas"]:
-            key = str(question["id"])
-            if key in self.questions:
-                raise ValueError(f"{where}: the question id {key!r} occurs twice in the file.")
+        for question in paragraph.questions:
             found = set()
-            for answer in question["answers"]:
-                position = index(answer["answer_start"])
-                sentence = bisect_right(starts, position) - 1
-                if sentence < 0 or position >= breaks[sentence][1]:
+            for answer in question.answers:
+                sentence = sentence_at(breaks, answer.start)
+                if sentence is None:
                     raise ValueError(
-                        f"{where}: the answer to question {key!r} starts at character {position}, "
-                        f"outside every sentence."
+                        f"{paragraph.where}: the answer to question {question.id!r} starts at character "
+                        f"{answer.start}, outside every sentence."
                     )
                 found.add(first + sentence)
             if not found:
-                raise ValueError(f"{where}: question {key!r} has no answer.")
-            self.questions[key] = question["question"]
-            self.answers[key] = found
+                raise ValueError(f"{paragraph.where}: question {question.id!r} has no answer.")
+            self.questions[question.id] = question.text
+            self.answers[question.id] = found
 
 
 def _check_same_questions(parts: list[_LanguagePart]) -> None:

@@ -1,57 +1,75 @@
-"""Parallel rows from a file, a folder or the hub."""
+"""Parallel rows from local files: JSON lines, CSV, TSV and Parquet, in long or in wide form."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from datasets import Dataset, DatasetDict, load_dataset, load_from_disk
+from .collect import Batch, Rows, collect
+from .forms import Columns, Form
+from .report import Tally
+from .tables import read_tables
 
-# A file's loader by the suffix that is left once a compression's is taken off.
-_LOADERS = {".json": "json", ".jsonl": "json", ".csv": "csv", ".tsv": "csv", ".parquet": "parquet"}
-_COMPRESSIONS = {".gz", ".zst", ".bz2", ".xz"}
+Paths = str | Path | Sequence[str | Path]
 
 
-def load_rows(data: str | Path, *, split: str = "train", config: str | None = None) -> Dataset:
-    """Load parallel rows, whole, as a ``datasets.Dataset``.
+def read_files(
+    paths: Paths,
+    *,
+    columns: Mapping[str, str] | None = None,
+    form: Form = "auto",
+    language: str | None = None,
+    languages: Sequence[str] | None = None,
+    check_languages: bool = True,
+    scratch: str | Path | None = None,
+    progress: bool = False,
+) -> Rows:
+    """Read parallel rows from files, whatever their columns are called.
+
+    Long form has a row a language: ``id``, ``language``, ``query``, ``positive`` and any ``negative…``. Wide form has a
+    row a group and a column a language: ``id``, ``query_de``, ``positive_de``, ``query_en`` and so on, and
+    ``negative_de`` or ``negative_1_de``; without ``id`` the rows are numbered. The languages are found in the names of
+    the columns, and a group may lack any of them.
 
     Args:
-        data: A file (JSON lines, CSV, TSV or Parquet, plain or compressed), a folder of ``Dataset.save_to_disk``, or
-            the name of a data set on the hub.
-        split: Split to take, for a folder with several and for the hub.
-        config: Configuration (subset) of a data set on the hub.
+        paths: One file or several: ``.jsonl``, ``.csv``, ``.tsv``, each plain or as ``.gz``, ``.zst``, ``.bz2`` or
+            ``.xz``, and ``.parquet``. CSV and TSV have a header, and quotation marks as pandas and datasets write them.
+        columns: The files' names of ``id``, ``language``, ``query``, ``positive`` and ``negative`` where they have
+            others: ``{"query": "question"}``. In wide form the names begin so.
+        form: ``"long"``, ``"wide"`` or, by what the columns are called, ``"auto"``.
+        language: The language of all rows, where no column says; then ids may be missing as well. For rows in one
+            language, to be translated.
+        languages: Languages to read; by default all.
+        check_languages: Refuse codes that are no language's.
+        scratch: Folder on whose disk the rows are put while the process runs; by default the system's for temporary
+            files.
+        progress: Show how many rows have come.
+
+    Returns:
+        The rows and a report of what was left out and why.
 
     Raises:
-        FileNotFoundError: There is neither such a file or folder nor such a data set.
-        ValueError: The file's kind is not known, or the folder has no such split.
+        FileNotFoundError: A file is missing.
+        ValueError: A file is malformed, a column is missing, a language's code is none, or an id has two rows in one
+            language; the message names file and line.
 
     Example:
         ::
 
-            from st_hybrid.sources.files import load_rows
+            from st_hybrid.sources import read_files
 
-            rows = load_rows("rows.jsonl.gz")
+            rows, report = read_files("wide.csv.gz", columns={"query": "question", "positive": "answer"})
     """
-    path = Path(data)
-    if path.is_file():
-        suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() not in _COMPRESSIONS]
-        loader = _LOADERS.get(suffixes[-1] if suffixes else "")
-        if loader is None:
-            raise ValueError(
-                f"{path} is none of {', '.join(_LOADERS)} (plain or compressed). Convert it to one of them."
-            )
-        options = {"delimiter": "\t"} if suffixes[-1] == ".tsv" else {}
-        return load_dataset(loader, data_files=str(path), split="train", **options)
-    if path.is_dir():
-        loaded = load_from_disk(path)
-        if isinstance(loaded, DatasetDict):
-            if split not in loaded:
-                raise ValueError(f"{path} has the splits {', '.join(loaded)}, not {split!r}. Choose one with --split.")
-            return loaded[split]
-        return loaded
-    try:
-        return load_dataset(str(data), config, split=split)
-    except (FileNotFoundError, ConnectionError) as error:
-        raise FileNotFoundError(
-            f"{data} is neither a file or folder here nor a data set that the hub gives. Check the path or the name, "
-            "and the network if it is on the hub."
-        ) from error
+    read = Columns.of(columns, form, language, languages)
+    files = [Path(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]
+    if missing := [str(path) for path in files if not path.is_file()]:
+        raise FileNotFoundError(f"There is no file {', '.join(missing)}.")
+    tally = Tally()
+
+    def batches() -> Iterator[Batch]:
+        for path in files:
+            yield from read.rows(read_tables(path, read.wanted), str(path), tally)
+
+    return collect(
+        batches(), tally, languages=languages, check_languages=check_languages, scratch=scratch, progress=progress
+    )
