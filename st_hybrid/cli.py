@@ -193,7 +193,7 @@ def train(
 
     columns = {"id": id_column, "language": language_column, "query": query_column, "positive": positive_column}
     sets = load_row_sets(data, split=split, columns=columns)
-    rows: Any = sets if len(sets) > 1 else next(iter(sets.values()))
+    rows = sets if len(sets) > 1 else next(iter(sets.values()))
     recipe = Recipe(
         sampler=sampler.value,
         alpha=alpha,
@@ -217,7 +217,8 @@ def train(
         partners=partners,
         seed=seed,
     )
-    finetune(model, rows, output, recipe, data_name=Path(data[0]).name, resume=resume)
+    source = {"split": split, "columns": columns}
+    finetune(model, rows, output, recipe, data_name=Path(data[0]).name, source=source, resume=resume)
     if int(os.environ.get("RANK", 0)) == 0:
         print_training(output, Console())
     Console(stderr=True).print(f"Wrote [bold]{output}[/]: the model, its card README.md and training.json.")

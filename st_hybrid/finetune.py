@@ -11,8 +11,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import torch
-from datasets import Dataset
+from datasets import Dataset, DatasetDict
 from rich.console import Console
 from rich.table import Table
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments
@@ -108,12 +111,13 @@ class Recipe:
 
 def finetune(
     model: str | Path,
-    rows: Dataset,
+    rows: Dataset | Mapping[str, Dataset],
     output: str | Path,
     recipe: Recipe | None = None,
     *,
     data_name: str = "parallel rows",
     columns: Mapping[str, str] = MappingProxyType({}),
+    source: Mapping[str, Any] = MappingProxyType({}),
     resume: bool = False,
 ) -> SentenceTransformer:
     """Train a model on parallel rows and write it, with its card, to a folder.
@@ -123,11 +127,13 @@ def finetune(
 
     Args:
         model: A SentenceTransformer's folder or hub name.
-        rows: Parallel rows.
+        rows: Parallel rows; or a ``DatasetDict`` of several sets, as of
+            :func:`~st_hybrid.sources.load_row_sets`. Then each batch comes from one set, and they are drawn by size.
         output: Folder to write.
         recipe: How to train; by default the paper's recipe.
-        data_name: What the model card calls the data.
+        data_name: What the model card calls the data; several sets are called by their keys.
         columns: The rows' columns, as keyword arguments of :func:`~st_hybrid.parallel_pairs`.
+        source: How the rows were read, to be kept with the settings: a run goes on only with the same.
         resume: Go on from the last checkpoint in ``output``, which must be of the same settings. The run then sees the
             batches that it would have seen.
 
@@ -142,27 +148,35 @@ def finetune(
         ::
 
             from st_hybrid.finetune import Recipe, finetune
-            from st_hybrid.sources.files import load_rows
+            from st_hybrid.sources import load_rows
 
             finetune("intfloat/multilingual-e5-small", load_rows("rows.jsonl"), "out", Recipe(max_steps=200))
     """
     recipe, output = recipe or Recipe(), Path(output)
-    settings = {"model": str(model), "data": data_name, "columns": dict(columns), **asdict(recipe)}
+    sets = {data_name: rows} if isinstance(rows, Dataset) else dict(rows)
+    names = ", ".join(sets)
+    settings = {
+        "model": str(model),
+        "data": names,
+        "columns": dict(columns),
+        "source": dict(source),
+        **asdict(recipe),
+    }
     checkpoint = _claim(output, settings, resume)
 
-    train_rows, evaluator = rows, None
+    train_sets, evaluator = sets, None
     if recipe.held_out:
-        keys = {name: columns[name] for name in ("id_column", "positive_column") if name in columns}
-        parts = split_groups(rows, recipe.held_out, seed=recipe.seed, **keys)
-        train_rows = parts["train"]
-        texts = {name: column for name, column in columns.items() if name != "negative_columns"}
+        train_sets, test_rows = _hold_out(sets, recipe.held_out, columns, recipe.seed)
         evaluator = CrossLingualRetrievalEvaluator(
-            parallel_collection(parts["test"], **texts),
+            parallel_collection(test_rows),
             name=_HELD_OUT,
             query_prompt=recipe.query_prompt,
             document_prompt=recipe.document_prompt,
         )
-    pairs = parallel_pairs(train_rows, partners=recipe.partners or None, seed=recipe.seed, **columns)
+    pairs = {
+        name: parallel_pairs(part, partners=recipe.partners or None, seed=recipe.seed, **columns)
+        for name, part in train_sets.items()
+    }
 
     encoder = SentenceTransformer(str(model))
     full_length = encoder.max_seq_length
@@ -172,14 +186,14 @@ def finetune(
         if encoder.transformers_model is None:
             raise ValueError(f"{model} has no transformer, so there are no token embeddings to freeze.")
         encoder.transformers_model.get_input_embeddings().requires_grad_(False)
-    encoder.model_card_data.train_datasets = [{"name": data_name}]
-    encoder.model_card_data.language = pair_text(pairs).languages
+    encoder.model_card_data.train_datasets = [{"name": name} for name in sets]
+    encoder.model_card_data.language = sorted({code for part in pairs.values() for code in pair_text(part).languages})
     encoder.model_card_data.add_tags(["st-hybrid", "multilingual", f"sampler:{recipe.sampler}"])
 
     trainer = HybridTrainer(
         model=encoder,
         args=_arguments(recipe, encoder, pairs, output),
-        train_dataset=pairs,
+        train_dataset=next(iter(pairs.values())) if len(pairs) == 1 else DatasetDict(pairs),
         loss=MultilingualMultipleNegativesRankingLoss(
             encoder, scale=recipe.scale, mini_batch_size=recipe.mini_batch_size
         ),
@@ -194,7 +208,7 @@ def finetune(
     encoder.max_seq_length = full_length
     if trainer.is_world_process_zero():
         encoder.save_pretrained(str(output))
-        _finish_card(output / "README.md", recipe, data_name, train_rows)
+        _finish_card(output / "README.md", recipe, names, sum(map(len, train_sets.values())))
         summary = {
             "settings": settings,
             **provenance(),
@@ -245,6 +259,30 @@ def print_training(output: str | Path, console: Console) -> None:
     console.print(table)
 
 
+def _hold_out(
+    sets: Mapping[str, Dataset], groups: int, columns: Mapping[str, str], seed: int
+) -> tuple[dict[str, Dataset], Dataset]:
+    """Draw groups from all sets together, so that none has the passage of a held-out one.
+
+    Returns:
+        What is left of each set, and the held-out rows, under the default names of the columns.
+    """
+    names = {key: columns.get(f"{key}_column", key) for key in ("id", "language", "query", "positive")}
+    tables = []
+    for number, (name, rows) in enumerate(sets.items()):
+        if not set(names.values()) <= set(rows.column_names):
+            parallel_pairs(rows, partners=None, seed=seed, **columns)  # says what is missing
+        table = rows.select_columns(list(names.values())).with_format("arrow")[:].select(list(names.values()))
+        ids = pc.binary_join_element_wise(name, table[0].cast(pa.string()), " ")  # sets may number groups alike
+        texts = {key: table[column].cast(pa.string()) for key, column in names.items() if key != "id"}
+        place = {"set": pa.repeat(number, len(table)), "row": pa.array(np.arange(len(table)))}
+        tables.append(pa.table({"id": ids, **texts, **place}))
+    split = split_groups(Dataset(pa.concat_tables(tables)), groups, seed=seed)
+    left = split["train"].with_format("numpy", columns=["set", "row"])[:]
+    parts = {name: rows.select(left["row"][left["set"] == number]) for number, (name, rows) in enumerate(sets.items())}
+    return parts, split["test"].remove_columns(["set", "row"])
+
+
 def _claim(output: Path, settings: dict[str, Any], resume: bool) -> str | None:
     """Take the folder for this run, and find the checkpoint to go on from."""
     checkpoints = output / _CHECKPOINTS
@@ -263,12 +301,12 @@ def _claim(output: Path, settings: dict[str, Any], resume: bool) -> str | None:
 
 
 def _arguments(
-    recipe: Recipe, encoder: SentenceTransformer, pairs: Dataset, output: Path
+    recipe: Recipe, encoder: SentenceTransformer, pairs: Mapping[str, Dataset], output: Path
 ) -> SentenceTransformerTrainingArguments:
     given = {"query": recipe.query_prompt, "positive": recipe.document_prompt}
     own = {"query": encoder.prompts.get("query"), "positive": encoder.prompts.get("document")}
     prompts = {column: prompt if prompt is not None else own[column] or "" for column, prompt in given.items()}
-    negatives = pair_text(pairs).passage_columns[1:]
+    negatives = {name for part in pairs.values() for name in pair_text(part).passage_columns[1:]}
     measured: dict[str, Any] = {}
     if recipe.held_out:
         measured = {
@@ -304,12 +342,12 @@ def _arguments(
     )
 
 
-def _finish_card(card: Path, recipe: Recipe, data_name: str, rows: Dataset) -> None:
+def _finish_card(card: Path, recipe: Recipe, data_name: str, rows: int) -> None:
     """Say in the model card how the batches were drawn, which the trainer's own card does not know."""
     settings = recipe.batch_sampler().keywords
     section = (
         "\n## Hybrid batch training\n\n"
-        f"Trained with [st-hybrid](https://pypi.org/project/st-hybrid/) on {len(rows):,} parallel rows of {data_name}: "
+        f"Trained with [st-hybrid](https://pypi.org/project/st-hybrid/) on {rows:,} parallel rows of {data_name}: "
         f"sampler `{recipe.sampler}` (alpha {settings['alpha']:g}, {settings['languages']} languages), "
         f"`MultilingualMultipleNegativesRankingLoss` (scale {recipe.scale:g}), batches of {recipe.batch_size} pairs, "
         f"seed {recipe.seed}.\n"

@@ -78,7 +78,7 @@ def run(*arguments: str | Path, fails: bool = False) -> str:
 
 def test_help_names_every_command_and_option() -> None:
     told = run("--help")
-    for command in ("quickstart", "train", "center", "evaluate"):
+    for command in ("quickstart", "train", "center", "evaluate", "data"):
         assert command in told
     told = run("train", "--help")
     for option in ("--sampler", "--alpha", "--batch-size", "--max-steps", "--seed", "--output", "--resume"):
@@ -125,6 +125,23 @@ def test_train_center_evaluate(tiny_model_path: Path, rows: Path, data: Path, tm
         expected = part[f"{row['query_language']}-{row['pool']}"]
         assert row["map_mean"] == pytest.approx(expected["map"], abs=1e-9)
         assert row["peer_at_20_mean"] == pytest.approx(expected.get("peer_at_20"), abs=1e-9)
+
+
+def test_train_on_several_data_sets(tiny_model_path: Path, rows: Path, tmp_path: Path) -> None:
+    more = tmp_path / "more.jsonl"
+    with more.open("w", encoding="utf-8") as lines:
+        for number in range(16):
+            for language in ("en", "el"):
+                texts = {"question": f"{language} {number}?", "positive": f"{number} {language}."}
+                print(json.dumps({"id": number, "language": language, **texts}), file=lines)
+    renamed = tmp_path / "rows.jsonl"
+    renamed.write_text(rows.read_text(encoding="utf-8").replace('"query"', '"question"'), encoding="utf-8")
+    data = ["--data", renamed, "--data", more, "--query-column", "question"]
+    run("train", "--model", tiny_model_path, *data, "--output", tmp_path / "out", *TRAINING, "--held-out", "6")
+    told = json.loads((tmp_path / "out" / "training.json").read_text(encoding="utf-8"))
+    assert told["settings"]["data"] == "rows, more"
+    assert told["steps"] == 40
+    assert any("eval_held-out_multilingual_map" in entry for entry in told["log"])
 
 
 def test_errors_are_one_line_and_come_first(tiny_model_path: Path, rows: Path, data: Path, tmp_path: Path) -> None:

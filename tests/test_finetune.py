@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 import torch
-from datasets import Dataset
+from datasets import Dataset, DatasetDict
 from sentence_transformers import SentenceTransformer
 
-from st_hybrid.finetune import SAMPLERS, Recipe, finetune
+from st_hybrid import split_groups
+from st_hybrid.finetune import SAMPLERS, Recipe, _hold_out, finetune
 
 QUICK = {"batch_size": 4, "max_steps": 4, "learning_rate": 1e-3, "eval_steps": 2}
 
@@ -119,3 +120,50 @@ def test_unfit_options_are_refused_at_once() -> None:
         Recipe(sampler="x-z")
     with pytest.raises(ValueError, match="held-out"):
         Recipe(patience=3)
+
+
+def test_several_sets_of_rows_are_trained_on_and_held_out_together(
+    tiny_model_path: Path, rows: Dataset, tmp_path: Path
+) -> None:
+    """Each batch comes from one set; a held-out passage is in neither, though both number their groups alike."""
+    # Half of the second set's passages are also the first's, under other questions.
+    french = {"query": "Qui habite au {} ?", "positive": "Mr {} does."}
+    other = Dataset.from_list(
+        [{"id": n, "language": "fr", **{key: text.format(n) for key, text in french.items()}} for n in range(12, 36)]
+        + [{"id": n, "language": "it", "query": f"Chi abita al {n}?", "positive": f"Il {n}."} for n in range(12, 36)]
+    )
+    sets = {"doors": rows, "user/more": other.add_column("negative", ["Nobody."] * 48)}
+    recipe = Recipe(held_out=10, **{**QUICK, "max_steps": 12})
+    finetune(tiny_model_path, DatasetDict(sets), tmp_path / "out", recipe)
+
+    told = summary(tmp_path / "out")
+    assert told["steps"] == 12
+    assert told["settings"]["data"] == "doors, user/more"
+    assert {entry["step"] for entry in told["log"] if "eval_held-out_multilingual_map" in entry}
+    card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    assert "of doors, user/more: sampler" in card
+    for language in ("de", "en", "fr", "it"):
+        assert f"- {language}\n" in card
+
+    left, held = _hold_out(sets, 10, {}, seed=0)
+    trained = [row for part in left.values() for row in part]
+    assert {row["positive"] for row in held}.isdisjoint(row["positive"] for row in trained)
+    assert sum(map(len, left.values())) + len(held) == len(rows) + len(other)
+    assert all(len(part) < len(sets[name]) for name, part in left.items())
+    # In one set the draw is that of split_groups.
+    alone, held = _hold_out({"doors": rows}, 6, {}, seed=5)
+    assert alone["doors"].to_list() == split_groups(rows, 6, seed=5)["train"].to_list()
+    assert held["query"][:] == split_groups(rows, 6, seed=5)["test"]["query"][:]
+
+
+def test_a_resumed_run_needs_the_same_source(tiny_model_path: Path, rows: Dataset, tmp_path: Path) -> None:
+    finetune(tiny_model_path, rows, tmp_path / "out", Recipe(**QUICK), source={"columns": {"query": "question"}})
+    with pytest.raises(ValueError, match=r"source was .*question.* and is .*heading"):
+        finetune(
+            tiny_model_path,
+            rows,
+            tmp_path / "out",
+            Recipe(**QUICK),
+            source={"columns": {"query": "heading"}},
+            resume=True,
+        )

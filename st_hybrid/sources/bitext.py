@@ -179,6 +179,8 @@ def _columns(
     if languages is None:
         # Codes of languages that are seldom heard of are left to be named: "src" is Logudorese Sardinian.
         languages = [name for name in names if is_language(name) and english_name(name)]
+        if len(languages) > 2:
+            languages = [name for name in languages if name != "id"]  # a number more often than Indonesian
         if len(languages) != 2:
             raise ValueError(
                 f"{path} has the columns {', '.join(names)}, and not two of them are called by a language's code. Say "
@@ -202,11 +204,10 @@ def _columns(
 
 
 def _names(path: Path) -> list[str]:
-    """The names of the columns, with those that OPUS's column holds."""
+    """The names of the columns; JSON's with those that OPUS's column holds, Parquet's with these alone."""
     if path.suffix.lower() == ".parquet":
         schema = pq.read_schema(path)
-        inside = [field.name for field in schema.field(_BOTH).type] if _BOTH in schema.names else []
-        return [*schema.names, *inside]
+        return [field.name for field in schema.field(_BOTH).type] if _BOTH in schema.names else schema.names
     first = next(read_tables(path, lambda name: None), None)
     return first.columns if first is not None else []
 

@@ -27,15 +27,12 @@ class Block(NamedTuple):
     Args:
         data: Their bytes.
         first: The number of the first line in its file, from 1.
+        lines: How many lines there are.
     """
 
     data: bytes
     first: int
-
-    @property
-    def lines(self) -> int:
-        """How many lines there are."""
-        return self.data.count(b"\n") + (not self.data.endswith(b"\n"))
+    lines: int
 
     def bounds(self) -> tuple[Ints, Ints]:
         """Start and end of each line in ``data``, without its line break: two arrays of one entry a line."""
@@ -114,7 +111,7 @@ def read_blocks(path: Path, size: int = 1 << 24, *, progress: bool = False) -> I
     Raises:
         OSError: The file cannot be read or decompressed; the message names it.
     """
-    first, rest = 1, [b""]
+    first, rest = 1, [b""]  # the number of the next line, and what has come of it
     compressed = path.suffix.lower() in COMPRESSIONS
     total = None if compressed else path.stat().st_size
     with (
@@ -129,12 +126,13 @@ def read_blocks(path: Path, size: int = 1 << 24, *, progress: bool = False) -> I
             if not cut:
                 rest.append(chunk)
                 continue
-            data = b"".join([*rest, chunk[:cut]])
+            data = b"".join([*rest, memoryview(chunk)[:cut]])
             rest = [chunk[cut:]]
-            yield Block(data, first)
-            first += data.count(b"\n")
+            block = Block(data, first, data.count(b"\n"))
+            yield block
+            first += block.lines
         if data := b"".join(rest):
-            yield Block(data, first)
+            yield Block(data, first, 1)
 
 
 def check_utf8(path: Path) -> None:

@@ -145,8 +145,10 @@ def _temporary_folder(scratch: str | Path | None) -> Path:
 def _first(batches: Iterable[Batch], tally: Tally) -> tuple[Batch, Iterator[Batch]]:
     iterator = iter(batches)
     first = next(iterator, None)
+    if first is None and tally.dropped:
+        raise ValueError(f"No row is left: {ReadReport(tally.sources, tally.read, 0, 0, tally.dropped, {})}.")
     if first is None:
-        raise ValueError(f"There are no rows in {', '.join(tally.sources) or 'what was given'}.")
+        raise ValueError(f"There are no rows in {', '.join(tally.sources)}.")
     return first, itertools.chain([first], iterator)
 
 

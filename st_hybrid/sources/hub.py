@@ -13,9 +13,7 @@ from datasets import load_dataset
 from .collect import Rows, collect
 from .forms import Columns, Form
 from .report import Tally
-from .tables import NamedBatch, typed
-
-_BATCH = 10_000  # rows
+from .tables import BATCH_ROWS, NamedBatch, typed
 
 
 def read_hub(
@@ -91,7 +89,7 @@ def _batches(dataset: Any, name: str, read: Columns, max_rows: int | None) -> It
     if max_rows is not None:
         dataset = dataset.take(max_rows)
     before = 0
-    for batch in dataset.with_format("arrow").iter(_BATCH):
+    for batch in dataset.with_format("arrow").iter(BATCH_ROWS):
         columns = {column: type_ for column in batch.column_names if (type_ := read.wanted(column)) is not None}
         table = typed(batch, columns, name) if columns else pa.table({})
         yield NamedBatch(table, partial(_place, name, before), list(batch.column_names))

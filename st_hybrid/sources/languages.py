@@ -125,6 +125,7 @@ def _named() -> dict[str, str]:
     return {name.lower(): code for code, name in Locale("en").languages.items()}
 
 
+@functools.cache
 def _autonyms() -> dict[str, str]:
     locales = [Locale(identifier) for identifier in locale_identifiers() if "_" not in identifier]
     return {locale.languages.get(locale.language, "").lower(): locale.language for locale in locales}

@@ -301,10 +301,10 @@ def _with_negatives(positives: Ints, wanted: int, triples: Path, languages: int,
         key = _paired(block[:, 0], block[:, 1])
         pair = np.minimum(np.searchsorted(pairs, key), len(pairs) - 1)
         short = (pairs[pair] == key) & (counts[pair] < wanted)
-        short &= ~np.isin(_paired(block[:, 0], block[:, 2]), pairs)  # another relevant passage of the query
-        pair, negative = pair[short], block[short, 2]
-        known = (negatives[pair] == negative[:, None]).any(axis=1)
-        pair, negative = pair[~known], negative[~known]
+        pair, negative, query = pair[short], block[short, 2], block[short, 0]
+        unfit = np.isin(_paired(query, negative), pairs)  # it answers the query too
+        unfit |= (negatives[pair] == negative[:, None]).any(axis=1)
+        pair, negative = pair[~unfit], negative[~unfit]
         first = np.sort(np.unique(_paired(pair, negative), return_index=True)[1])  # of equal ones, the first
         order = first[np.argsort(pair[first], kind="stable")]
         pair, negative = pair[order], negative[order]

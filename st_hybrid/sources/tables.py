@@ -25,6 +25,9 @@ Wanted = Callable[[str], pa.DataType | None]
 IDENTIFIER = pa.dictionary(pa.int32(), pa.string())
 """The type to want of ids: they come as text or as whole numbers, whichever the file has."""
 
+BATCH_ROWS = 5_000
+"""Rows to read at once of what counts in rows; of wide form, each may hold texts in dozens of languages."""
+
 _BATCH = 1 << 24  # bytes of CSV to parse at once
 _KEY = re.compile(rb'"([\w.-]+)"\s*:')  # names of other characters must be in the file's first line
 
@@ -224,7 +227,7 @@ def _read_parquet(path: Path, wanted: Wanted) -> Iterator[NamedBatch]:
         names = file.schema_arrow.names
         columns = {name: type_ for name in names if (type_ := wanted(name)) is not None}
         before = 0
-        for batch in file.iter_batches(columns=list(columns)):
+        for batch in file.iter_batches(BATCH_ROWS, columns=list(columns)):
             yield NamedBatch(typed(batch, columns, path), partial(_row, path, before), names)
             before += batch.num_rows
 
