@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from st_hybrid.translate_cli import translate
+
 if TYPE_CHECKING:
     from st_hybrid.sources import Rows
 
@@ -22,6 +24,7 @@ imports = typer.Typer(
     no_args_is_help=True,
 )
 app.add_typer(imports, name="import")
+app.command()(translate)
 
 
 class FormName(str, Enum):
