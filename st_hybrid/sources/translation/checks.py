@@ -35,10 +35,9 @@ _WEIGHTS = {"Hani": 3.0, "Hira": 1.8, "Kana": 1.8, "Hang": 2.3, "Ethi": 1.6}
 
 # What is the same in all languages: a word of the Latin script with a digit, a capital inside, two capitals on end, or
 # a sign of paths, options and formulas.
-_CODE = regex.compile(
-    r"(?V1)[\p{Script=Latn}\p{N}_./\\@=<>{}#:+-]*(?:\p{N}|\p{Ll}\p{Lu}|\p{Lu}{2}|[_/\\@=<>{}#])"
-    r"[\p{Script=Latn}\p{N}_./\\@=<>{}#:+-]*"
-)
+_IN_CODE = r"[\p{Script=Latn}\p{N}_./\\@=<>{}#:+-]*"
+_IN_CAPITALS = regex.compile(rf"{_IN_CODE}(?:\p{{N}}|\p{{Ll}}\p{{Lu}}|[_/\\@=<>{{}}#]){_IN_CODE}")
+_CODE = regex.compile(rf"{_IN_CODE}(?:\p{{N}}|\p{{Ll}}\p{{Lu}}|\p{{Lu}}{{2}}|[_/\\@=<>{{}}#]){_IN_CODE}")
 _WORD = regex.compile(r"(?V1)[\p{Script=Latn}\p{M}\p{N}]+|[[\p{L}\p{M}]--[\p{Script=Latn}]]+")
 _NOT_LETTERS = regex.compile(r"[^\p{L}\p{M}]+")
 _DENSE = regex.compile("[" + "".join(rf"\p{{Script={script}}}" for script in sorted(_WEIGHTS)) + "]")
@@ -210,9 +209,8 @@ def has_run(text: str) -> bool:
 
 def _plain(text: str) -> str:
     """Words in lower case, without what is the same in all languages."""
-    if any(character.isalpha() and not character.isupper() for character in text):
-        text = _CODE.sub(" ", text)  # where all is in capitals, they say nothing
-    return _NOT_LETTERS.sub(" ", text).strip().casefold()
+    capitals = not any(character.isalpha() and not character.isupper() for character in text)
+    return _NOT_LETTERS.sub(" ", (_IN_CAPITALS if capitals else _CODE).sub(" ", text)).strip().casefold()
 
 
 def _length(text: str) -> float:

@@ -22,17 +22,24 @@ class LanguageDetector(Protocol):
         """Which texts are surely in another language; none of a language that it does not know."""
 
 
+# Widely written languages of several scripts: what a model writes by mistake is most likely one of them.
+_WIDELY_WRITTEN = (
+    *("ar", "de", "en", "es", "fa", "fr", "hi", "it", "ja"),
+    *("nl", "pl", "pt", "ru", "tr", "uk", "ur", "vi", "zh"),
+)
+
+
 class LinguaDetector:
     """Tells languages apart with lingua, of whose 75 languages it takes those that may come up.
 
     A text is in another language if lingua gives another one more than half of the probability and the one that it
     should be in less than a twentieth. Of 3,000 headings and as many paragraphs of software help in 11 languages that
     took four paragraphs for another language, all of them really untranslated, and no heading but Japanese ones
-    in Han characters alone, which may be Chinese; so a text of up to 30 of them and no other letters passes as either.
+    in Han characters alone, which may be Chinese; so a text of up to 12 of them and no other letters passes as either.
 
     Args:
-        languages: Codes of the languages that texts may be in: sources and targets. English comes to them, as what
-            models fall back to. Those that lingua does not know are left out.
+        languages: Codes of the languages that texts may be in: sources and targets. English and 17 other widely written
+            ones come to them. Those that lingua does not know are left out.
 
     Raises:
         ModuleNotFoundError: lingua is not installed.
@@ -55,16 +62,14 @@ class LinguaDetector:
                 "Languages are told apart with lingua: pip install 'st-hybrid[translate]'."
             ) from error
         known = {language.iso_code_639_1.name.lower(): language for language in Language.all()}
-        wanted = {tag: known[tag] for code in ("en", *languages) if (tag := _tag(code)) in known}
+        wanted = {tag: known[tag] for code in (*_WIDELY_WRITTEN, *languages) if (tag := _tag(code)) in known}
         self._names = {language: tag for tag, language in wanted.items()}
-        self._detector: Any = None
-        if len(wanted) > 1:
-            codes = [IsoCode639_1.from_str(tag.upper()) for tag in sorted(wanted)]
-            self._detector = LanguageDetectorBuilder.from_iso_codes_639_1(*codes).build()
+        codes = [IsoCode639_1.from_str(tag.upper()) for tag in sorted(wanted)]
+        self._detector: Any = LanguageDetectorBuilder.from_iso_codes_639_1(*codes).build()
 
     def knows(self, language: str) -> bool:
-        """Whether texts can be checked for being in a language: whether lingua knows it and one more."""
-        return self._detector is not None and _tag(language) in self._names.values()
+        """Whether texts can be checked for being in a language."""
+        return _tag(language) in self._names.values()
 
     def other(self, texts: Sequence[str], language: str) -> NDArray[np.bool_]:
         """Which texts are surely in another language.
@@ -88,7 +93,7 @@ class LinguaDetector:
             found[number] = first != tag and confidence[first] > 0.5 and confidence[tag] < 0.05
             if found[number] and either and first in ("ja", "zh"):
                 han, letters = count_letters(text, frozenset({"Hani"})), count_letters(text)
-                found[number] = han < letters or han > 30
+                found[number] = han < letters or han > 12
         return found
 
 

@@ -11,11 +11,10 @@ from .codes import LANGUAGES, language_codes
 
 # Codes of ISO 15924 that stand for several scripts, or for one way of writing it.
 _MEMBERS = {
-    "Hang": ("Hang", "Hani"),
     "Hans": ("Hani",),
     "Hant": ("Hani",),
     "Jpan": ("Hani", "Hira", "Kana"),
-    "Kore": ("Hang", "Hani"),
+    "Kore": ("Hang",),  # and now and then a word in Han
 }
 
 

@@ -114,7 +114,5 @@ class FunctionTranslator:
         """Call the function."""
         translations = self.function(texts, source, target)
         if len(translations) != len(texts) or not all(isinstance(text, str) for text in translations):
-            raise ValueError(
-                f"{self.name} should return a list of {len(texts)} texts for as many, not {translations!r}."
-            )
+            raise ValueError(f"{self.name} should give a list of {len(texts)} texts for as many, not {translations!r}.")
         return list(translations)

@@ -146,7 +146,7 @@ class Work:
             batches = [left[batch] for batch in token_batches(texts.lengths[left], self.max_batch_tokens)]
         numbers = list(texts.fingerprints)
         self.pieces += len(pieces)
-        self.reused += np.count_nonzero(done[pieces])
+        self.reused += int(np.count_nonzero(done[pieces]))
         with self._bar(int(lengths.sum()), f"{source.language} → {target}", " tokens") as bar:
             bar.update(int(texts.lengths[pieces[done[pieces]]].sum()))
             for batch in batches:

@@ -14,9 +14,9 @@ import torch
 from transformers import M2M100Config, M2M100ForConditionalGeneration, M2M100Tokenizer, NllbTokenizer
 
 WORDS = {
-    "eng_Latn": "sun rain wind snow moon star cloud storm".split(),
-    "deu_Latn": "Sonne Regen Wind Schnee Mond Stern Wolke Sturm".split(),
-    "rus_Cyrl": "солнце дождь ветер снег луна звезда облако буря".split(),
+    "eng_Latn": ["sun", "rain", "wind", "snow", "moon", "star", "cloud", "storm"],
+    "deu_Latn": ["Sonne", "Regen", "Wind", "Schnee", "Mond", "Stern", "Wolke", "Sturm"],
+    "rus_Cyrl": ["солнце", "дождь", "ветер", "снег", "луна", "звезда", "облако", "буря"],
 }
 """What the trained model can translate, word by word, from English."""
 

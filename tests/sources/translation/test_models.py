@@ -141,7 +141,7 @@ def test_what_is_wrong_is_said_before_the_model_is_loaded(
         model.code("fr")
     with pytest.raises(ValueError, match="neither of NLLB-200's nor of M2M100's kind"):
         back_end(tiny_model_path, device="cpu")
-    with pytest.raises(OSError, match="no tokenizer for .*nowhere: it is neither a folder"):
+    with pytest.raises(OSError, match=r"no tokenizer for .*nowhere: it is neither a folder"):
         back_end(tmp_path / "nowhere", device="cpu")
     with pytest.raises(ValueError, match="beam_size must be positive"):
         back_end(nllb_path, decoding=Decoding(beam_size=0))
