@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from st_hybrid import trust_cli
+from st_hybrid.translate_cli import translate
 
 if TYPE_CHECKING:
     from st_hybrid.sources import Rows
@@ -27,6 +28,7 @@ app.add_typer(imports, name="import")
 app.command("check")(trust_cli.check)
 app.command("decontaminate")(trust_cli.decontaminate)
 app.command("mine")(trust_cli.mine)
+app.command()(translate)
 
 
 class FormName(str, Enum):

@@ -89,7 +89,7 @@ def collect(
     Raises:
         ValueError: As above, or no row is left.
     """
-    folder = _temporary_folder(scratch)
+    folder = temporary_folder(scratch)
     found: Counter[str] = Counter()
     known: set[str] = set()
     parts: list[tuple[Batch, Ints]] = []
@@ -135,7 +135,8 @@ def blank(column: pa.Array | pa.ChunkedArray) -> NDArray[np.bool_]:
     return np.asarray(pc.fill_null(pc.equal(pc.utf8_trim_whitespace(column), ""), True), dtype=bool)
 
 
-def _temporary_folder(scratch: str | Path | None) -> Path:
+def temporary_folder(scratch: str | Path | None) -> Path:
+    """A new folder that goes when the process ends."""
     if scratch is not None:
         Path(scratch).mkdir(parents=True, exist_ok=True)
     _FOLDERS.append(tempfile.TemporaryDirectory(prefix="st-hybrid-", dir=scratch))
