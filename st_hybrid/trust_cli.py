@@ -102,7 +102,7 @@ def check(
     Exit status: 0 if nothing is beyond the limits, 3 if something is, 1 if the rows could not be checked, 2 for wrong
     options. Needs the extra "check", but for --no-detect --near-duplicates 0.
     """
-    from st_hybrid.sources import load_rows
+    from st_hybrid.trust.as_it_is import load_as_it_is
     from st_hybrid.trust.check import Limits, check_rows
 
     encoder = None
@@ -120,7 +120,7 @@ def check(
     )
     try:
         found = check_rows(
-            load_rows(data, split=split),
+            load_as_it_is(data, split=split),
             limits,
             detect=detect,
             every_language=every_language,

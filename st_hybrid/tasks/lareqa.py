@@ -325,7 +325,7 @@ def _metadata(name: str, **fields: Any) -> CountedTaskMetadata:
         task_subtypes=["Question answering"],
         annotations_creators="human-annotated",
         dialect=[],
-        prompt={"query": "Given a question, retrieve the sentence that answers it, in any language"},  # type: ignore[typeddict-unknown-key]
+        prompt={"query": "Given a question, retrieve the sentence that answers it, in any language"},  # type: ignore[arg-type]
         counts={
             SPLIT: {
                 f"{query}-{pool}": (published[query][0], everything if pool == MULTI else published[pool][1])

@@ -140,7 +140,7 @@ class MIRACL(AbsTaskRetrieval):
         annotations_creators="expert-annotated",
         dialect=[],
         sample_creation="created",
-        prompt={"query": "Given a question, retrieve Wikipedia passages that answer the question"},  # type: ignore[typeddict-unknown-key]
+        prompt={"query": "Given a question, retrieve Wikipedia passages that answer the question"},  # type: ignore[arg-type]
         adapted_from=["MIRACLRetrieval"],
         bibtex_citation=r"""
 @article{10.1162/tacl_a_00595,

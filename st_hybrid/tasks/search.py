@@ -42,11 +42,11 @@ def wrap_model(
         query_prompt: Put before queries; by default the model's own query prompt.
         document_prompt: Put before passages; by default the model's own document prompt.
     """
-    given = {"query": query_prompt, "document": document_prompt}
-    own, given = (
-        {name: prompt for name, prompt in part.items() if prompt is not None} for part in (model.prompts, given)
-    )
-    prompts = {**own, **given}
+    own = {name: prompt for name, prompt in model.prompts.items() if prompt is not None}
+    prompts = dict(own)
+    for role, prompt in (("query", query_prompt), ("document", document_prompt)):
+        if prompt is not None:
+            prompts[role] = prompt
     with warnings.catch_warnings():
         # mteb warns of prompts that are given, and calls a method of sentence-transformers by its old name.
         warnings.simplefilter("ignore")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -336,7 +337,7 @@ def _detect(
             texts = table[column].take(rows)
             long = np.flatnonzero(letters(texts).lengths >= min_letters)
             task = progress.add_task(f"Languages of {column}", total=len(long))
-            found = detector.detect(texts.take(long).to_pylist(), lambda done, task=task: progress.advance(task, done))
+            found = detector.detect(texts.take(long).to_pylist(), partial(progress.advance, task))
             spoken = table["language"].take(rows[long]).to_pylist()
             sure = found.confidence >= confidence
             wrong = []
@@ -373,7 +374,7 @@ def _count_tokens(
 
 
 def _clusters(rows: Dataset, names: Mapping[str, str]) -> tuple[dict[str, Any], Ints]:
-    columns = {f"{role}_column": name for role, name in names.items()}
+    columns: dict[str, Any] = {f"{role}_column": name for role, name in names.items()}
     keys = pair_text(parallel_pairs(rows, negative_columns=[], partners=1, **columns)).keys.with_format("numpy")[:]
     cluster = keys["cluster"].astype(np.int64)
     group = _numbers(_columns(rows, names)["id"])

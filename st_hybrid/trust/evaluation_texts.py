@@ -9,19 +9,15 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from datasets import load_dataset
 
 from st_hybrid.retrieval import PUBLISHED_COUNTS, lareqa_folder, read_lareqa
 from st_hybrid.retrieval.fingerprint import texts_fingerprint
 from st_hybrid.retrieval.miracl import miracl_languages, read_miracl
-from st_hybrid.sources.blocks import plain_suffix
 
+from .as_it_is import load_as_it_is
 from .checksum import checksum
 
 MIRACL = "MIRACL"
-
-# The whole of a file of texts is compared, whatever its columns, so this is not for the readers of parallel rows.
-_LOADERS = {".jsonl": "json", ".json": "json", ".csv": "csv", ".tsv": "csv", ".parquet": "parquet"}
 
 
 @dataclass(frozen=True)
@@ -125,10 +121,7 @@ def _file(path: Path) -> EvaluationTexts:
             raise ValueError(f"{path} is not UTF-8: {error}.") from error
         columns = {"line": pa.array(lines, pa.large_string())}
     else:
-        if (loader := _LOADERS.get(plain_suffix(path))) is None:
-            raise ValueError(f"{path} is none of .txt, {', '.join(_LOADERS)}. Convert it to one of them.")
-        options = {"delimiter": "\t"} if plain_suffix(path) == ".tsv" else {}
-        table = load_dataset(loader, data_files=str(path), split="train", **options).with_format("arrow")[:]
+        table = load_as_it_is(path).with_format("arrow")[:]
         columns = {
             name: table[name].cast(pa.large_string()).combine_chunks()
             for name in table.column_names
