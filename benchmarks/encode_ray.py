@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import tempfile
 import threading
 import time
@@ -122,9 +123,12 @@ def main() -> None:
         scratch = Path(name)
         model = given.model if given.layers is None else cut(given.model, given.layers, scratch / "model")
         same: dict[str, Any] = {"data_dir": given.data_dir, "memory_gb": given.memory_gb}
+        loads = [round(os.getloadavg()[0], 1)]  # other work on the machine lengthens all of them
         alone = encode_miracl(model, scratch / "alone", [given.language], **same)
         same |= {"engine": "ray", "workers": 2}
+        loads.append(round(os.getloadavg()[0], 1))
         spread = encode_miracl(model, scratch / "spread", [given.language], **same)
+        loads.append(round(os.getloadavg()[0], 1))
         killer = Killer(scratch / "killed", given.kill_after)
         killer.start()
         killed = encode_miracl(model, scratch / "killed", [given.language], **same)
@@ -146,6 +150,7 @@ def main() -> None:
     about["versions"] |= {name: version(name) for name in ("mteb", "ray")}
     report = {
         **about,
+        "load_before_each_run": loads,
         "passages": killed.passages[given.language],
         "shards": killed.shards[given.language],
         "identical": True,
