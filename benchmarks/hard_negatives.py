@@ -3,9 +3,10 @@
     python benchmarks/hard_negatives.py --start MODEL --data ROWS.jsonl.gz --evaluation-data DIR --work DIR
 
 draws groups of the data, mines one negative a row with the start model in the row's own language and one in another,
-trains on the same rows without negatives, with the one and with the other, and evaluates all three and the start. All
-through the ``st-hybrid`` commands; what is in ``--work`` already is not run again, and ``--work`` alone prints the
-table of what is there. Scores and training logs go to ``benchmarks/results/hard-negatives``.
+trains on the same rows without negatives, with the one and with the other, and evaluates all and the start. All
+through the ``st-hybrid`` commands; what is in ``--work`` already is not run again, so several processes may each do
+some of the ``--runs`` after the first has mined. ``--work`` alone prints the table of what is there. Scores, training
+logs and the differences' confidence intervals go to ``benchmarks/results/hard-negatives``.
 """
 
 from __future__ import annotations
@@ -16,23 +17,42 @@ import shlex
 import shutil
 import subprocess
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import pyarrow.compute as pc
+from scipy.stats import bootstrap
+
 from st_hybrid import split_groups
+from st_hybrid.per_query import compare_queries, per_query_path
 from st_hybrid.sources import load_rows
 from st_hybrid.sources.write import write_rows
 
 RESULTS = Path(__file__).parent / "results" / "hard-negatives"
 TRAINING = shlex.split("--batch-size 32 --learning-rate 5e-5 --scale 100 --max-length 64 --freeze-embeddings --seed 0")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A training: its title in the table, its rows (None: no training) and its share of monolingual batches."""
+
+    title: str
+    rows: str | None = None
+    alpha: float = 0.5
+
+
 RUNS = {
-    "untouched": "untouched",
-    "none": "hybrid, no hard negatives",
-    "same": "hybrid, one in the row's language",
-    "other": "hybrid, one in another language",
+    "untouched": Run("untouched"),
+    "none": Run("hybrid, no hard negatives", "none"),
+    "same": Run("hybrid, one in the row's language", "same"),
+    "other": Run("hybrid, one in another language", "other"),
+    "other-few-monolingual": Run("the same, alpha 0.2", "other", 0.2),
+    "none-few-monolingual": Run("no hard negatives, alpha 0.2", "none", 0.2),
 }
 
 
-def command(*arguments: str | Path | int) -> None:
+def command(*arguments: str | Path | float) -> None:
     """Run st-hybrid, with its progress on the screen."""
     subprocess.run(["st-hybrid", *map(str, arguments)], check=True)
 
@@ -48,14 +68,17 @@ def run(given: argparse.Namespace) -> None:
         command("data", "mine", work / "none.jsonl.gz", *fixed, "--languages", "both")
         mining = {"rows": len(load_rows(work / "none.jsonl.gz")), "seconds": round(time.perf_counter() - began, 1)}
         (work / "mining.json").write_text(json.dumps(mining) + "\n", encoding="utf-8")
-    both = load_rows(work / "both.jsonl.gz")
-    for name, left_out in (("none", ["negative_1", "negative_2"]), ("same", ["negative_2"]), ("other", ["negative_1"])):
-        write_rows(both.remove_columns(left_out), work / f"{name}.jsonl.gz")
-    for name in RUNS:
-        model = given.start if name == "untouched" else work / name
-        if name != "untouched" and not (model / "training.json").is_file():
-            fixed = ["--model", given.start, "--data", work / f"{name}.jsonl.gz", "--output", model]
-            command("train", *fixed, *TRAINING, "--max-steps", given.steps, "--resume")
+        both = load_rows(work / "both.jsonl.gz")
+        for name, column in (("same", "negative_2"), ("other", "negative_1")):
+            write_rows(both.remove_columns(column), work / f"{name}.jsonl.gz")
+        write_rows(both.remove_columns(["negative_1", "negative_2"]), work / "none.jsonl.gz")
+    for name in given.runs:
+        one, model = RUNS[name], given.start
+        if one.rows is not None:
+            model = work / name
+            fixed = ["--model", given.start, "--data", work / f"{one.rows}.jsonl.gz", "--output", model]
+            if not (model / "training.json").is_file():
+                command("train", *fixed, *TRAINING, "--alpha", one.alpha, "--max-steps", given.steps, "--resume")
         if not (work / f"{name}.json").is_file():
             task = ["--task", "XQuAD-R", "--data-dir", given.evaluation_data, "--sample", given.sample]
             command("evaluate", "--model", model, *task, "--output", work / f"{name}.json")
@@ -72,17 +95,45 @@ def collect(work: Path) -> None:
             shutil.copy(source, RESULTS / copy)
 
 
+def differences(work: Path) -> None:
+    """Write how far each run is from the one without hard negatives and with the same alpha, over the questions.
+
+    A question's value is its mean over the languages in which it is asked and the pools; questions are drawn, not
+    their translations, which are not independent of each other.
+    """
+    found = {}
+    for name, one in RUNS.items():
+        base = next(key for key, other in RUNS.items() if other.rows == "none" and other.alpha == one.alpha)
+        paths = [per_query_path(work / f"{run}.json") for run in (base, name)]
+        if name == base or one.rows is None or not all(path.is_file() for path in paths):
+            continue
+        found[name] = {"compared with": base}
+        scores = compare_queries(*paths, variants=("as it is", "as it is"))
+        of_kind = {
+            "monolingual": pc.equal(scores["pool"], scores["query_language"]),
+            "multilingual": pc.equal(scores["pool"], "multi"),
+        }
+        of_kind["cross_lingual"] = pc.invert(pc.or_(*of_kind.values()))
+        for kind, chosen in of_kind.items():
+            means = scores.filter(chosen).group_by("query_id").aggregate([("a", "mean"), ("b", "mean")])
+            change = means["b_mean"].to_numpy() - means["a_mean"].to_numpy()
+            drawn = bootstrap((change,), np.mean, rng=np.random.default_rng(0)).confidence_interval
+            found[name][kind] = [round(float(value), 4) for value in (change.mean(), drawn.low, drawn.high)]
+    about = "mean change of average precision with its 95% interval: bootstrap over the questions (BCa, 9,999 draws)"
+    (RESULTS / "differences.json").write_text(json.dumps({"what": about, **found}, indent=2) + "\n", encoding="utf-8")
+
+
 def table() -> str:
     """The scores as a Markdown table."""
     lines = ["| model | training, s | Mo. | Cr. | Mul. | rank distance |", "|---|---|---|---|---|---|"]
-    for name, title in RUNS.items():
+    for name, one in RUNS.items():
         path, training = RESULTS / f"{name}.json", RESULTS / f"{name}-training.json"
         if not path.is_file():
             continue
         scores = json.loads(path.read_text(encoding="utf-8"))["tasks"]["XQuAD-R"]
         seconds = f"{json.loads(training.read_text(encoding='utf-8'))['seconds']:.0f}" if training.is_file() else ""
         cells = [f"{scores[kind]['map']:.4f}"[1:] for kind in ("monolingual", "cross_lingual", "multilingual")]
-        lines.append(f"| {title} | {seconds} | {' | '.join(cells)} | {scores['rank_distance']:,.0f} |")
+        lines.append(f"| {one.title} | {seconds} | {' | '.join(cells)} | {scores['rank_distance']:,.0f} |")
     return "\n".join(lines)
 
 
@@ -92,11 +143,13 @@ if __name__ == "__main__":
     parser.add_argument("--data", type=Path, help="parallel rows")
     parser.add_argument("--evaluation-data", type=Path, help="folder that holds xquad-r/<lang>.json")
     parser.add_argument("--work", type=Path, required=True, help="folder for rows, models and scores")
-    parser.add_argument("--groups", type=int, default=500, help="groups of the data to take")
-    parser.add_argument("--steps", type=int, default=25, help="training steps")
-    parser.add_argument("--sample", type=int, default=60, help="questions of XQuAD-R; 0 for all")
+    parser.add_argument("--groups", type=int, default=1500, help="groups of the data to take")
+    parser.add_argument("--steps", type=int, default=150, help="training steps")
+    parser.add_argument("--sample", type=int, default=0, help="questions of XQuAD-R; 0 for all")
+    parser.add_argument("--runs", nargs="+", choices=RUNS, default=list(RUNS), help="which of them to do")
     given = parser.parse_args()
     if given.start and given.data and given.evaluation_data:
         run(given)
     collect(given.work)
+    differences(given.work)
     print(table())

@@ -31,11 +31,14 @@ class MultilingualMultipleNegativesRankingLoss(CachedLossMixin, nn.Module):
     Wraps sentence-transformers' MultipleNegativesRankingLoss, or CachedMultipleNegativesRankingLoss for large batches.
 
     Translations of one passage, or several questions on it, are false negatives that no comparison of texts can see.
-    The labels name each pair's passage cluster, and every score between two different pairs of one cluster (queries,
-    positives and hard negatives, in all directions and across devices) leaves the softmax. A pair's own hard negatives
-    stay. A batch in which no two pairs share a cluster has exactly the value and gradient of the wrapped loss, and
-    :class:`~st_hybrid.HybridBatchSampler` draws no other: there this class is the safety net, and with any other
-    sampler it does the work.
+    The labels name each pair's passage cluster, and every score between two different pairs of one cluster leaves the
+    softmax, in all directions and across devices. They also name the cluster that each hard negative is a passage of:
+    in a batch it is a negative of all queries, and leaves the softmax of those that it answers. Where labels do not
+    name them, hard negatives count as passages of their pair's cluster, and its own pair keeps them.
+
+    A batch in which no cluster is shared has exactly the value and gradient of the wrapped loss. Without hard
+    negatives :class:`~st_hybrid.HybridBatchSampler` draws no other: there this class is the safety net, and with any
+    other sampler, or with hard negatives, it does the work.
 
     Args:
         model: The :class:`~sentence_transformers.SentenceTransformer` to train.
@@ -58,11 +61,13 @@ class MultilingualMultipleNegativesRankingLoss(CachedLossMixin, nn.Module):
 
     Inputs:
         Texts (query, positive) or (query, positive, negative_1, ..., negative_n), and integer labels of shape (batch,
-        3): passage cluster, query language and passage language, as :func:`~st_hybrid.parallel_pairs` makes them and
-        the standard collator hands them over.
+        3 + n): passage cluster, query language, passage language and the cluster of each negative, -1 if unknown, as
+        :func:`~st_hybrid.parallel_pairs` makes them and the standard collator hands them over. The clusters of the
+        negatives may be missing: shape (batch, 3).
 
     Raises:
-        ValueError: An argument is out of range, or a batch has no such labels and ``missing_labels`` is "error".
+        ValueError: An argument is out of range, a batch has no such labels and ``missing_labels`` is "error", or its
+            labels name the clusters of more or fewer negatives than it has.
 
     Relations:
         - Can be wrapped in sentence-transformers' MatryoshkaLoss.
@@ -157,13 +162,14 @@ class MultilingualMultipleNegativesRankingLoss(CachedLossMixin, nn.Module):
 
         Args:
             sentence_features: The tokenized queries, positives and any hard negatives.
-            labels: Integers (batch, 3): passage cluster, query language, passage language.
+            labels: Integers (batch, 3 + n): passage cluster, query language, passage language, and the cluster of each
+                of the n negatives; or (batch, 3).
 
         Returns:
             A scalar.
 
         Raises:
-            ValueError: The labels are of another kind and ``missing_labels`` is "error".
+            ValueError: The labels are of another kind and ``missing_labels`` is "error", or of other negatives.
         """
         # One small copy to the host, before the model has queued any work, answers all questions about the labels.
         labels = self._checked(labels)
@@ -181,7 +187,7 @@ class MultilingualMultipleNegativesRankingLoss(CachedLossMixin, nn.Module):
 
         Args:
             embeddings: Queries, positives and any hard negatives, each (batch, dim).
-            labels: (batch, 3) as :meth:`forward` takes them, or None if nothing is to be masked.
+            labels: As :meth:`forward` takes them, or None if nothing is to be masked.
 
         Returns:
             A scalar.
@@ -208,15 +214,15 @@ class MultilingualMultipleNegativesRankingLoss(CachedLossMixin, nn.Module):
     def _checked(self, labels: Tensor | None) -> Tensor | None:
         found = "no labels"
         if labels is not None:
-            if labels.shape[1:] == (3,) and not labels.is_floating_point():
+            if labels.ndim == 2 and labels.size(1) >= 3 and not labels.is_floating_point():
                 return labels.long().cpu()
             found = f"labels of shape {tuple(labels.shape)} and type {labels.dtype}"
         if self.missing_labels == "ignore":
             return None
         raise ValueError(
-            f"{type(self).__name__} got {found}, but needs integer labels of shape (batch, 3) that say which pairs "
-            "share a passage. Make the dataset with st_hybrid.parallel_pairs(rows), or pass missing_labels='ignore' "
-            "to train with the plain loss."
+            f"{type(self).__name__} got {found}, but needs integer labels of shape (batch, 3), or more with negatives, "
+            "that say which pairs share a passage. Make the dataset with st_hybrid.parallel_pairs(rows), or pass "
+            "missing_labels='ignore' to train with the plain loss."
         )
 
     def _masked(self, columns: list[list[Tensor]], labels: Tensor | None) -> tuple[Any, list[list[Tensor]]]:
@@ -226,10 +232,21 @@ class MultilingualMultipleNegativesRankingLoss(CachedLossMixin, nn.Module):
         size = sum(len(part) for part in columns[0])
         pairs = get_rank() * size + torch.arange(size)
         clusters = -1 - pairs if labels is None else labels[:, 0].cpu()
-        if not gathers and len(torch.unique(clusters)) == size:
+        negatives = clusters.new_empty(size, 0) if labels is None else labels[:, 3:].cpu()
+        if negatives.size(1) not in (0, len(columns) - 2):
+            raise ValueError(
+                f"The labels name the clusters of {negatives.size(1)} negatives, but the batch has {len(columns) - 2}. "
+                "Choose among negatives before the pairs are made: parallel_pairs(rows, negative_columns=[...])."
+            )
+        if not gathers and len(torch.unique(clusters)) == size and not torch.isin(negatives, clusters).any():
             return self.loss, columns
-        ids = torch.stack([clusters, pairs], dim=1).view(torch.uint8)
-        return self.masked_loss, [_tagged(column, ids) for column in columns]
+        ids = [torch.stack([clusters, pairs], dim=1)] * len(columns)
+        # A negative counts as a pair of its own, so that it leaves even its own query's softmax if it answers that.
+        # One of no cluster gets a number that no cluster has.
+        for number, cluster in enumerate(negatives.unbind(1), start=2):
+            ids[number] = torch.stack([torch.where(cluster < 0, -1 - pairs, cluster), -1 - pairs], dim=1)
+        tagged = [_tagged(column, its.view(torch.uint8)) for column, its in zip(columns, ids, strict=True)]
+        return self.masked_loss, tagged
 
     def _track(self, loss: Tensor, labels: Tensor) -> None:
         monolingual = labels[:, 1] == labels[:, 2]
@@ -289,7 +306,7 @@ def masked_similarity(a: Tensor, b: Tensor, similarity_fct: Callable[[Tensor, Te
         similarity_fct: Applied to the embeddings without their ids.
 
     Returns:
-        (n, m). What one pair has with its own positive and hard negatives stays.
+        (n, m). What two embeddings of one pair number have with each other stays.
     """
     a, clusters_a, pairs_a = _split(a)
     b, clusters_b, pairs_b = _split(b)

@@ -55,9 +55,9 @@ def mine_negatives(
     One in another language can stand in the query's language beside a translated positive, which is where a biased
     model errs; but in a monolingual pair its language alone gives it away. Train on those with few monolingual batches.
 
-    In a batch, a row's negatives are negatives of all other queries as well, and the loss does not know their clusters:
-    one may be the passage of another query there. With few groups that is not rare (it met a query in 16 with batches
-    of 32 and 500 groups); it falls with the number of groups.
+    In a batch a row's negatives are negatives of all other queries as well, and one may be the passage of another query
+    there. The labels of the pairs name the negatives' clusters, and
+    :class:`~st_hybrid.MultilingualMultipleNegativesRankingLoss` masks them for the queries that they answer.
 
     Args:
         rows: Parallel rows without negative columns.

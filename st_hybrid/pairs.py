@@ -31,7 +31,8 @@ class PairText:
     Args:
         texts: The parallel rows' text columns, one row per parallel row.
         keys: For each parallel row its passage ``cluster``, its ``language`` and its ``query_text``
-            (rows with the same query text share that number), all int32.
+            (rows with the same query text share that number), and for each column of negatives the cluster that the
+            negative is a passage of, ``cluster_of_negative_1`` and so on (-1 if of none), all int32.
         languages: The language codes; a language's number is its place here.
         query_column: The column of ``texts`` that holds the queries.
         passage_columns: The columns of ``texts`` that hold the positive and then the negatives.
@@ -56,18 +57,19 @@ class PairText:
 
         Returns:
             ``query``, ``positive``, the negatives under their own names, and ``label``: for each pair
-            ``[cluster, query language, passage language]``.
+            ``[cluster, query language, passage language]`` and the clusters of its negatives.
         """
         query_rows, passage_rows = batch["query_row"], batch["positive_row"]
         passages = self._passages[passage_rows]
         query_languages = self.keys[query_rows]["language"]
         keys = self.keys[passage_rows]
         positive, *negatives = self.passage_columns
+        labels = [keys["cluster"], query_languages, keys["language"], *(keys[_cluster_key(name)] for name in negatives)]
         return {
             "query": self._queries[query_rows][self.query_column],
             "positive": passages[positive],
             **{name: passages[name] for name in negatives},
-            "label": [list(label) for label in zip(keys["cluster"], query_languages, keys["language"], strict=True)],
+            "label": [list(label) for label in zip(*labels, strict=True)],
         }
 
 
@@ -104,10 +106,11 @@ def parallel_pairs(
 
     Returns:
         A ``datasets.Dataset`` whose rows read ``{"query", "positive"[, "negative"...], "label"}``, with
-        ``label`` the integers ``[passage cluster, query language, passage language]``. Languages are numbered
-        in alphabetic order. Two groups share a passage cluster if any of their positives are the same text,
-        transitively. ``select``, ``filter``, ``shuffle``, ``DatasetDict`` and data-loader workers work as with
-        any data set; use :func:`save_pairs` in place of ``save_to_disk``, which cannot store a transform.
+        ``label`` the integers ``[passage cluster, query language, passage language]``, followed by the passage
+        cluster of each negative, -1 if it is no row's positive. Languages are numbered in alphabetic order. Two
+        groups share a passage cluster if any of their positives are the same text, transitively. ``select``,
+        ``filter``, ``shuffle``, ``DatasetDict`` and data-loader workers work as with any data set; use
+        :func:`save_pairs` in place of ``save_to_disk``, which cannot store a transform.
 
     Raises:
         TypeError: ``rows`` is not a ``Dataset`` or ``DatasetDict``.
@@ -178,10 +181,15 @@ def _pairs(
 
     query_row, positive_row = _cross_lingual_rows(group, partners, seed)
     every = np.arange(len(rows))
+    cluster = _clusters(group, table[positive_column])
     keys = {
-        "cluster": _clusters(group, table[positive_column]),
+        "cluster": cluster,
         "language": language,
         "query_text": _numbered(table[query_column])[0],
+        **{
+            _cluster_key(name): _clusters_of(table[name], table[positive_column], cluster)
+            for name in passage_columns[1:]
+        },
     }
     text = PairText(
         texts=rows.select_columns(text_columns),
@@ -390,6 +398,18 @@ def _clusters(group: Ints, positives: pa.ChunkedArray) -> Ints:
     edges = coo_array((np.ones(len(group), dtype=bool), (group, groups + text)), shape=(size, size))
     component = connected_components(edges, directed=False)[1][group]
     return np.unique(component, return_inverse=True)[1]
+
+
+def _clusters_of(texts: pa.ChunkedArray, positives: pa.ChunkedArray, cluster: Ints) -> Ints:
+    """The passage cluster that each text is a positive of, -1 if of none; ``cluster`` is that of each positive."""
+    encoded = positives.combine_chunks().dictionary_encode()
+    cluster_of_text = np.full(len(encoded.dictionary) + 1, -1)  # the last entry is that of a text not found
+    cluster_of_text[encoded.indices.to_numpy()] = cluster
+    return cluster_of_text[pc.fill_null(pc.index_in(texts, value_set=encoded.dictionary), -1).to_numpy()]
+
+
+def _cluster_key(negative_column: str) -> str:
+    return f"cluster_of_{negative_column}"
 
 
 def _cross_lingual_rows(group: Ints, partners: int | None, seed: int) -> tuple[Ints, Ints]:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import itertools
 import os
 import socket
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -42,8 +43,10 @@ def make_columns(
     return [torch.randn(batch, dim, generator=generator, dtype=dtype).requires_grad_() for _ in range(texts)]
 
 
-def make_labels(clusters: list[int]) -> Tensor:
-    return torch.tensor([[cluster, 0, 1] for cluster in clusters])
+def make_labels(clusters: list[int], *negatives: list[int]) -> Tensor:
+    return torch.tensor(
+        [[cluster, 0, 1, *of_negatives] for cluster, *of_negatives in zip(clusters, *negatives, strict=True)]
+    )
 
 
 def value_and_gradients(loss: nn.Module, columns: list[Tensor], labels: Tensor | None) -> tuple[Tensor, list[Tensor]]:
@@ -62,16 +65,29 @@ def brute_force(
     partition_mode: str = "joint",
     hardness_mode: str | None = None,
     hardness_strength: float = 0.0,
+    negatives: Sequence[list[int]] = (),
     **cache: Any,
 ) -> Tensor:
-    """InfoNCE one score at a time, as the papers define it, with the pairs of a query's cluster left out."""
+    """InfoNCE one score at a time, as the papers define it, with what is of a query's cluster left out.
+
+    ``negatives`` holds the cluster of each hard negative; without it they are of their pair's, and are its own.
+    """
     queries, *docs = [nn.functional.normalize(column, dim=1) for column in columns]
+
+    def may(i: int, number: int, j: int) -> bool:
+        """Whether pair i takes pair j's document for a negative."""
+        if number == 0 or not negatives:
+            return clusters[i] != clusters[j] or (i == j and number > 0)
+        return clusters[i] != negatives[number - 1][j]
+
     size, total = len(queries), torch.zeros((), dtype=queries.dtype)
     for i in range(size):
         others = [j for j in range(size) if clusters[j] != clusters[i]]
         logits: dict[str, list[Tensor]] = {direction: [] for direction in directions}
         for number, doc in enumerate(docs):
-            for j in [i, *others]:
+            for j in range(size):
+                if not may(i, number, j) and not (i == j and number == 0):
+                    continue
                 similarity = queries[i] @ doc[j]
                 weighed = {
                     None: False,
@@ -86,7 +102,12 @@ def brute_force(
         if "doc_to_query" in directions:
             logits["doc_to_query"] = [scale * docs[0][i] @ queries[j] for j in [i, *others]]
         if "doc_to_doc" in directions:
-            logits["doc_to_doc"] = [scale * docs[0][i] @ doc[j] for doc in docs for j in others]
+            logits["doc_to_doc"] = [
+                scale * docs[0][i] @ doc[j]
+                for number, doc in enumerate(docs)
+                for j in range(size)
+                if i != j and may(i, number, j)
+            ]
         if partition_mode == "joint":
             log_z = torch.stack(list(itertools.chain(*logits.values()))).logsumexp(dim=0)
         else:
@@ -151,8 +172,44 @@ def test_pairs_of_a_cluster_are_never_each_others_negatives(
         torch.testing.assert_close(gradient, expected_gradient, rtol=0, atol=1e-9)
 
 
+@settings(deadline=None, max_examples=80)
+@given(
+    options=loss_options(),
+    clusters=st.lists(st.tuples(st.integers(0, 3), st.integers(-1, 5), st.integers(-1, 5)), min_size=1, max_size=7),
+    seed=st.integers(0, 1000),
+)
+def test_hard_negatives_leave_the_queries_that_they_answer(
+    options: dict[str, Any], clusters: list[tuple[int, int, int]], seed: int
+) -> None:
+    own, *negatives = map(list, zip(*clusters, strict=True))
+    columns = make_columns(4, len(own), seed=seed)
+    expected = brute_force(columns, own, **options, negatives=negatives)
+    expected_gradients = torch.autograd.grad(expected, columns, materialize_grads=True)
+    loss = MultilingualMultipleNegativesRankingLoss(given_embeddings(), **options)
+    value, gradients = value_and_gradients(loss, columns, make_labels(own, *negatives))
+    torch.testing.assert_close(value, expected, rtol=0, atol=1e-9)
+    for gradient, expected_gradient in zip(gradients, expected_gradients, strict=True):
+        torch.testing.assert_close(gradient, expected_gradient, rtol=0, atol=1e-9)
+
+
+def test_hard_negatives_that_answer_no_query_leave_the_wrapped_loss_as_it_is() -> None:
+    columns = make_columns(3, 4)
+    loss = MultilingualMultipleNegativesRankingLoss(given_embeddings())
+    value, _ = value_and_gradients(loss, columns, make_labels([0, 1, 2, 3], [4, 5, 4, -1]))
+    assert torch.equal(value, value_and_gradients(MultipleNegativesRankingLoss(given_embeddings()), columns, None)[0])
+    value, _ = value_and_gradients(loss, columns, make_labels([0, 1, 2, 3], [4, 5, 0, -1]))
+    assert value < value_and_gradients(MultipleNegativesRankingLoss(given_embeddings()), columns, None)[0]
+
+
+def test_labels_of_other_negatives() -> None:
+    loss = MultilingualMultipleNegativesRankingLoss(given_embeddings())
+    with pytest.raises(ValueError, match="clusters of 2 negatives, but the batch has 1"):
+        value_and_gradients(loss, make_columns(3, 2), make_labels([0, 1], [2, 3], [4, 5]))
+
+
 @pytest.mark.parametrize("mini_batch_size", [None, 2])
 def test_a_pairs_own_hard_negatives_stay(mini_batch_size: int | None) -> None:
+    """Where nothing says whose passages they are."""
     columns = make_columns(3, 4)
     loss = MultilingualMultipleNegativesRankingLoss(given_embeddings(), mini_batch_size=mini_batch_size)
     value, gradients = value_and_gradients(loss, columns, make_labels([7, 7, 7, 7]))
@@ -314,6 +371,10 @@ GATHERED_CLUSTERS: list[list[list[int] | None]] = [
     [[0, 1, 2], [3, 4, 5]],
     [[0, 1, 1], None],
 ]
+GATHERED: list[tuple[list[list[int] | None], list[int]]] = [
+    *((clusters, []) for clusters in GATHERED_CLUSTERS),
+    ([[0, 1, 2], [3, 4, 5]], [3, 6, -1, 0, 4, -1]),  # hard negatives that answer queries: of both ranks, and their own
+]
 GATHERED_OPTIONS: list[dict[str, Any]] = [
     {},
     {"directions": ALL_DIRECTIONS, "hardness_mode": "in_batch_negatives", "hardness_strength": 2.0},
@@ -325,11 +386,11 @@ def gather_worker(rank: int, port: int) -> None:
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", rank=rank, world_size=2)
-    for clusters, options in itertools.product(GATHERED_CLUSTERS, GATHERED_OPTIONS):
+    for (clusters, negatives), options in itertools.product(GATHERED, GATHERED_OPTIONS):
         union = make_columns(3, 6)
         # A pair without labels shares its cluster with no other.
         known = [part if part is not None else list(range(100, 103)) for part in clusters]
-        expected = brute_force(union, [*itertools.chain(*known)], **options)
+        expected = brute_force(union, [*itertools.chain(*known)], **options, negatives=[negatives] if negatives else [])
         expected.backward()
 
         mine = clusters[rank]
@@ -337,7 +398,9 @@ def gather_worker(rank: int, port: int) -> None:
             given_embeddings(), gather_across_devices=True, missing_labels="ignore", **options
         )
         columns = [column.detach()[3 * rank : 3 * rank + 3].clone().requires_grad_() for column in union]
-        value, gradients = value_and_gradients(loss, columns, None if mine is None else make_labels(mine))
+        of_negatives = [negatives[3 * rank : 3 * rank + 3]] if negatives else []
+        labels = None if mine is None else make_labels(mine, *of_negatives)
+        value, gradients = value_and_gradients(loss, columns, labels)
 
         # DDP averages the ranks' losses; a gathered embedding's gradient is their sum.
         torch.distributed.all_reduce(value)

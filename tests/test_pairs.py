@@ -108,6 +108,28 @@ def test_negatives_go_where_their_positive_goes() -> None:
     ]
 
 
+def test_labels_name_the_clusters_of_negatives() -> None:
+    rows = Dataset.from_list(
+        [
+            row(0, "en", negative_1="p1 de", negative_2="elsewhere"),
+            row(0, "de", negative_1="p2 de", negative_2="p0 en"),
+            row(1, "de", positive="p1 de", negative_1="p2 de", negative_2="elsewhere"),
+            row(2, "de", positive="p2 de", negative_1="p0 en", negative_2="p1 de"),
+        ]
+    )
+    rows = rows.map(lambda row: {"positive": "p0 en"} if row["id"] == 0 and row["language"] == "en" else {})
+    pairs = parallel_pairs(rows)
+    of_positive = {pair["positive"]: pair["label"][0] for pair in pairs} | {"elsewhere": -1}
+    assert len(set(of_positive.values())) == 4
+    for pair in pairs:
+        cluster, _, _, first, second = pair["label"]
+        assert [cluster, first, second] == [
+            of_positive[pair[name]] for name in ("positive", "negative_1", "negative_2")
+        ]
+    chosen = parallel_pairs(rows, negative_columns=["negative_2"])
+    assert [pair["label"][3:] for pair in chosen] == [pair["label"][4:] for pair in pairs]
+
+
 def test_column_names_are_parameters() -> None:
     rows = rows_of(["ab"]).rename_columns({"id": "key", "language": "lang", "query": "question", "positive": "answer"})
     pairs = parallel_pairs(

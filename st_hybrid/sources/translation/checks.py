@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -33,11 +33,12 @@ REASONS = MappingProxyType(
 # English, of 3,000 groups of software help (Han, Kana, Hangul) and of the names of Unicode CLDR (Ethiopic).
 _WEIGHTS = {"Hani": 3.0, "Hira": 1.8, "Kana": 1.8, "Hang": 2.3, "Ethi": 1.6}
 
-# What is the same in all languages: a word of the Latin script with a digit, a capital inside, two capitals on end, or
-# a sign of paths, options and formulas.
+# What is the same in all languages: a word of the Latin script with a digit, a capital or a full stop inside, two
+# capitals on end, or a sign of paths, options and formulas.
 _IN_CODE = r"[\p{Script=Latn}\p{N}_./\\@=<>{}#:+-]*"
-_IN_CAPITALS = regex.compile(rf"{_IN_CODE}(?:\p{{N}}|\p{{Ll}}\p{{Lu}}|[_/\\@=<>{{}}#]){_IN_CODE}")
-_CODE = regex.compile(rf"{_IN_CODE}(?:\p{{N}}|\p{{Ll}}\p{{Lu}}|\p{{Lu}}{{2}}|[_/\\@=<>{{}}#]){_IN_CODE}")
+_MARKS = r"\p{N}|\p{Ll}\p{Lu}|\p{Ll}\.\p{L}|[_/\\@=<>{}#]"
+_IN_CAPITALS = regex.compile(rf"{_IN_CODE}(?:{_MARKS}){_IN_CODE}")
+_CODE = regex.compile(rf"{_IN_CODE}(?:{_MARKS}|\p{{Lu}}{{2}}){_IN_CODE}")
 _WORD = regex.compile(r"(?V1)[\p{Script=Latn}\p{M}\p{N}]+|[[\p{L}\p{M}]--[\p{Script=Latn}]]+")
 _NOT_LETTERS = regex.compile(r"[^\p{L}\p{M}]+")
 _DENSE = regex.compile("[" + "".join(rf"\p{{Script={script}}}" for script in sorted(_WEIGHTS)) + "]")
@@ -55,10 +56,11 @@ class Checks:
     Args:
         reasons: The checks to make, of :data:`REASONS`; by default all. Between close languages (Danish and Norwegian)
             leave out ``"copied"``: a right translation may be the same.
-        copied: Share of a translation's letters, in [0, 1], above which it is a copy: of those in strings of 8 letters
-            and spaces (4 in Han, Kana, Hangul and Ethiopic) that the source has too. Names and codes, which are the
-            same in all languages, count on neither side: words with a digit or a capital inside, ``LibreOffice`` and
-            ``A1:B2``. A source of nothing else is never copied, nor is one without letters.
+        copied: Share of a translation's letters, in [0, 1], that may stand in strings of 20 letters and spaces (8 of
+            Han, Kana, Hangul and Ethiopic) which the source has too; and a short one must not be the source. Names and
+            codes, which are the same in all languages, count on neither side: words with a digit, a capital or a full
+            stop inside, as ``LibreOffice``, ``A1:B2`` and ``example.org``. A source of nothing else is never copied,
+            nor is one without letters.
         script: Share of a translation's letters that must be of the language's script, in [0, 1]; words that the source
             has too do not count.
         ratio: How many times as long as the other of source and translation the longer one may be. Length is in
@@ -80,7 +82,7 @@ class Checks:
     """
 
     reasons: tuple[str, ...] = tuple(REASONS)
-    copied: float = 0.6
+    copied: float = 0.2
     script: float = 0.5
     ratio: float = 2.0
     repeated: float = 0.3
@@ -124,18 +126,22 @@ class Checks:
                 reasons_of(mask[0])  # ["copied"]
         """
         scripts = language_scripts(language)
+        objections: dict[str, Callable[[str, str], bool]] = {
+            "copied": lambda source, text: copied_share(source, text) > self.copied,
+            "script": lambda source, text: script_share(source, text, scripts) < self.script,
+            "length": lambda source, text: length_ratio(source, text) > self.ratio,
+            "repetition": lambda source, text: repeats(source, text, self.repeated),
+        }
+        made = {name: objects for name, objects in objections.items() if name in self.reasons}
         found = {name: np.zeros(len(sources), dtype=bool) for name in REASONS}
         for number, (source, text) in enumerate(zip(sources, translations, strict=True)):
-            letters = count_letters(source)
-            if not letters:
+            if not count_letters(source):
                 continue
             if not count_letters(text) and not _CODE.search(text):
                 found["emptied"][number] = True
                 continue
-            found["copied"][number] = copied_share(source, text) > self.copied
-            found["script"][number] = script_share(source, text, scripts) < self.script
-            found["length"][number] = length_ratio(source, text) > self.ratio
-            found["repetition"][number] = repeats(source, text, self.repeated)
+            for name, objects in made.items():
+                found[name][number] = objects(source, text)
         if detector is not None and "language" in self.reasons:
             found["language"] = detector.other(translations, language) & ~found["emptied"]
         for name, flags in (known or {}).items():
@@ -157,15 +163,16 @@ def copied_share(source: str, text: str) -> float:
     before, after = _plain(source), _plain(text)
     if not before or not after:
         return 0.0
+    if before == after:
+        return 1.0
     covered = np.zeros(len(after), dtype=bool)
-    for size in (8, 4) if _DENSE.search(after) else (8,):
-        length = min(size, len(before), len(after))
-        known = {before[start : start + length] for start in range(len(before) - length + 1)}
-        for start in range(len(after) - length + 1):
-            string = after[start : start + length]
-            if string in known and (size == 8 or not _SPARSE.search(string)):
-                covered[start : start + length] = True
-    return float(covered.mean())
+    for size in (20, 8) if _DENSE.search(after) else (20,):
+        known = {before[start : start + size] for start in range(len(before) - size + 1)}
+        for start in range(len(after) - size + 1):
+            string = after[start : start + size]
+            if string in known and (size == 20 or not _SPARSE.search(string)):
+                covered[start : start + size] = True
+    return float(np.average(covered, weights=_weights(after)))
 
 
 def script_share(source: str, text: str, scripts: frozenset[str]) -> float:
@@ -214,13 +221,21 @@ def _plain(text: str) -> str:
 
 
 def _length(text: str) -> float:
-    visible = sum(map(len, text.split()))
-    return visible + sum((_WEIGHTS[script] - 1) * len(found.findall(text)) for script, found in _dense().items())
+    return float(_weights("".join(text.split())).sum())
+
+
+def _weights(text: str) -> NDArray[np.float64]:
+    """How much each character counts."""
+    weights = np.ones(len(text))
+    if _DENSE.search(text):
+        for script, weight in _WEIGHTS.items():
+            weights[[found.start() for found in _of_script(script).finditer(text)]] = weight
+    return weights
 
 
 @functools.cache
-def _dense() -> dict[str, regex.Pattern[str]]:
-    return {script: regex.compile(rf"\p{{Script={script}}}") for script in _WEIGHTS}
+def _of_script(script: str) -> regex.Pattern[str]:
+    return regex.compile(rf"\p{{Script={script}}}")
 
 
 def _repeated_share(text: str) -> float:

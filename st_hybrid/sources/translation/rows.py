@@ -183,9 +183,8 @@ def _lingua(languages: Sequence[str], checks: Checks) -> LanguageDetector | None
 def _said(mask: Mask) -> pa.Array:
     """The names of each row's reasons, with commas between them, or null."""
     values, numbers = np.unique(mask, return_inverse=True)
-    return pa.array([", ".join(reasons_of(int(value))) or None for value in values], pa.string()).take(
-        pa.array(numbers)
-    )
+    names = pa.array([", ".join(reasons_of(int(value))) or None for value in values], pa.string())
+    return names.take(pa.array(numbers))
 
 
 def _counts(masks: Sequence[Mask]) -> dict[str, int]:

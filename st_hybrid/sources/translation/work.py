@@ -155,6 +155,8 @@ class Work:
                 began = time.perf_counter()
                 made = self.model.translate([texts.segmented.pieces[number] for number in batch], source.code, code)
                 self.seconds += time.perf_counter() - began
+                if len(made) != len(batch):
+                    raise ValueError(f"{self.model.name} gave {len(made)} translations of {len(batch)} texts.")
                 if self.journal is not None:
                     self.journal.append(target, [numbers[number] for number in batch], made)
                 for number, translation in zip(batch.tolist(), made, strict=True):

@@ -143,6 +143,35 @@ def test_rows_and_texts_belong_together(texts: list[tuple[str, str]], max_batch_
     ]
 
 
+def test_what_has_no_letters_is_never_sent_to_the_model() -> None:
+    function = Recorder()
+    made, report = translate_rows(
+        monolingual(("12", "3.5 %"), ("—", "7")), ["de"], function, language="en", detector=None
+    )
+    assert not function.calls
+    assert made["query"][:] == ["12", "—", "12", "—"]
+    assert report.languages["de"].suspicious == {}
+
+
+def test_many_rows() -> None:
+    """More than are written at once."""
+    texts = [(f"q{number % 7}", chr(ord("a") + number % 26) * (1 + number % 11)) for number in range(25_000)]
+    made = translate(monolingual(*texts), ["de"], Recorder())
+    assert len(made) == 50_000
+    table = made.with_format("arrow")[25_000:]
+    assert table["id"].to_pylist() == list(range(25_000))
+    assert table["positive"].to_pylist() == [shifted(positive, "de") for _, positive in texts]
+
+
+def test_a_translator_that_loses_texts() -> None:
+    class Losing(FunctionTranslator):
+        def translate(self, texts: list[str], source: str, target: str) -> list[str]:
+            return texts[1:]
+
+    with pytest.raises(ValueError, match="mine gave 1 translations of 2 texts"):
+        translate(monolingual(("a", "b")), ["de"], Losing(Recorder(), "mine"))
+
+
 class TestSuspicious:
     """Rows whose translation looks wrong."""
 
