@@ -146,7 +146,7 @@ if __name__ == "__main__":
     parser.add_argument("--groups", type=int, default=1500, help="groups of the data to take")
     parser.add_argument("--steps", type=int, default=150, help="training steps")
     parser.add_argument("--sample", type=int, default=0, help="questions of XQuAD-R; 0 for all")
-    parser.add_argument("--runs", nargs="+", choices=RUNS, default=list(RUNS), help="which of them to do")
+    parser.add_argument("--runs", nargs="*", choices=RUNS, default=list(RUNS), help="which of them to do")
     given = parser.parse_args()
     if given.start and given.data and given.evaluation_data:
         run(given)
