@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,6 +11,16 @@ import typer
 from rich.console import Console
 
 from st_hybrid import trust_cli
+from st_hybrid.data_options import (
+    ColumnNames,
+    Languages,
+    OneLanguage,
+    Output,
+    Scratch,
+    listed,
+    named_columns,
+    named_values,
+)
 from st_hybrid.translate_cli import translate
 
 if TYPE_CHECKING:
@@ -46,29 +56,8 @@ class PositiveName(str, Enum):
     PARAGRAPH = "paragraph"
 
 
-Output = Annotated[
-    Path,
-    typer.Option(help="File to write: .jsonl, .jsonl.gz, .jsonl.zst or .parquet; without a suffix, a folder."),
-]
-Languages = Annotated[
-    str | None, typer.Option(help="Languages to read, with commas between them, such as de,en; all by default.")
-]
-ColumnNames = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--column",
-        help="What the data call a column: query=question. For id, language, query, positive and negative; in wide "
-        "form, what the columns' names begin with. May be given again.",
-    ),
-]
 FormOption = Annotated[
     FormName, typer.Option(help="long: a row a language. wide: a column a language, such as query_de, positive_de.")
-]
-OneLanguage = Annotated[
-    str | None, typer.Option(help="The language of all rows, where no column says; ids may then be missing as well.")
-]
-Scratch = Annotated[
-    Path | None, typer.Option(help="Folder for temporary files, on a disk with room for the rows.", show_default=False)
 ]
 
 
@@ -88,10 +77,10 @@ def import_files(
     def read() -> Rows:
         return read_files(
             files,
-            columns=_columns(column),
+            columns=named_columns(column),
             form=form.value,
             language=language,
-            languages=_listed(languages),
+            languages=listed(languages),
             scratch=scratch,
             progress=True,
         )
@@ -125,10 +114,10 @@ def import_hub(
             revision=revision,
             streaming=streaming,
             max_rows=max_rows,
-            columns=_columns(column),
+            columns=named_columns(column),
             form=form.value,
             language=language,
-            languages=_listed(languages),
+            languages=listed(languages),
             scratch=scratch,
             progress=True,
         )
@@ -155,8 +144,8 @@ def import_squad(
     def read() -> Rows:
         given: Any = files[0]
         if len(files) > 1 or "=" in files[0]:
-            given = _pairs(files, "de=squad-de.json")
-        return read_squad(given, positive=positive.value, languages=_listed(languages), scratch=scratch, progress=True)
+            given = named_values(files, "de=squad-de.json")
+        return read_squad(given, positive=positive.value, languages=listed(languages), scratch=scratch, progress=True)
 
     _convert(read, output)
 
@@ -185,7 +174,7 @@ def import_mmarco(
     def read() -> Rows:
         return read_mmarco(
             folder,
-            languages=_listed(languages),
+            languages=listed(languages),
             translation=translation,
             split=split,
             qrels=qrels,
@@ -219,9 +208,7 @@ def import_bitext(
     from st_hybrid.sources import read_bitext
 
     def read() -> Rows:
-        return read_bitext(
-            files, languages=_listed(languages), columns=_listed(columns), scratch=scratch, progress=True
-        )
+        return read_bitext(files, languages=listed(languages), columns=listed(columns), scratch=scratch, progress=True)
 
     _convert(read, output)
 
@@ -234,21 +221,3 @@ def _convert(read: Callable[[], Rows], output: Path) -> None:
     write_rows(rows, output)
     Console().print(report)
     Console(stderr=True).print(f"Wrote [bold]{output}[/]: {report.kept:,} rows.")
-
-
-def _columns(given: Sequence[str] | None) -> dict[str, str]:
-    return _pairs(given or [], "query=question")
-
-
-def _pairs(given: Sequence[str], example: str) -> dict[str, str]:
-    """``a=b`` as a dictionary; ``b`` may have more equal signs."""
-    if wrong := [pair for pair in given if not all(pair.partition("="))]:
-        raise ValueError(f"{wrong[0]!r} should be a pair such as {example}.")
-    pairs = [pair.partition("=") for pair in given]
-    if twice := {name for name, _, _ in pairs if sum(name == other for other, _, _ in pairs) > 1}:
-        raise ValueError(f"{min(twice)} is given more than once.")
-    return {name: value for name, _, value in pairs}
-
-
-def _listed(given: str | None) -> list[str] | None:
-    return [part.strip() for part in given.split(",") if part.strip()] if given is not None else None

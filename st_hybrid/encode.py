@@ -208,9 +208,9 @@ def print_encoding(report: EncodingReport, console: Console) -> None:
     if not done:
         console.print("Every shard was there.")
         return
-    workers = len({shard.worker for shard in report.encoded})
+    workers, shards = len({shard.worker for shard in report.encoded}), len(report.encoded)
     console.print(
-        f"{len(report.encoded):,} shards, {done:,} passages in {report.seconds:,.1f} s: "
+        f"{shards:,} {'shard' if shards == 1 else 'shards'}, {done:,} passages in {report.seconds:,.1f} s: "
         f"{done / report.seconds:,.0f} passages a second, by {workers} {'process' if workers == 1 else 'processes'}."
     )
 

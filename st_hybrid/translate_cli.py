@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from st_hybrid.data_options import ColumnNames, OneLanguage, Output, Scratch, listed, named_columns
+
 if TYPE_CHECKING:
     from st_hybrid.sources.translation import Decoding, Translator
 
@@ -36,18 +38,9 @@ def translate(
             "for ctranslate2 also a folder with a converted one."
         ),
     ],
-    output: Annotated[
-        Path,
-        typer.Option(help="File to write: .jsonl, .jsonl.gz, .jsonl.zst or .parquet; without a suffix, a folder."),
-    ],
-    language: Annotated[
-        str | None,
-        typer.Option(help="The language of all rows, where no column says; ids may then be missing as well."),
-    ] = None,
-    column: Annotated[
-        list[str] | None,
-        typer.Option(help="What the data call a column: query=question. For id, language, query, positive, negative."),
-    ] = None,
+    output: Output,
+    language: OneLanguage = None,
+    column: ColumnNames = None,
     split: Annotated[str, typer.Option(help="Split of a data set on the hub.")] = "train",
     backend: Annotated[
         BackEnd,
@@ -112,10 +105,7 @@ def translate(
             help="Folder to keep translations in as they come; by default OUTPUT.journal.", show_default=False
         ),
     ] = None,
-    scratch: Annotated[
-        Path | None,
-        typer.Option(help="Folder for temporary files, on a disk with room for the rows.", show_default=False),
-    ] = None,
+    scratch: Scratch = None,
 ) -> None:
     """Translate rows in one language: parallel rows for who has none.
 
@@ -123,7 +113,6 @@ def translate(
     more rows or languages it translates what is new. Translations that look wrong are left out and counted: sources
     copied, another script or language, much too short or long, the same over and over, nothing left.
     """
-    from st_hybrid.data_cli import _columns, _listed
     from st_hybrid.sources import read_files, read_hub
     from st_hybrid.sources.translation import REASONS, Checks, Decoding, translate_rows
     from st_hybrid.sources.write import check_output, write_rows
@@ -133,7 +122,7 @@ def translate(
     if unknown := left_out - set(REASONS):
         raise ValueError(f"There is no check {min(unknown)!r}; there are {', '.join(REASONS)}.")
     decoding = Decoding(beam_size, max_length, max_source_length)
-    columns = _columns(column)
+    columns = named_columns(column)
     if Path(data).is_file():
         rows, read = read_files(data, columns=columns, language=language, scratch=scratch, progress=True)
     else:
@@ -141,7 +130,7 @@ def translate(
     translator = _translator(backend, model, decoding, device, compute_type, tokenizer)
     parallel, told = translate_rows(
         rows,
-        _listed(to) or [],
+        listed(to) or [],
         translator,
         journal=journal or output.with_name(f"{output.name}.journal"),
         checks=Checks(tuple(name for name in REASONS if name not in left_out)),

@@ -9,6 +9,8 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from st_hybrid.data_options import Output
+
 # As in st_hybrid.cli, the commands import the library when they run.
 
 Data = Annotated[
@@ -17,10 +19,6 @@ Data = Annotated[
         help="Parallel rows: a JSONL, CSV, TSV or Parquet file, a folder of save_to_disk, or a hub name.",
         show_default=False,
     ),
-]
-Output = Annotated[
-    Path,
-    typer.Option(help="File to write: .jsonl, .jsonl.gz, .jsonl.zst or .parquet; without a suffix, a folder."),
 ]
 Limit = Annotated[
     float,
