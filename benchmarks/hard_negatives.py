@@ -35,17 +35,19 @@ TRAINING = shlex.split("--batch-size 32 --learning-rate 5e-5 --scale 100 --max-l
 
 @dataclass(frozen=True)
 class Run:
-    """A training: its title in the table, its rows (None: no training) and its share of monolingual batches."""
+    """A training: its title in the table, its rows (None: no training) and options of ``st-hybrid train``."""
 
     title: str
     rows: str | None = None
     alpha: float = 0.5
+    negatives_follow: str = "positive"
 
 
 RUNS = {
     "untouched": Run("untouched"),
     "none": Run("hybrid, no hard negatives", "none"),
     "same": Run("hybrid, one in the row's language", "same"),
+    "same-as-query": Run("hybrid, one in the query's language", "same", negatives_follow="query"),
     "other": Run("hybrid, one in another language", "other"),
     "other-few-monolingual": Run("the same, alpha 0.2", "other", 0.2),
     "none-few-monolingual": Run("no hard negatives, alpha 0.2", "none", 0.2),
@@ -78,7 +80,8 @@ def run(given: argparse.Namespace) -> None:
             model = work / name
             fixed = ["--model", given.start, "--data", work / f"{one.rows}.jsonl.gz", "--output", model]
             if not (model / "training.json").is_file():
-                command("train", *fixed, *TRAINING, "--alpha", one.alpha, "--max-steps", given.steps, "--resume")
+                options = ["--alpha", one.alpha, "--negatives-follow", one.negatives_follow]
+                command("train", *fixed, *TRAINING, *options, "--max-steps", given.steps, "--resume")
         if not (work / f"{name}.json").is_file():
             task = ["--task", "XQuAD-R", "--data-dir", given.evaluation_data, "--sample", given.sample]
             command("evaluate", "--model", model, *task, "--output", work / f"{name}.json")

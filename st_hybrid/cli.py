@@ -41,6 +41,13 @@ class Languages(str, Enum):
     PROPORTIONAL = "proportional"
 
 
+class Side(str, Enum):
+    """Whose hard negatives a cross-lingual pair has."""
+
+    POSITIVE = "positive"
+    QUERY = "query"
+
+
 class Unseen(str, Enum):
     """What to do with texts in a language without means."""
 
@@ -125,6 +132,14 @@ def train(
     partners: Annotated[
         int, typer.Option(min=0, help="Partner languages of a query; 0 for all.", rich_help_panel="Batches")
     ] = 0,
+    negatives_follow: Annotated[
+        Side,
+        typer.Option(
+            help="Whose hard negatives a cross-lingual pair has: its positive's row's, or its query's row's, which are "
+            "in the query's language if they were mined within it.",
+            rich_help_panel="Batches",
+        ),
+    ] = Side.POSITIVE,
     batch_size: Annotated[int, typer.Option(min=1, help="Pairs a step and process.", rich_help_panel="Batches")] = 100,
     mini_batch_size: Annotated[
         int | None,
@@ -230,6 +245,7 @@ def train(
         eval_steps=eval_steps,
         patience=patience,
         partners=partners,
+        negatives_follow=negatives_follow.value,
         seed=seed,
     )
     source = {"split": split, "columns": columns}

@@ -23,7 +23,7 @@ from transformers import EarlyStoppingCallback
 from transformers.trainer_utils import get_last_checkpoint
 
 from st_hybrid.loss import MultilingualMultipleNegativesRankingLoss
-from st_hybrid.pairs import pair_text, parallel_pairs, split_groups
+from st_hybrid.pairs import Side, pair_text, parallel_pairs, split_groups
 from st_hybrid.provenance import provenance
 from st_hybrid.retrieval import SETTINGS, CrossLingualRetrievalEvaluator, parallel_collection
 from st_hybrid.sampler import HybridBatchSampler
@@ -73,6 +73,7 @@ class Recipe:
         patience: Stop after so many measurements without a better multilingual mAP; 0 to go on. Either way the best
             checkpoint is kept if there are held-out groups.
         partners: Partner languages of a query, see :func:`~st_hybrid.parallel_pairs`; 0 for all.
+        negatives_follow: Whose hard negatives a cross-lingual pair has, ``"positive"`` or ``"query"``, see there.
         seed: Seed of everything random.
     """
 
@@ -96,6 +97,7 @@ class Recipe:
     eval_steps: int = 0
     patience: int = 0
     partners: int = 0
+    negatives_follow: Side = "positive"
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -178,7 +180,13 @@ def finetune(
             document_prompt=recipe.document_prompt,
         )
     pairs = {
-        name: parallel_pairs(part, partners=recipe.partners or None, seed=recipe.seed, **columns)
+        name: parallel_pairs(
+            part,
+            partners=recipe.partners or None,
+            negatives_follow=recipe.negatives_follow,
+            seed=recipe.seed,
+            **columns,
+        )
         for name, part in train_sets.items()
     }
 
@@ -276,7 +284,7 @@ def _hold_out(
     tables = []
     for number, (name, rows) in enumerate(sets.items()):
         if not set(names.values()) <= set(rows.column_names):
-            parallel_pairs(rows, partners=None, seed=seed, **columns)  # says what is missing
+            parallel_pairs(rows, **columns)  # type: ignore[arg-type]  # says what is missing
         table = rows.select_columns(list(names.values())).with_format("arrow")[:].select(list(names.values()))
         ids = pc.binary_join_element_wise(name, table[0].cast(pa.string()), " ")  # sets may number groups alike
         texts = {key: table[column].cast(pa.string()) for key, column in names.items() if key != "id"}

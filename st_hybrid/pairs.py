@@ -6,7 +6,7 @@ import functools
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +17,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 Ints = NDArray[np.int64]
+Side = Literal["positive", "query"]
 AnyDataset = TypeVar("AnyDataset", Dataset, DatasetDict)
 
 _SHOWN = 5  # rows that an error names
@@ -25,8 +26,8 @@ _SHOWN = 5  # rows that an error names
 class PairText:
     """The transform of a pairs dataset: row numbers in, text and label out.
 
-    It is what makes ``pairs[i]`` read as text. One batch costs two look-ups in the parallel rows,
-    whatever its size, and nothing is stored per pair but two row numbers.
+    It is what makes ``pairs[i]`` read as text. One batch costs two look-ups in the parallel rows, three with
+    negatives, whatever its size, and nothing is stored per pair but two row numbers.
 
     Args:
         texts: The parallel rows' text columns, one row per parallel row.
@@ -36,18 +37,28 @@ class PairText:
         languages: The language codes; a language's number is its place here.
         query_column: The column of ``texts`` that holds the queries.
         passage_columns: The columns of ``texts`` that hold the positive and then the negatives.
+        negatives_follow: Whose negatives a pair has, see :func:`parallel_pairs`.
     """
 
     def __init__(
-        self, texts: Dataset, keys: Dataset, languages: list[str], query_column: str, passage_columns: list[str]
+        self,
+        texts: Dataset,
+        keys: Dataset,
+        languages: list[str],
+        query_column: str,
+        passage_columns: list[str],
+        negatives_follow: Side = "positive",
     ) -> None:
         self.texts = texts
         self.keys = keys
         self.languages = languages
         self.query_column = query_column
         self.passage_columns = passage_columns
+        self.negatives_follow = negatives_follow
+        positive, *negatives = passage_columns
         self._queries = texts.select_columns([query_column])
-        self._passages = texts.select_columns(passage_columns)
+        self._positives = texts.select_columns([positive])
+        self._negatives = texts.select_columns(negatives) if negatives else None
 
     def __call__(self, batch: dict[str, list[int]]) -> dict[str, list[Any]]:
         """Compose a batch of pairs.
@@ -59,16 +70,21 @@ class PairText:
             ``query``, ``positive``, the negatives under their own names, and ``label``: for each pair
             ``[cluster, query language, passage language]`` and the clusters of its negatives.
         """
-        query_rows, passage_rows = batch["query_row"], batch["positive_row"]
-        passages = self._passages[passage_rows]
-        query_languages = self.keys[query_rows]["language"]
-        keys = self.keys[passage_rows]
-        positive, *negatives = self.passage_columns
-        labels = [keys["cluster"], query_languages, keys["language"], *(keys[_cluster_key(name)] for name in negatives)]
+        rows: dict[Side, list[int]] = {"query": batch["query_row"], "positive": batch["positive_row"]}
+        positive, *names = self.passage_columns
+        languages = self.keys[rows["query"]]["language"]
+        keys = self.keys[rows["positive"]]
+        labels = [keys["cluster"], languages, keys["language"]]
+        negatives = {}
+        if self._negatives is not None:
+            of_negatives = rows[self.negatives_follow]
+            negatives = self._negatives[of_negatives]
+            clusters = self.keys[of_negatives]
+            labels += [clusters[_cluster_key(name)] for name in names]
         return {
-            "query": self._queries[query_rows][self.query_column],
-            "positive": passages[positive],
-            **{name: passages[name] for name in negatives},
+            "query": self._queries[rows["query"]][self.query_column],
+            "positive": self._positives[rows["positive"]][positive],
+            **negatives,
             "label": [list(label) for label in zip(*labels, strict=True)],
         }
 
@@ -81,6 +97,7 @@ def parallel_pairs(
     query_column: str = "query",
     positive_column: str = "positive",
     negative_columns: Sequence[str] | None = None,
+    negatives_follow: Side = "positive",
     partners: int | None = None,
     seed: int = 0,
 ) -> AnyDataset:
@@ -98,8 +115,10 @@ def parallel_pairs(
         language_column: Column of language codes, such as ``"de"``.
         query_column: Column of the queries.
         positive_column: Column of the passages that answer them.
-        negative_columns: Columns of hard negatives, which go where their row's positive goes and so take its
-            language. By default every column whose name begins with ``negative``.
+        negative_columns: Columns of hard negatives. By default every column whose name begins with ``negative``.
+        negatives_follow: Whose negatives a cross-lingual pair has: those of the row of its ``"positive"``, which are in
+            the positive's language if they were mined within it; or those of the row of its ``"query"``, which are then
+            in the query's language, where a biased model looks for the answer.
         partners: At most this many partner languages for each query; by default all that its group has.
             The partners are drawn so that each passage of a group is drawn equally often.
         seed: Seed of that draw; unused without ``partners``.
@@ -140,9 +159,12 @@ def parallel_pairs(
         query_column=query_column,
         positive_column=positive_column,
         negative_columns=negative_columns,
+        negatives_follow=negatives_follow,
         partners=partners,
         seed=seed,
     )
+    if negatives_follow not in ("positive", "query"):
+        raise ValueError(f"negatives_follow must be 'positive' or 'query', got {negatives_follow!r}.")
     if partners is not None and partners < 1:
         raise ValueError(f"partners must be at least 1 or None (all languages of a group), got {partners}.")
     if isinstance(rows, DatasetDict):
@@ -163,6 +185,7 @@ def _pairs(
     query_column: str,
     positive_column: str,
     negative_columns: Sequence[str] | None,
+    negatives_follow: Side,
     partners: int | None,
     seed: int,
 ) -> Dataset:
@@ -197,6 +220,7 @@ def _pairs(
         languages=languages,
         query_column=query_column,
         passage_columns=passage_columns,
+        negatives_follow=negatives_follow,
     )
     pairs = _integers(
         {
@@ -279,6 +303,7 @@ def save_pairs(pairs: Dataset, path: str | Path) -> None:
         "languages": text.languages,
         "query_column": text.query_column,
         "passage_columns": text.passage_columns,
+        "negatives_follow": text.negatives_follow,
     }
     (path / "st_hybrid.json").write_text(json.dumps(about, ensure_ascii=False, indent=2), encoding="utf-8")
 

@@ -92,6 +92,22 @@ def test_options_reach_the_model(tiny_model_path: Path, rows: Dataset, tmp_path:
     assert "CachedMultipleNegativesRankingLoss" in card
 
 
+def test_hard_negatives_may_follow_the_query(tiny_model_path: Path, rows: Dataset, tmp_path: Path) -> None:
+    """Which changes cross-lingual batches, and no monolingual ones."""
+    negative = {"en": "Nobody does.", "de": "Da wohnt niemand."}
+    mined = rows.add_column("negative", [negative[code] for code in rows["language"]])
+    first: dict[str, list[float]] = {"x-x-mono": [], "x-y": []}
+    for sampler, losses in first.items():
+        for side in ("positive", "query"):
+            recipe = Recipe(sampler=sampler, negatives_follow=side, **QUICK)  # type: ignore[arg-type]
+            finetune(tiny_model_path, mined, tmp_path / f"{sampler} {side}", recipe)
+            logged = summary(tmp_path / f"{sampler} {side}")
+            losses.append(logged["log"][0]["loss"])
+            assert logged["settings"]["negatives_follow"] == side
+    assert first["x-x-mono"][0] == first["x-x-mono"][1]
+    assert first["x-y"][0] != first["x-y"][1]
+
+
 def test_early_stopping_keeps_the_best_checkpoint(tiny_model_path: Path, rows: Dataset, tmp_path: Path) -> None:
     recipe = Recipe(held_out=8, patience=2, **{**QUICK, "max_steps": 200, "learning_rate": 0.5})
     finetune(tiny_model_path, rows, tmp_path / "out", recipe)

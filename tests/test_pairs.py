@@ -108,6 +108,28 @@ def test_negatives_go_where_their_positive_goes() -> None:
     ]
 
 
+def test_negatives_may_follow_the_query() -> None:
+    rows = Dataset.from_list(
+        [
+            row(0, "a", negative="p1 a"),
+            row(0, "b", negative="p2 b"),
+            row(1, "a", positive="p1 a", negative="p2 b"),
+            row(2, "b", positive="p2 b", negative="p1 a"),
+        ]
+    )
+    of_positive = {pair["positive"]: pair["label"][0] for pair in parallel_pairs(rows)}
+    negative_of = dict(zip(rows["query"], rows["negative"], strict=True))
+    pairs = parallel_pairs(rows, negatives_follow="query")
+    assert len(pairs) == 6
+    for pair in pairs:
+        assert pair["negative"] == negative_of[pair["query"]]
+        assert pair["label"][3] == of_positive[pair["negative"]]
+    crossed = [pair for pair in pairs if pair["label"][1] != pair["label"][2]]
+    assert [pair["negative"][-1] == pair["query"][-1] != pair["positive"][-1] for pair in crossed] == [True, True]
+    with pytest.raises(ValueError, match="negatives_follow must be 'positive' or 'query', got 'both'"):
+        parallel_pairs(rows, negatives_follow="both")  # type: ignore[arg-type]
+
+
 def test_labels_name_the_clusters_of_negatives() -> None:
     rows = Dataset.from_list(
         [
@@ -194,7 +216,7 @@ def test_pairs_survive_pickle() -> None:
 
 def test_saved_pairs_come_back_in_their_order(tmp_path: Path) -> None:
     rows = rows_of(["abc", "ab"]).add_column("negative", [f"not {number}" for number in range(5)])
-    pairs = parallel_pairs(rows).shuffle(seed=1).select(range(7))
+    pairs = parallel_pairs(rows, negatives_follow="query").shuffle(seed=1).select(range(7))
     save_pairs(pairs, tmp_path / "pairs")
     again = load_pairs(tmp_path / "pairs")
     assert list(again) == list(pairs)
