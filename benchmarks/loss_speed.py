@@ -2,7 +2,8 @@
 
 Forward and backward pass from given embeddings, labels checked and losses counted as in training, against
 sentence-transformers' own loss in the same process: the two take turns, so that whatever else the machine does hits
-both. A batch of HybridBatchSampler has no shared cluster ("distinct"); one of another sampler may ("shared").
+both. A batch of HybridBatchSampler has no shared cluster ("distinct"); one of another sampler may ("shared"), and so
+may one with hard negatives, whose clusters are drawn at random then.
 
     python benchmarks/loss_speed.py --output benchmarks/results/loss_speed.json
 """
@@ -77,8 +78,10 @@ def compare(texts: int, options: dict[str, Any], shared: bool, args: argparse.Na
     ]
     features = [{"sentence_embedding": leaf} for leaf in leaves]
     clusters = torch.randperm(args.batch_size, generator=generator)
-    labels = torch.stack([clusters // (2 if shared else 1), *torch.zeros(2, args.batch_size).long()], dim=1)
-    labels = labels.to(args.device)
+    languages = torch.zeros(2, args.batch_size).long()
+    negatives = torch.randint(args.batch_size, (texts - 2, args.batch_size), generator=generator)
+    negatives = negatives if shared else negatives.fill_(-1)
+    labels = torch.stack([clusters // (2 if shared else 1), *languages, *negatives], dim=1).to(args.device)
 
     runs: list[tuple[float, float]] = []
     for turn in range(args.warmup + args.repeats):
