@@ -50,10 +50,13 @@ def mine_negatives(
     query's own passage cluster is left out whole, in every language, and so are the clusters of all rows with the same
     query text. Each distinct text is encoded once.
 
-    Which language a negative should have depends on the pairs that it joins. :func:`~st_hybrid.parallel_pairs` puts a
-    row's negatives wherever its positive goes. A negative in the positive's own language teaches what the passage says.
-    One in another language can stand in the query's language beside a translated positive, which is where a biased
-    model errs; but in a monolingual pair its language alone gives it away. Train on those with few monolingual batches.
+    Which language a negative should have depends on the pairs that it joins. A biased model errs where the answer
+    stands in another language than the query, behind wrong passages in the query's own. A cross-lingual pair shows it
+    just these with ``languages="same"`` here and ``negatives_follow="query"`` in
+    :func:`~st_hybrid.parallel_pairs`. By default a pair has the negatives of its positive's row: ``"same"`` then
+    teaches what passages say, not which language they are in. Beside a monolingual pair a negative of ``"other"``
+    languages is given away by its language, and a model learns to look at that: train on those with few monolingual
+    batches, if at all. ``benchmarks/hard_negatives.py`` measures all three.
 
     In a batch a row's negatives are negatives of all other queries as well, and one may be the passage of another query
     there. The labels of the pairs name the negatives' clusters, and
