@@ -258,13 +258,15 @@ def mine(
     """Add hard negatives: passages that a model ranks high and that answer something else.
 
     Never from the query's own passage cluster, in any language. Train on the file as it is: negative columns are taken
-    up. Candidates are chosen by sentence-transformers' mine_hard_negatives.
+    up, and what decontaminate found for the rows holds for it. Candidates are chosen by sentence-transformers'
+    mine_hard_negatives.
     """
     from sentence_transformers import CrossEncoder, SentenceTransformer
 
     from st_hybrid.negatives import mine_negatives
     from st_hybrid.sources import load_rows
     from st_hybrid.sources.write import check_output, write_rows
+    from st_hybrid.trust.decontamination import carry_report, report_path
 
     check_output(output)
     rows = load_rows(data, split=split)
@@ -295,4 +297,6 @@ def mine(
     told = f"Wrote [bold]{output}[/]: {len(mined):,} rows with {columns}."
     if left_out := len(rows) - len(mined):
         told += f" Left out {left_out:,} rows with too few negatives."
+    if carry_report(data, output):
+        told += f" They are as clean as {data}: [bold]{report_path(output)}[/]."
     Console(stderr=True).print(told)

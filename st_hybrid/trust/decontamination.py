@@ -221,11 +221,59 @@ def write_report(found: Decontamination, data: str | Path, clean: str | Path) ->
         "matches": found.matches.to_pylist(),
         **about,
     }
-    path = report_path(clean)
+    _save(report, report_path(clean))
+    return report
+
+
+def read_report(data: str | Path) -> dict[str, Any] | None:
+    """Find the report on some data, if it holds for them as they are now.
+
+    Args:
+        data: A clean file or folder, or one that :func:`carry_report` knows of.
+
+    Returns:
+        The report; None if there is none, or if the data have changed since.
+
+    Raises:
+        ValueError: What lies there is no report.
+    """
+    path = report_path(data)
+    if not Path(data).exists() or not path.is_file():
+        return None
+    try:
+        report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        valid = report.get("derived", report["clean"])["sha256"] == checksum(data)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{path} is not a report of st-hybrid data decontaminate ({error!r}). Remove it, or check the data again."
+        ) from error
+    return report if valid else None
+
+
+def carry_report(data: str | Path, derived: str | Path) -> bool:
+    """Take the report on clean data over to a file all of whose texts are theirs: such a file is as clean.
+
+    Args:
+        data: The clean file or folder; with any other data nothing happens.
+        derived: What was made of it, as it was written.
+
+    Returns:
+        Whether there was a report to take over.
+
+    Raises:
+        ValueError: What lies beside the data is no report.
+    """
+    report = read_report(data)
+    if report is not None:
+        made = {"name": Path(derived).name, "sha256": checksum(derived), "by": provenance()["command"]}
+        _save({**report, "derived": made}, report_path(derived))
+    return report is not None
+
+
+def _save(report: dict[str, Any], path: Path) -> None:
     part = path.with_name(f".{path.name}.part")
     part.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     part.replace(path)
-    return report
 
 
 def _described(path: str | Path, rows: int, groups: int) -> dict[str, Any]:

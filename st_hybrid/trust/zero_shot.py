@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from .checksum import checksum
-from .decontamination import report_path
+from .decontamination import read_report
 
 
 @dataclass(frozen=True)
@@ -38,8 +35,8 @@ class CheckedSet:
 def checked_sets(data: Sequence[str | Path]) -> list[CheckedSet]:
     """Find the evaluation sets that every one of several training data sets was checked against.
 
-    A report counts if it lies beside the data, as ``st-hybrid data decontaminate`` writes it, and if its checksum of
-    the clean rows is that of the data as they are now.
+    A report counts if it lies beside the data, as ``st-hybrid data decontaminate`` writes it and ``st-hybrid data
+    mine`` takes it over, and if its checksum is that of the data as they are now.
 
     Args:
         data: Files, folders or hub names that are trained on; a hub name was never checked.
@@ -54,7 +51,7 @@ def checked_sets(data: Sequence[str | Path]) -> list[CheckedSet]:
 
             print([one.name for one in checked_sets(["clean.jsonl.gz"])])
     """
-    reports = [_valid_report(Path(one)) for one in data]
+    reports = [read_report(one) for one in data]
     if not reports or None in reports:
         return []
     by_set = [{(one["name"], one["sha256"]): one for one in report["against"]} for report in reports if report]
@@ -91,17 +88,3 @@ def zero_shot_statement(checked: Sequence[CheckedSet]) -> str:
         f"this training goes, evaluation on {'it' if len(checked) == 1 else 'them'} is zero-shot; what the starting "
         "model had been trained on was not checked."
     )
-
-
-def _valid_report(data: Path) -> dict[str, Any] | None:
-    path = report_path(data)
-    if not data.exists() or not path.is_file():
-        return None
-    try:
-        report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        valid = report["clean"]["sha256"] == checksum(data)
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"{path} is not a report of st-hybrid data decontaminate ({error!r}). Remove it, or check the data again."
-        ) from error
-    return report if valid else None

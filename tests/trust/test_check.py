@@ -178,7 +178,7 @@ def test_the_commands(rows: Dataset, evaluation: Path, tiny_model_path: Path, tm
     row = json.loads(mined.read_text(encoding="utf-8").splitlines()[0])
     assert row["negative_1"] != row["positive"]
 
-    for name, path in (("checked", clean), ("unchecked", data)):
+    for name, path in (("checked", clean), ("checked and mined", mined), ("unchecked", data)):
         run("train", *model, "--data", path, "--max-steps", "2", "--batch-size", "4", "--output", tmp_path / name)
         card = (tmp_path / name / "README.md").read_text(encoding="utf-8")
-        assert ("zero-shot" in card) == (name == "checked")
+        assert ("zero-shot" in card) == (name != "unchecked")

@@ -10,7 +10,7 @@ from datasets import Dataset
 
 from st_hybrid.finetune import Recipe, finetune
 from st_hybrid.sources.write import write_rows
-from st_hybrid.trust.decontamination import decontaminate, report_path, write_report
+from st_hybrid.trust.decontamination import carry_report, decontaminate, report_path, write_report
 from st_hybrid.trust.evaluation_texts import read_evaluation_texts
 from st_hybrid.trust.zero_shot import checked_sets, zero_shot_statement
 
@@ -49,6 +49,20 @@ def test_changed_data_and_unchecked_data_allow_no_claim(clean: Path, tmp_path: P
     assert zero_shot_statement([]) == ""
 
 
+def test_a_report_holds_for_what_is_made_of_clean_rows(clean: Path, tmp_path: Path) -> None:
+    mined, again, other = (tmp_path / name for name in ("mined.jsonl", "again.jsonl", "other.jsonl"))
+    mined.write_text("mined\n", encoding="utf-8")
+    assert carry_report(clean, mined)
+    assert checked_sets([mined]) == checked_sets([clean])
+    again.write_text("again\n", encoding="utf-8")
+    assert carry_report(mined, again)
+    assert checked_sets([again]) == checked_sets([clean])
+    mined.write_text("something else\n", encoding="utf-8")
+    assert checked_sets([mined]) == []
+    assert not carry_report(mined, other)
+    assert not report_path(other).exists()
+
+
 def test_only_sets_that_all_data_were_checked_against_count(clean: Path, rows: Dataset, evaluation: Path) -> None:
     other = clean.with_name("other.parquet")
     found = decontaminate(rows, [read_evaluation_texts("XQuAD-R", evaluation, verify=False)])
@@ -70,9 +84,10 @@ def test_a_folder_has_a_checksum_as_well(rows: Dataset, evaluation: Path, tmp_pa
 
 
 def test_a_broken_report_is_an_error(clean: Path) -> None:
-    report_path(clean).write_text("{}", encoding="utf-8")
-    with pytest.raises(ValueError, match="not a report"):
-        checked_sets([clean])
+    for text in ("{}", "[]", "no JSON"):
+        report_path(clean).write_text(text, encoding="utf-8")
+        with pytest.raises(ValueError, match="not a report"):
+            checked_sets([clean])
 
 
 def test_the_card_says_zero_shot_only_after_the_check(
