@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Dataset
 from numpy.typing import NDArray
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import track
 from rich.table import Table
 
@@ -57,11 +57,14 @@ class Decontamination:
     groups: int
     clean_groups: int
 
-    def __rich__(self) -> Table:
+    def __rich__(self) -> RenderableType:
         """The matches, the largest overlaps first."""
         matches = self.matches.sort_by([("overlap", "descending"), ("row", "ascending")])
         dropped = f"{self.rows - len(self.clean):,} rows in {self.groups - self.clean_groups:,} groups left out"
-        table = Table(title=f"{len(matches):,} texts overlap; {dropped}", title_justify="left")
+        title = f"{len(matches):,} texts overlap; {dropped}"
+        if not len(matches):
+            return f"{title}."
+        table = Table(title=title, title_justify="left")
         for header in ("row", "language", "column", "evaluation text", "kind", "overlap"):
             table.add_column(header, overflow="fold", justify="right" if header in ("row", "overlap") else "left")
         for match in matches.slice(0, _SHOWN).to_pylist():
