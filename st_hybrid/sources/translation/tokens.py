@@ -50,7 +50,8 @@ class ModelTokens:
             )
         self.family: Family = "flores" if len(flores) > 1 else "m2m"
         self.codes = frozenset(flores if self.family == "flores" else m2m)
-        self._language_ids = frozenset(self.token_id(self.language_token(code)) for code in self.codes)
+        self._text_ids = frozenset(self.tokenizer.get_vocab().values())
+        self._text_ids -= {self.token_id(self.language_token(code)) for code in self.codes}
         self._digest = self._fingerprint()
 
     def code(self, language: str) -> str:
@@ -82,8 +83,8 @@ class ModelTokens:
         return list(self.tokenizer.convert_ids_to_tokens(list(ids)))
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of ids, the special ones among them and languages left out."""
-        kept = [number for number in ids if number not in self._language_ids]
+        """The text of ids; special ones, languages and those that no token has, as a model may have more, left out."""
+        kept = [number for number in ids if number in self._text_ids]
         text: str = self.tokenizer.decode(kept, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         return text.strip()
 

@@ -74,6 +74,16 @@ def test_lengths_count_what_the_model_reads(nllb_path: Path, m2m_path: Path) -> 
         assert encoded[0][-1] == model.tokens.tokenizer.eos_token_id  # the end is not what is cut off
 
 
+def test_rows_of_the_embeddings_without_a_token_say_nothing(m2m_path: Path, nllb_path: Path) -> None:
+    """An untrained model may well choose one."""
+    for path in (m2m_path, nllb_path):
+        model = TransformersTranslator(path, device="cpu")
+        ids = model.tokens.encode(["ab no"], model.code("en"))[0]
+        rows = model.model.config.vocab_size
+        assert model.tokens.decode([rows - 1, *ids, rows - 2]) == model.tokens.decode(ids)
+        assert model.tokens.decode([rows - 1, rows - 2]) == ""
+
+
 @pytest.mark.parametrize("back_end", BACK_ENDS)
 def test_the_longest_translation(nllb_path: Path, back_end: type) -> None:
     text = " ".join(WORDS["eng_Latn"][:4])
