@@ -24,13 +24,16 @@ import numpy as np
 import pyarrow.compute as pc
 from scipy.stats import bootstrap
 
-from st_hybrid import split_groups
+from st_hybrid import HybridBatchSampler, parallel_pairs, split_groups
 from st_hybrid.per_query import compare_queries, per_query_path
 from st_hybrid.sources import load_rows
 from st_hybrid.sources.write import write_rows
 
 RESULTS = Path(__file__).parent / "results" / "hard-negatives"
-TRAINING = shlex.split("--batch-size 32 --learning-rate 5e-5 --scale 100 --max-length 64 --freeze-embeddings --seed 0")
+BATCH_SIZE = 32
+TRAINING = shlex.split(
+    f"--batch-size {BATCH_SIZE} --learning-rate 5e-5 --scale 100 --max-length 64 --freeze-embeddings --seed 0"
+)
 
 
 @dataclass(frozen=True)
@@ -64,17 +67,17 @@ def run(given: argparse.Namespace) -> None:
     """Draw, mine, train and evaluate what is not in the work folder yet."""
     work = given.work
     work.mkdir(parents=True, exist_ok=True)
-    if not (work / "both.jsonl.gz").is_file():
+    if not (work / "mining.json").is_file():
         write_rows(split_groups(load_rows(given.data), given.groups, seed=0)["test"], work / "none.jsonl.gz")
         began = time.perf_counter()
         fixed = ["--model", given.start, "--output", work / "both.jsonl.gz"]
         command("data", "mine", work / "none.jsonl.gz", *fixed, "--languages", "both")
         both = load_rows(work / "both.jsonl.gz")
         mining = {"rows": len(both), "seconds": round(time.perf_counter() - began, 1)}
-        (work / "mining.json").write_text(json.dumps(mining) + "\n", encoding="utf-8")
         for name, left_out in (("same", "negative_2"), ("other", "negative_1")):
             write_rows(both.remove_columns(left_out), work / f"{name}.jsonl.gz")
         write_rows(both.remove_columns(["negative_1", "negative_2"]), work / "none.jsonl.gz")
+        (work / "mining.json").write_text(json.dumps(mining) + "\n", encoding="utf-8")
     for name in given.runs:
         one, model = RUNS[name], given.start
         if one.rows is not None:
@@ -123,8 +126,29 @@ def differences(work: Path) -> None:
             change = means["b_mean"].to_numpy() - means["a_mean"].to_numpy()
             drawn = bootstrap((change,), np.mean, rng=np.random.default_rng(0)).confidence_interval
             found[name][kind] = [round(float(value), 4) for value in (change.mean(), drawn.low, drawn.high)]
-    about = "mean change of average precision with its 95% interval: bootstrap over the questions (BCa, 9,999 draws)"
+        ranks = compare_queries(*paths, "rank_distance", variants=("as it is", "as it is"))
+        found[name]["median rank distance"] = [float(np.median(ranks["a"])), float(np.median(ranks["b"]))]
+    about = (
+        "mean change of average precision with its 95% interval: bootstrap over the questions (BCa, 9,999 draws); "
+        "median rank distance of the run compared with, and of this one"
+    )
     (RESULTS / "differences.json").write_text(json.dumps({"what": about, **found}, indent=2) + "\n", encoding="utf-8")
+
+
+def answered_negatives(work: Path) -> None:
+    """Write how often a query meets, among the other rows' hard negatives, a passage of its own cluster."""
+    found = {}
+    for name in ("same", "other"):
+        if not (work / f"{name}.jsonl.gz").is_file():
+            continue
+        pairs = parallel_pairs(load_rows(work / f"{name}.jsonl.gz"))
+        batches = HybridBatchSampler(pairs, BATCH_SIZE, drop_last=True, seed=0)
+        labels = np.stack([pairs[batch]["label"] for batch in batches])
+        met = (labels[:, :, None, 0] == labels[:, None, :, 3]).any(axis=2)
+        found[name] = {"queries": round(float(met.mean()), 4), "batches": round(float(met.any(axis=1).mean()), 4)}
+    about = f"share of queries, and of batches of {BATCH_SIZE}, where another row's hard negative answers a query"
+    text = json.dumps({"what": about, **found}, indent=2)
+    (RESULTS / "answered-negatives.json").write_text(text + "\n", encoding="utf-8")
 
 
 def table() -> str:
@@ -157,4 +181,5 @@ if __name__ == "__main__":
         run(given)
     collect(given.work)
     differences(given.work)
+    answered_negatives(given.work)
     print(table())

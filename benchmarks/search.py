@@ -95,6 +95,18 @@ def texts(rows: int) -> tuple[Any, Any]:
     return Dataset.from_dict({"id": numbers[:QUERIES], "text": numbers[:QUERIES]}), corpus
 
 
+def task_arguments() -> dict[str, Any]:
+    """What mteb says of the task to a model that searches."""
+    import mteb
+
+    return {
+        "task_metadata": mteb.get_task("MIRACLRetrieval").metadata,
+        "hf_split": "dev",
+        "hf_subset": "sw",
+        "encode_kwargs": {"batch_size": 1024, "show_progress_bar": False},
+    }
+
+
 def as_rows(found: dict[str, dict[str, float]]) -> np.ndarray:
     """Row numbers, best first, from mteb's results."""
     return np.asarray([[int(i) for i in sorted(scores, key=lambda name: -scores[name])] for scores in found.values()])
@@ -102,7 +114,6 @@ def as_rows(found: dict[str, dict[str, float]]) -> np.ndarray:
 
 def mteb_loop(rows: int) -> dict[str, Any]:
     """Mteb's default: every query's best documents in a heap."""
-    import mteb
     from mteb.models.search_wrappers import SearchEncoderWrapper
 
     lines: list[str] = []
@@ -115,12 +126,7 @@ def mteb_loop(rows: int) -> dict[str, Any]:
     logger.addHandler(Lines())
     logger.setLevel(logging.INFO)
     queries, corpus = texts(rows)
-    told = {
-        "task_metadata": mteb.get_task("MIRACLRetrieval").metadata,
-        "hf_split": "dev",
-        "hf_subset": "sw",
-        "encode_kwargs": {"batch_size": 1024, "show_progress_bar": False},
-    }
+    told = task_arguments()
     encoder = FreeEncoder()
     search = SearchEncoderWrapper(encoder)
     began = time.perf_counter()
@@ -166,17 +172,10 @@ def ours(rows: int) -> dict[str, Any]:
 
 def ours_in_mteb(rows: int) -> dict[str, Any]:
     """The same through mteb's protocol, as a model that searches."""
-    import mteb
-
     from st_hybrid.tasks import ShardedSearch
 
     queries, corpus = texts(rows)
-    told = {
-        "task_metadata": mteb.get_task("MIRACLRetrieval").metadata,
-        "hf_split": "dev",
-        "hf_subset": "sw",
-        "encode_kwargs": {"batch_size": 1024, "show_progress_bar": False},
-    }
+    told = task_arguments()
     encoder = FreeEncoder()
     search = ShardedSearch(encoder)
     began = time.perf_counter()
