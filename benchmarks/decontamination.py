@@ -24,12 +24,12 @@ from typing import Any
 import numpy as np
 from datasets import Dataset, concatenate_datasets
 
+from st_hybrid.data import load_rows
+from st_hybrid.data.decontamination import decontaminate
+from st_hybrid.data.evaluation_texts import read_evaluation_texts
+from st_hybrid.data.overlap import OverlapSettings
+from st_hybrid.evaluation import read_lareqa
 from st_hybrid.provenance import provenance
-from st_hybrid.retrieval import read_lareqa
-from st_hybrid.sources import load_rows
-from st_hybrid.trust.decontamination import decontaminate
-from st_hybrid.trust.evaluation_texts import read_evaluation_texts
-from st_hybrid.trust.overlap import OverlapSettings
 
 RESULT = Path(__file__).parent / "results" / "decontamination.json"
 DEFAULT = OverlapSettings()

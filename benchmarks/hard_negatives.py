@@ -25,9 +25,9 @@ import pyarrow.compute as pc
 from scipy.stats import bootstrap
 
 from st_hybrid import HybridBatchSampler, parallel_pairs, split_groups
-from st_hybrid.per_query import compare_queries, per_query_path
-from st_hybrid.sources import load_rows
-from st_hybrid.sources.write import write_rows
+from st_hybrid.data import load_rows
+from st_hybrid.data.write import write_rows
+from st_hybrid.evaluation.per_query import compare_queries, per_query_path
 
 RESULTS = Path(__file__).parent / "results" / "hard-negatives"
 BATCH_SIZE = 32

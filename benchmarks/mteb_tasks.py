@@ -20,8 +20,8 @@ import numpy as np
 import pytrec_eval
 from sentence_transformers import SentenceTransformer
 
+from st_hybrid.evaluation.miracl import miracl_languages
 from st_hybrid.provenance import provenance
-from st_hybrid.retrieval.miracl import miracl_languages
 from st_hybrid.tasks import MIRACL, XQuADR, group_means, load_miracl
 
 RESULTS = Path(__file__).parent / "results" / "mteb"

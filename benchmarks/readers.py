@@ -36,10 +36,10 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from st_hybrid import parallel_pairs
+from st_hybrid.data import Rows, read_files, read_mmarco, read_squad
+from st_hybrid.languages import english_name
 from st_hybrid.pairs import pair_text
 from st_hybrid.provenance import provenance
-from st_hybrid.sources import Rows, read_files, read_mmarco, read_squad
-from st_hybrid.sources.languages import english_name
 
 Ints = NDArray[np.int64]
 

@@ -24,7 +24,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from st_hybrid.retrieval import PUBLISHED_COUNTS, RetrievalCollection, score_embeddings
+from st_hybrid.evaluation import PUBLISHED_COUNTS, RetrievalCollection, score_embeddings
 
 
 def xquad_shape(seed: int) -> RetrievalCollection:

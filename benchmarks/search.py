@@ -151,8 +151,8 @@ def mteb_index(rows: int) -> dict[str, Any]:
 
 def ours(rows: int) -> dict[str, Any]:
     """Shard by shard, as the task MIRACL searches."""
-    from st_hybrid.retrieval.search import search_shards
-    from st_hybrid.retrieval.shards import EmbeddingShards
+    from st_hybrid.search.nearest import search_shards
+    from st_hybrid.search.shards import EmbeddingShards
 
     _, corpus = texts(rows)
     spent = 0.0

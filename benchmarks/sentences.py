@@ -13,9 +13,9 @@ import json
 from importlib.metadata import version
 from pathlib import Path
 
+from st_hybrid.evaluation.squad import squad_paragraphs
 from st_hybrid.provenance import provenance
-from st_hybrid.sources.sentences import sentence_spans
-from st_hybrid.squad_format import squad_paragraphs
+from st_hybrid.sentences import sentence_spans
 
 
 def measure(path: Path) -> dict[str, float]:

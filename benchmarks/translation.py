@@ -66,7 +66,7 @@ def child(folder: Path, name: str, given: argparse.Namespace, beam_size: int, pi
     """Translate a batch with one back end, and tell how long it took."""
     import torch
 
-    from st_hybrid.sources.translation import CTranslate2Translator, Decoding, TransformersTranslator
+    from st_hybrid.translation import CTranslate2Translator, Decoding, TransformersTranslator
 
     torch.set_num_threads(given.threads)
     kind, dtype = BACK_ENDS[name]

@@ -22,10 +22,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from st_hybrid.data import load_rows
 from st_hybrid.provenance import provenance
-from st_hybrid.sources import load_rows
-from st_hybrid.sources.translation import REASONS, Checks, LinguaDetector
-from st_hybrid.sources.translation.scripts import language_scripts
+from st_hybrid.translation import REASONS, Checks, LinguaDetector
+from st_hybrid.translation.scripts import language_scripts
 
 WITHOUT_SPACES = ("ja", "th", "zh")
 

@@ -22,7 +22,7 @@ from typing import Any
 
 from sentence_transformers import SentenceTransformer
 
-from st_hybrid.sources import load_rows
+from st_hybrid.data import load_rows
 
 RESULTS = Path(__file__).parent / "results" / "xquad-r"
 COMMON = shlex.split("--batch-size 32 --learning-rate 5e-5 --scale 100 --freeze-embeddings --seed 0")

@@ -21,7 +21,7 @@ from datasets import load_dataset
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments
 
 from st_hybrid import HybridBatchSampler, HybridTrainer, parallel_pairs, split_groups
-from st_hybrid.retrieval import RetrievalCollection, evaluate_retrieval, parallel_collection
+from st_hybrid.evaluation import RetrievalCollection, evaluate_retrieval, parallel_collection
 
 PROMPTS = {"query": "query: ", "positive": "passage: "}  # what the E5 models were trained with
 

@@ -10,10 +10,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from st_hybrid.centering import LanguageCentering
+    from st_hybrid.evaluation import CrossLingualRetrievalEvaluator
     from st_hybrid.loss import MultilingualMultipleNegativesRankingLoss
-    from st_hybrid.pairs import load_pairs, parallel_pairs, save_pairs, split_groups
-    from st_hybrid.retrieval import CrossLingualRetrievalEvaluator
+    from st_hybrid.methods.centering import LanguageCentering
+    from st_hybrid.pairs import load_pairs, parallel_pairs, save_pairs
+    from st_hybrid.rows import split_groups
     from st_hybrid.sampler import HybridBatchSampler, StepwiseProportionalBatchSampler
     from st_hybrid.trainer import BatchKindLosses, HybridTrainer
 
@@ -22,16 +23,16 @@ __version__ = "0.1.0"
 # Loaded on first use, so that the command line's --help does not wait for torch.
 _HOME = {
     "BatchKindLosses": "trainer",
-    "CrossLingualRetrievalEvaluator": "retrieval",
+    "CrossLingualRetrievalEvaluator": "evaluation",
     "HybridBatchSampler": "sampler",
     "HybridTrainer": "trainer",
-    "LanguageCentering": "centering",
+    "LanguageCentering": "methods.centering",
     "MultilingualMultipleNegativesRankingLoss": "loss",
     "StepwiseProportionalBatchSampler": "sampler",
     "load_pairs": "pairs",
     "parallel_pairs": "pairs",
     "save_pairs": "pairs",
-    "split_groups": "pairs",
+    "split_groups": "rows",
 }
 
 __all__ = [

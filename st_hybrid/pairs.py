@@ -10,55 +10,41 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from datasets import Dataset, DatasetDict, load_from_disk
-from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
-Ints = NDArray[np.int64]
+from st_hybrid.grouping import Ints, counting
+from st_hybrid.rows import ParallelRows
+
 Side = Literal["positive", "query"]
 AnyDataset = TypeVar("AnyDataset", Dataset, DatasetDict)
 
-_SHOWN = 5  # rows that an error names
-
 
 class PairText:
-    """The transform of a pairs dataset: row numbers in, text and label out.
+    """The transform of a pairs data set: row numbers in, text and label out.
 
-    It is what makes ``pairs[i]`` read as text. One batch costs two look-ups in the parallel rows, three with
-    negatives, whatever its size, and nothing is stored per pair but two row numbers.
+    It makes ``pairs[i]`` read as text. A batch of any size costs two look-ups in the parallel rows, three with
+    negatives. Nothing is stored per pair but two row numbers.
 
     Args:
-        texts: The parallel rows' text columns, one row per parallel row.
-        keys: For each parallel row its passage ``cluster``, its ``language`` and its ``query_text``
-            (rows with the same query text share that number), and for each column of negatives the cluster that the
-            negative is a passage of, ``cluster_of_negative_1`` and so on (-1 if of none), all int32.
+        texts: The text columns of the parallel rows: ``query``, ``positive`` and the negatives.
+        keys: For each parallel row its passage ``cluster``, its ``language`` and its ``query_text`` (rows with the same
+            query text share that number), and for each column of negatives the cluster that the negative is a passage
+            of, ``cluster_of_negative_1`` and so on (-1 for none), all int32.
         languages: The language codes; a language's number is its place here.
-        query_column: The column of ``texts`` that holds the queries.
-        passage_columns: The columns of ``texts`` that hold the positive and then the negatives.
         negatives_follow: Whose negatives a pair has, see :func:`parallel_pairs`.
     """
 
     def __init__(
-        self,
-        texts: Dataset,
-        keys: Dataset,
-        languages: list[str],
-        query_column: str,
-        passage_columns: list[str],
-        negatives_follow: Side = "positive",
+        self, texts: Dataset, keys: Dataset, languages: list[str], negatives_follow: Side = "positive"
     ) -> None:
         self.texts = texts
         self.keys = keys
         self.languages = languages
-        self.query_column = query_column
-        self.passage_columns = passage_columns
         self.negatives_follow = negatives_follow
-        positive, *negatives = passage_columns
-        self._queries = texts.select_columns([query_column])
-        self._positives = texts.select_columns([positive])
-        self._negatives = texts.select_columns(negatives) if negatives else None
+        self.negative_columns = [name for name in texts.column_names if name not in ("query", "positive")]
+        self._queries = texts.select_columns(["query"])
+        self._positives = texts.select_columns(["positive"])
+        self._negatives = texts.select_columns(self.negative_columns) if self.negative_columns else None
 
     def __call__(self, batch: dict[str, list[int]]) -> dict[str, list[Any]]:
         """Compose a batch of pairs.
@@ -71,7 +57,6 @@ class PairText:
             ``[cluster, query language, passage language]`` and the clusters of its negatives.
         """
         rows: dict[Side, list[int]] = {"query": batch["query_row"], "positive": batch["positive_row"]}
-        positive, *names = self.passage_columns
         languages = self.keys[rows["query"]]["language"]
         keys = self.keys[rows["positive"]]
         labels = [keys["cluster"], languages, keys["language"]]
@@ -80,10 +65,10 @@ class PairText:
             of_negatives = rows[self.negatives_follow]
             negatives = self._negatives[of_negatives]
             clusters = self.keys[of_negatives]
-            labels += [clusters[_cluster_key(name)] for name in names]
+            labels += [clusters[_cluster_key(name)] for name in self.negative_columns]
         return {
-            "query": self._queries[rows["query"]][self.query_column],
-            "positive": self._positives[rows["positive"]][positive],
+            "query": self._queries[rows["query"]]["query"],
+            "positive": self._positives[rows["positive"]]["positive"],
             **negatives,
             "label": [list(label) for label in zip(*labels, strict=True)],
         }
@@ -152,74 +137,40 @@ def parallel_pairs(
             pairs = parallel_pairs(rows)
             print(len(pairs), pairs[4])  # 8 pairs; the fifth asks in English and answers in German
     """
-    make = functools.partial(
-        _pairs,
-        id_column=id_column,
-        language_column=language_column,
-        query_column=query_column,
-        positive_column=positive_column,
-        negative_columns=negative_columns,
-        negatives_follow=negatives_follow,
-        partners=partners,
-        seed=seed,
-    )
     if negatives_follow not in ("positive", "query"):
         raise ValueError(f"negatives_follow must be 'positive' or 'query', got {negatives_follow!r}.")
     if partners is not None and partners < 1:
         raise ValueError(f"partners must be at least 1 or None (all languages of a group), got {partners}.")
+    columns = {"id": id_column, "language": language_column, "query": query_column, "positive": positive_column}
+
+    def make(part: Dataset) -> Dataset:
+        checked = ParallelRows(part, columns=columns, negative_columns=negative_columns)
+        return _pairs(checked, negatives_follow=negatives_follow, partners=partners, seed=seed)
+
     if isinstance(rows, DatasetDict):
         return DatasetDict({name: make(part) for name, part in rows.items()})
-    if isinstance(rows, Dataset):
-        return make(rows)
-    raise TypeError(
-        f"parallel_pairs takes a datasets.Dataset or DatasetDict, not {type(rows).__name__}. Pairs need random access "
-        "to the rows: load a streamed data set whole, or write it out and load it with load_dataset."
-    )
+    return make(rows)
 
 
 def _pairs(
-    rows: Dataset,
+    rows: ParallelRows,
     *,
-    id_column: str,
-    language_column: str,
-    query_column: str,
-    positive_column: str,
-    negative_columns: Sequence[str] | None,
     negatives_follow: Side,
     partners: int | None,
     seed: int,
 ) -> Dataset:
-    rows = rows.with_format(None)
-    negatives = [name for name in rows.column_names if name.startswith("negative")]
-    passage_columns = [positive_column, *(negatives if negative_columns is None else negative_columns)]
-    text_columns = [query_column, *passage_columns]
-    table = _checked_columns(rows, id_column, [language_column, *text_columns])
-
-    group, _ = _numbered(table[id_column])
-    language, codes = _numbered(table[language_column])
-    alphabetic = np.argsort(np.array(codes))  # a language's number does not hang on the order of the rows
-    language = np.argsort(alphabetic)[language]
-    languages = [codes[i] for i in alphabetic]
-    _check_unique(group, language, table[id_column], languages)
-
-    query_row, positive_row = _cross_lingual_rows(group, partners, seed)
+    query_row, positive_row = _cross_lingual_rows(rows.group, partners, seed)
     every = np.arange(len(rows))
-    cluster = _clusters(group, table[positive_column])
     keys = {
-        "cluster": cluster,
-        "language": language,
-        "query_text": _numbered(table[query_column])[0],
-        **{
-            _cluster_key(name): _clusters_of(table[name], table[positive_column], cluster)
-            for name in passage_columns[1:]
-        },
+        "cluster": rows.cluster,
+        "language": rows.language,
+        "query_text": rows.query_text,
+        **{_cluster_key(name): rows.clusters_of(rows.table[name]) for name in rows.negative_columns},
     }
     text = PairText(
-        texts=rows.select_columns(text_columns),
+        texts=rows.dataset.select_columns(["query", "positive", *rows.negative_columns]),
         keys=_integers(keys),
-        languages=languages,
-        query_column=query_column,
-        passage_columns=passage_columns,
+        languages=rows.languages,
         negatives_follow=negatives_follow,
     )
     pairs = _integers(
@@ -229,57 +180,6 @@ def _pairs(
         }
     )
     return pairs.with_transform(text)
-
-
-def split_groups(
-    rows: Dataset,
-    test_size: float | int,
-    *,
-    id_column: str = "id",
-    positive_column: str = "positive",
-    seed: int = 0,
-) -> DatasetDict:
-    """Split parallel rows in two with no group, and no passage, on both sides.
-
-    ``Dataset.train_test_split`` splits row by row, so a row's translations end on both sides. Here whole
-    passage clusters are drawn.
-
-    Args:
-        rows: Parallel rows.
-        test_size: Share of the groups (a float below 1) or number of groups (an int) to hold out. Clusters are
-            drawn until it is reached, so the last may exceed it by the rest of its groups.
-        id_column: As for :func:`parallel_pairs`.
-        positive_column: As for :func:`parallel_pairs`.
-        seed: Seed of the draw.
-
-    Returns:
-        ``DatasetDict`` with ``train`` and ``test``, both in the order of ``rows``.
-
-    Raises:
-        ValueError: A column is missing, a text is empty, or one side would have no row.
-
-    Example:
-        ::
-
-            parts = split_groups(rows, test_size=0.1)
-            pairs, held_out = parallel_pairs(parts["train"]), parallel_pairs(parts["test"])
-    """
-    table = _checked_columns(rows.with_format(None), id_column, [positive_column])
-    group, ids = _numbered(table[id_column])
-    cluster = _clusters(group, table[positive_column])
-    cluster_of_group = np.zeros(len(ids), dtype=np.int64)
-    cluster_of_group[group] = cluster
-    groups = np.bincount(cluster_of_group)
-    wanted = test_size if isinstance(test_size, int) else round(test_size * len(ids))
-    order = np.random.default_rng(seed).permutation(len(groups))
-    drawn = order[: np.searchsorted(np.cumsum(groups[order]), wanted) + 1]
-    in_test = np.isin(cluster, drawn)
-    if wanted < 1 or in_test.all():
-        raise ValueError(
-            f"test_size={test_size} leaves a side of the split without rows: there are {len(ids):,} groups in "
-            f"{len(groups):,} passage clusters. Give a size between."
-        )
-    return DatasetDict(train=rows.select(np.flatnonzero(~in_test)), test=rows.select(np.flatnonzero(in_test)))
 
 
 def save_pairs(pairs: Dataset, path: str | Path) -> None:
@@ -301,8 +201,6 @@ def save_pairs(pairs: Dataset, path: str | Path) -> None:
     text.keys.save_to_disk(path / "keys")
     about = {
         "languages": text.languages,
-        "query_column": text.query_column,
-        "passage_columns": text.passage_columns,
         "negatives_follow": text.negatives_follow,
     }
     (path / "st_hybrid.json").write_text(json.dumps(about, ensure_ascii=False, indent=2), encoding="utf-8")
@@ -356,83 +254,6 @@ def pair_text(pairs: Any) -> PairText:
     )
 
 
-def _checked_columns(rows: Dataset, id_column: str, text_columns: list[str]) -> pa.Table:
-    """The named columns as an Arrow table, after every check that needs no other column."""
-    columns = [id_column, *text_columns]
-    missing = [name for name in columns if name not in rows.column_names]
-    if missing:
-        raise ValueError(
-            f"The rows have no column {', '.join(map(repr, missing))}; their columns are "
-            f"{', '.join(map(repr, rows.column_names))}. Rename a column with rows.rename_column, or name yours, "
-            "for example parallel_pairs(rows, query_column='question')."
-        )
-    if len(rows) == 0:
-        raise ValueError("There are no rows.")
-    table: pa.Table = rows.select_columns(columns).with_format("arrow")[:]
-    for name in columns:
-        column = table[name]
-        is_text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
-        if not is_text and (name != id_column or not pa.types.is_integer(column.type)):
-            wanted = "text or integers" if name == id_column else "text"
-            raise ValueError(f"Column {name!r} holds {column.type}, not {wanted}. Cast it with rows.cast_column.")
-        bad = pc.is_null(column)
-        if is_text:
-            bad = pc.or_(bad, pc.fill_null(pc.equal(pc.utf8_trim_whitespace(column), ""), True))
-        if found := np.flatnonzero(bad.to_numpy()).tolist():
-            raise ValueError(
-                f"Column {name!r} is null or empty in {_named(found, 'row')}. Drop these rows, for example with "
-                f"rows.filter(lambda row: row[{name!r}] and row[{name!r}].strip())."
-            )
-    return table
-
-
-def _numbered(column: pa.ChunkedArray) -> tuple[Ints, list[Any]]:
-    """Number a column's distinct values: the number of each row's value, and the values."""
-    encoded = column.combine_chunks().dictionary_encode()
-    return encoded.indices.to_numpy().astype(np.int64), encoded.dictionary.to_pylist()
-
-
-def _check_unique(group: Ints, language: Ints, ids: pa.ChunkedArray, languages: list[str]) -> None:
-    key = group * len(languages) + language
-    order = np.argsort(key, kind="stable")
-    again = order[1:][np.diff(key[order]) == 0]
-    if len(again):
-        again.sort()
-        named = [f"({ids[i].as_py()!r}, {languages[language[i]]!r})" for i in again[:_SHOWN].tolist()]
-        raise ValueError(
-            f"An id has one row a language, but {', '.join(named)}{', ...' if len(again) > _SHOWN else ''} came "
-            f"before {_named(again.tolist(), 'row')}. Give the rows ids of their own, or drop them."
-        )
-
-
-def _named(numbers: list[int], noun: str) -> str:
-    """``rows 3, 8 and 14 more``: what an error says of many rows."""
-    shown = ", ".join(map(str, numbers[:_SHOWN]))
-    rest = f" and {len(numbers) - _SHOWN:,} more" if len(numbers) > _SHOWN else ""
-    return f"{noun}{'s' if len(numbers) > 1 else ''} {shown}{rest}"
-
-
-def _clusters(group: Ints, positives: pa.ChunkedArray) -> Ints:
-    """The passage cluster of each row: connected components of groups and positive texts.
-
-    A text counts in whatever language it stands: an untranslated passage is a false negative as well.
-    """
-    text, texts = _numbered(positives)
-    groups = int(group.max()) + 1
-    size = groups + len(texts)
-    edges = coo_array((np.ones(len(group), dtype=bool), (group, groups + text)), shape=(size, size))
-    component = connected_components(edges, directed=False)[1][group]
-    return np.unique(component, return_inverse=True)[1]
-
-
-def _clusters_of(texts: pa.ChunkedArray, positives: pa.ChunkedArray, cluster: Ints) -> Ints:
-    """The passage cluster that each text is a positive of, -1 if of none; ``cluster`` is that of each positive."""
-    encoded = positives.combine_chunks().dictionary_encode()
-    cluster_of_text = np.full(len(encoded.dictionary) + 1, -1)  # the last entry is that of a text not found
-    cluster_of_text[encoded.indices.to_numpy()] = cluster
-    return cluster_of_text[pc.fill_null(pc.index_in(texts, value_set=encoded.dictionary), -1).to_numpy()]
-
-
 def _cluster_key(negative_column: str) -> str:
     return f"cluster_of_{negative_column}"
 
@@ -448,23 +269,17 @@ def _cross_lingual_rows(group: Ints, partners: int | None, seed: int) -> tuple[I
     first = np.cumsum(size) - size
 
     of_shift = np.repeat(np.arange(len(size)), size - 1)  # the group of each possible shift
-    shift = _counting(size - 1) + 1
+    shift = counting(size - 1) + 1
     if partners is not None:
         drawn = np.lexsort((np.random.default_rng(seed).random(len(shift)), of_shift))
-        drawn = np.sort(drawn[_counting(size - 1) < partners])
+        drawn = np.sort(drawn[counting(size - 1) < partners])
         of_shift, shift = of_shift[drawn], shift[drawn]
 
     rows = size[of_shift]  # each shift pairs every row of its group
-    place = _counting(rows)
+    place = counting(rows)
     start = np.repeat(first[of_shift], rows)
     onward = (place + np.repeat(shift, rows)) % np.repeat(rows, rows)
     return order[start + place], order[start + onward]
-
-
-def _counting(lengths: Ints) -> Ints:
-    """``0 .. length - 1`` for each length, one after the other."""
-    ends = np.cumsum(lengths)
-    return np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - lengths, lengths)
 
 
 def _integers(columns: dict[str, Ints]) -> Dataset:

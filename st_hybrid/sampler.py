@@ -16,6 +16,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import maximum_bipartite_matching
 from sentence_transformers.base.sampler import DefaultBatchSampler, ProportionalBatchSampler
 
+from st_hybrid.grouping import place_in_group
 from st_hybrid.pairs import pair_text
 
 logger = logging.getLogger(__name__)
@@ -357,8 +358,8 @@ class _Stream:
             before, left = total, rng.permutation(len(self.row))  # a round: each row once more, if there is room
             while len(left) and total:
                 left = left[(cluster_room[self.cluster[left]] > 0) & (text_room[self.text[left]] > 0)]
-                within = _place_within(self.cluster[left]) < cluster_room[self.cluster[left]]
-                within &= _place_within(self.text[left]) < text_room[self.text[left]]
+                within = place_in_group(self.cluster[left]) < cluster_room[self.cluster[left]]
+                within &= place_in_group(self.text[left]) < text_room[self.text[left]]
                 taken = left[within][:total]
                 uses[taken] += 1
                 cluster_room -= np.bincount(self.cluster[taken], minlength=self.n_clusters)
@@ -416,7 +417,7 @@ class _Stream:
         if not len(twice):
             return
         suspect = _is_in(texts, twice)
-        clash = real[suspect][_place_within(texts[suspect]) > 0]
+        clash = real[suspect][place_in_group(texts[suspect]) > 0]
         has_cluster = np.sort(clusters)
         for _ in range(_REPAIR_ROUNDS):
             # Each clashing row asks one other place to trade. It may, if neither batch then has a cluster or a text
@@ -424,10 +425,10 @@ class _Stream:
             # what the other trades bring.
             asked = real[rng.integers(len(real), size=len(clash))]
             brought = np.stack([held(asked, clash), held(clash, asked)], axis=1)
-            fine = ~np.isin(asked, clash) & (_place_within(asked) == 0)
+            fine = ~np.isin(asked, clash) & (place_in_group(asked) == 0)
             for new, old in zip(brought, (has_cluster, has_text), strict=True):
                 fine &= ~_is_in(new, old).any(axis=0)
-                fine &= (_place_within(new.reshape(-1)).reshape(2, -1) == 0).all(axis=0)
+                fine &= (place_in_group(new.reshape(-1)).reshape(2, -1) == 0).all(axis=0)
             mover, other = clash[fine], asked[fine]
             flat[mover], flat[other] = flat[other], flat[mover]
             clash = clash[~fine]
@@ -457,7 +458,7 @@ class _Stream:
             return self.pairs[rows]
         begin = rng.integers(1 << 40, size=self.n_clusters)[self.cluster[rows]]
         if np.bincount(rows, minlength=1).max() > 1:
-            begin += _place_within(rows)
+            begin += place_in_group(rows)
         return self.pairs[self.first[rows] + begin % self.count[rows]]
 
 
@@ -469,16 +470,6 @@ def _processes() -> int:
 def _columns(dataset: Dataset, *names: str) -> dict[str, Ints]:
     table = dataset.select_columns(list(names)).with_format("arrow")[:]
     return {name: table[name].to_numpy().astype(np.int64) for name in names}
-
-
-def _place_within(keys: Ints) -> Ints:
-    """For each entry, how many equal ones come before it."""
-    order = np.argsort(keys, kind="stable")
-    ordered = keys[order]
-    begins = np.flatnonzero(np.diff(ordered, prepend=ordered[:1] - 1))
-    place = np.empty(len(keys), dtype=np.int64)
-    place[order] = np.arange(len(keys)) - np.repeat(begins, np.diff(begins, append=len(keys)))
-    return place
 
 
 def _is_in(values: Ints, ordered: Ints) -> NDArray[np.bool_]:

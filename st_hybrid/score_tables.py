@@ -8,8 +8,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from st_hybrid.retrieval import SETTINGS
-from st_hybrid.retrieval.evaluation import PEER, TOP_LANGUAGES
+from st_hybrid.evaluation import SETTINGS
+from st_hybrid.evaluation.scoring import PEER, TOP_LANGUAGES
 
 #: The variant of a model that nothing was subtracted from.
 AS_IT_IS = "as it is"
@@ -19,7 +19,7 @@ def print_scores(results: dict[str, Any], console: Console) -> None:
     """Print the tables of a task: the measures of the three settings, and the languages of the first ten.
 
     Args:
-        results: What :func:`~st_hybrid.evaluate.evaluate_tasks` gives.
+        results: What :func:`~st_hybrid.benchmark.evaluate_tasks` gives.
         console: Where to print.
     """
     labels = {

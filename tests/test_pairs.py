@@ -255,7 +255,7 @@ def test_split_by_number_of_groups() -> None:
         (Dataset.from_list([row(0, "a"), row(0, "b", query=" ")]), "'query' is null or empty in row 1"),
         (Dataset.from_list([row(0, "a"), {**row(0, "b"), "positive": None}]), "'positive' is null or empty in row 1"),
         (Dataset.from_list([row(0, "a"), {**row(1, "b"), "id": None}]), "'id' is null or empty in row 1"),
-        (concatenate_datasets([rows_of(["ab"])] * 2), r"\(0, 'a'\), \(0, 'b'\) came before rows 2, 3"),
+        (concatenate_datasets([rows_of(["ab"])] * 2), r"rows 2, 3 repeat \(0, 'a'\), \(0, 'b'\)"),
         (Dataset.from_list([{**row(0, "a"), "query": 3}]), "'query' holds int64, not text"),
         (Dataset.from_list([{**row(0, "a"), "id": 0.5}]), "'id' holds double, not text or integers"),
     ],

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 from datasets import Dataset, DatasetDict
-from recorded_training import RecordingLoss, parallel_rows, read_record, train
 from sentence_transformers import (
     SentenceTransformer,
     SentenceTransformerTrainer,
@@ -30,6 +29,8 @@ from st_hybrid import (
     parallel_pairs,
 )
 from st_hybrid.trainer import BatchKindLosses
+
+from .recorded_training import RecordingLoss, parallel_rows, read_record, train
 
 SCRIPT = Path(__file__).with_name("recorded_training.py")
 CHILD_ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}

@@ -15,11 +15,11 @@ from __future__ import annotations
 
 from mteb import Benchmark
 
-from .lareqa import MLQAR, LareqaTask, XQuADR
-from .means import group_means
-from .miracl import MIRACL, load_miracl
-from .registry import add_to_mteb
-from .search import ShardedSearch
+from st_hybrid.tasks.lareqa_tasks import MLQAR, LareqaTask, XQuADR
+from st_hybrid.tasks.means import group_means
+from st_hybrid.tasks.miracl_task import MIRACL, load_miracl
+from st_hybrid.tasks.registry import add_to_mteb
+from st_hybrid.tasks.sharded_search import ShardedSearch
 
 __all__ = [
     "MIRACL",

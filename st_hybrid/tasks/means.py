@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from mteb import TaskResult
 
-from st_hybrid.retrieval.miracl import PAPER_LANGUAGES
+from st_hybrid.evaluation.miracl import PAPER_LANGUAGES
 
 MULTI = "multi"
 MIRACL_MEASURES = ("ndcg_at_10", "recall_at_100")

@@ -14,7 +14,7 @@ import pytest
 from mteb.models import ModelMeta
 from sentence_transformers import SentenceTransformer
 
-from st_hybrid.retrieval import PUBLISHED_COUNTS
+from st_hybrid.evaluation import PUBLISHED_COUNTS
 
 PARAGRAPHS, QUESTIONS = 11, 2
 

@@ -89,7 +89,7 @@ def test_subsets_and_settings():
 
 def test_importing_the_package_loads_neither_mteb_nor_faiss_nor_matplotlib():
     code = (
-        "import sys, st_hybrid, st_hybrid.retrieval; from st_hybrid import HybridBatchSampler; "
+        "import sys, st_hybrid, st_hybrid.evaluation; from st_hybrid import HybridBatchSampler; "
         "print([name for name in ('mteb', 'faiss', 'matplotlib', 'ray', 'ir_measures') if name in sys.modules])"
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

@@ -1,0 +1,152 @@
+"""A sentence-transformers evaluator for retrieval within a language, across languages and from mixed languages."""
+
+from __future__ import annotations
+
+import csv
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from sentence_transformers.base.evaluation.evaluator import BaseEvaluator
+
+from st_hybrid.evaluation.collection import RetrievalCollection
+from st_hybrid.evaluation.scoring import MEASURES, PEER, SETTINGS, evaluate_retrieval
+from st_hybrid.methods.centering import LanguageCentering
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.base.model import BaseModel
+
+logger = logging.getLogger(__name__)
+
+_METRICS = [
+    *(f"{kind}_{measure}" for kind in SETTINGS for measure in MEASURES),
+    f"multilingual_{PEER}",
+    "rank_distance",
+]
+
+
+class CrossLingualRetrievalEvaluator(BaseEvaluator):
+    """Evaluate a model during training on monolingual, cross-lingual and multilingual retrieval at once.
+
+    The metrics are ``monolingual_map``, ``cross_lingual_map``, ``multilingual_map`` (the primary one), recall at 1
+    and at 10, nDCG at 10 and MRR at 10 of each kind, ``multilingual_peer_at_20``, the language fairness, where higher
+    is better, and ``rank_distance``, the language bias, where lower is better. See
+    :func:`~st_hybrid.evaluation.score_embeddings` for what they mean.
+
+    Args:
+        collection: What to evaluate on. Data that picks a checkpoint is no test data: give the trainer another
+            collection than the one that you report.
+        sample: Number of questions to take, each in all its languages, to stay quick; the pool then shrinks to their
+            passages (:meth:`~st_hybrid.evaluation.RetrievalCollection.sample`). All of them by default.
+        seed: Seed of the sample.
+        name: Put before the names of metrics and into the name of the CSV file.
+        batch_size: Texts encoded at once.
+        centering: Language means to subtract; ``"evaluated"`` takes them from the evaluated texts at each call. Fixed
+            means belong to one state of a model, so they do not suit a model in training.
+        query_prompt: Text put before each query; by default the model's own query prompt.
+        document_prompt: Text put before each candidate; by default the model's own document prompt.
+        write_csv: Append the metrics to a CSV file in the output folder.
+        show_progress_bar: Show the progress of encoding.
+
+    Relations:
+        - :class:`~sentence_transformers.sentence_transformer.evaluation.InformationRetrievalEvaluator` measures one
+          pool, to a depth of k; this one measures every pair of languages over full rankings.
+
+    Example:
+        ::
+
+            from sentence_transformers import SentenceTransformer
+            from st_hybrid import CrossLingualRetrievalEvaluator
+            from st_hybrid.evaluation import read_lareqa
+
+            model = SentenceTransformer("intfloat/multilingual-e5-small")
+            evaluator = CrossLingualRetrievalEvaluator(read_lareqa("data/xquad-r"), sample=150, name="xquad-r")
+            metrics = evaluator(model)
+            print(evaluator.primary_metric, metrics[evaluator.primary_metric])  # xquad-r_multilingual_map ...
+    """
+
+    def __init__(
+        self,
+        collection: RetrievalCollection,
+        *,
+        sample: int | None = None,
+        seed: int = 0,
+        name: str = "",
+        batch_size: int = 32,
+        centering: LanguageCentering | Literal["evaluated"] | None = None,
+        query_prompt: str | None = None,
+        document_prompt: str | None = None,
+        write_csv: bool = True,
+        show_progress_bar: bool = False,
+    ) -> None:
+        super().__init__()
+        self.collection = collection if sample is None else collection.sample(sample, seed=seed)
+        self.sample = sample
+        self.seed = seed
+        self.name = name
+        self.batch_size = batch_size
+        self.centering = centering
+        self.query_prompt = query_prompt
+        self.document_prompt = document_prompt
+        self.write_csv = write_csv
+        self.show_progress_bar = show_progress_bar
+        self.primary_metric = "multilingual_map"
+        self.csv_file = f"Cross-Lingual-Retrieval_evaluation{'_' + name if name else ''}_results.csv"
+        self.csv_headers = ["epoch", "steps", *_METRICS]
+
+    def __call__(
+        self, model: BaseModel, output_path: str | None = None, epoch: int = -1, steps: int = -1
+    ) -> dict[str, float]:
+        """Evaluate ``model``, append to the CSV file in ``output_path`` if given, and return the metrics."""
+        scores = evaluate_retrieval(
+            cast("SentenceTransformer", model),
+            self.collection,
+            batch_size=self.batch_size,
+            centering=self.centering,
+            query_prompt=self.query_prompt,
+            document_prompt=self.document_prompt,
+            show_progress_bar=self.show_progress_bar,
+        )
+        flat = {f"{kind}_{measure}": value for kind in SETTINGS for measure, value in scores.get(kind, {}).items()}
+        if "rank_distance" in scores:
+            flat["rank_distance"] = scores["rank_distance"]
+        logger.info(
+            "Cross-lingual retrieval on %s (epoch %s, step %s): %s",
+            self.name or self.collection.name,
+            epoch,
+            steps,
+            ", ".join(f"{metric} {value:.4f}" for metric, value in flat.items()),
+        )
+        if output_path is not None and self.write_csv:
+            self._append_csv(Path(output_path), {"epoch": epoch, "steps": steps, **flat})
+        metrics: dict[str, float] = self.prefix_name_to_metrics(flat, self.name)
+        self.store_metrics_in_model_card_data(model, metrics, epoch, steps)
+        return metrics
+
+    def _append_csv(self, folder: Path, row: dict[str, float]) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / self.csv_file
+        new = not path.exists()
+        with path.open("a", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, self.csv_headers)
+            if new:
+                writer.writeheader()
+            writer.writerow(row)
+
+    def get_config_dict(self) -> dict[str, Any]:
+        """Configuration printed in the model card."""
+        config: dict[str, Any] = {
+            "collection": self.collection.name,
+            "languages": list(self.collection.languages),
+            "queries": len(self.collection.queries),
+            "candidates": len(self.collection.candidates),
+        }
+        if self.sample is not None:
+            config |= {"sample": self.sample, "seed": self.seed}
+        if self.centering is not None:
+            config["centering"] = self.centering if isinstance(self.centering, str) else "language means"
+        for prompt in ("query_prompt", "document_prompt"):
+            if getattr(self, prompt) is not None:
+                config[prompt] = getattr(self, prompt)
+        return config

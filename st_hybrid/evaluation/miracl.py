@@ -1,0 +1,163 @@
+"""Reader for MIRACL (Zhang et al. 2023, https://doi.org/10.1162/tacl_a_00595) in its official layout."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.csv
+from datasets import Dataset, Features, Value, load_dataset
+from datasets.exceptions import DatasetGenerationError
+
+SPLIT = "dev"
+
+PUBLISHED_COUNTS: dict[str, tuple[int, int]] = {
+    "ar": (2896, 2061414),
+    "bn": (411, 297265),
+    "de": (305, 15866222),
+    "en": (799, 32893221),
+    "es": (648, 10373953),
+    "fa": (632, 2207172),
+    "fi": (1271, 1883509),
+    "fr": (343, 14636953),
+    "hi": (350, 506264),
+    "id": (960, 1446315),
+    "ja": (860, 6953614),
+    "ko": (213, 1486752),
+    "ru": (1252, 9543918),
+    "sw": (482, 131924),
+    "te": (828, 518079),
+    "th": (733, 542166),
+    "yo": (119, 49043),
+    "zh": (393, 4934368),
+}
+"""Queries of the split dev and passages of each language, as published."""
+
+PAPER_LANGUAGES = ("sw", "bn", "hi", "ko", "th", "te", "fi", "ja", "es", "fr", "ru", "zh", "fa", "ar", "id")
+"""The 15 languages over which the paper on hybrid batch training (arXiv 2408.10536) averages."""
+
+
+@dataclass(frozen=True)
+class MiraclLanguage:
+    """Queries, passages and judgements of one language.
+
+    Args:
+        language: Language code.
+        corpus: The passages, columns ``id``, ``title`` and ``text``; memory-mapped from disk.
+        queries: The judged queries, columns ``id`` and ``text``.
+        judgements: Relevance (1 or 0) of each judged passage, by query id and passage id.
+    """
+
+    language: str
+    corpus: Dataset
+    queries: Dataset
+    judgements: dict[str, dict[str, int]]
+
+
+def miracl_languages(folder: str | Path) -> list[str]:
+    """Languages whose topics lie in a folder in MIRACL's official layout, sorted."""
+    found = (re.fullmatch(r"miracl-v1\.0-([a-z]+)", path.name) for path in Path(folder).glob("miracl-v1.0-*"))
+    return sorted(match[1] for match in found if match)
+
+
+def read_miracl(folder: str | Path, language: str) -> MiraclLanguage:
+    """Read one language from a folder in MIRACL's official layout.
+
+    The layout is ``miracl-v1.0-<language>/topics/topics.miracl-v1.0-<language>-dev.tsv``, ``…/qrels/qrels.….tsv`` and
+    ``miracl-corpus-v1.0-<language>/docs-<number>.jsonl.gz``. The passages are converted once to Arrow in the cache of
+    ``datasets`` and read from there, so a corpus of any size takes little memory.
+
+    Args:
+        folder: The folder.
+        language: Language code, such as ``"sw"``.
+
+    Raises:
+        FileNotFoundError: If a file is missing; the message names it.
+        ValueError: If a file is malformed; the message names file and line.
+
+    Example:
+        ::
+
+            from st_hybrid.evaluation.miracl import read_miracl
+
+            swahili = read_miracl("data/miracl", "sw")
+            print(len(swahili.corpus), len(swahili.queries))
+    """
+    folder = Path(folder)
+    base = folder / f"miracl-v1.0-{language}"
+    topics = base / "topics" / f"topics.miracl-v1.0-{language}-{SPLIT}.tsv"
+    qrels = base / "qrels" / f"qrels.miracl-v1.0-{language}-{SPLIT}.tsv"
+    corpus = folder / f"miracl-corpus-v1.0-{language}"
+    # docs-10 comes after docs-2, as in the published corpora.
+    documents = sorted(corpus.glob("docs-*.jsonl.gz"), key=lambda path: (len(path.name), path.name))
+    missing = [str(path) for path in (topics, qrels) if not path.is_file()]
+    if not documents:
+        missing.append(str(corpus / "docs-0.jsonl.gz"))
+    if missing:
+        raise FileNotFoundError(
+            f"MIRACL, language {language}: not found: {', '.join(missing)}. Topics and qrels are published as "
+            f"miracl/miracl and passages as miracl/miracl-corpus on the Hugging Face Hub."
+        )
+
+    judged = _read_tsv(qrels, ["query", "run", "passage", "relevance"])
+    judgements: dict[str, dict[str, int]] = {}
+    for query, passage, relevance in zip(
+        judged["query"].to_pylist(), judged["passage"].to_pylist(), judged["relevance"].to_pylist(), strict=True
+    ):
+        if relevance not in ("0", "1"):
+            raise ValueError(f"{qrels}: the relevance of passage {passage!r} to query {query!r} is {relevance!r}.")
+        judgements.setdefault(query, {})[passage] = int(relevance)
+
+    asked = _read_tsv(topics, ["id", "text"])
+    queries = Dataset(asked.filter(pa.compute.is_in(asked["id"], pa.array(judgements))))
+    if not len(queries):
+        raise ValueError(f"{topics}: no query has a judgement in {qrels}.")
+    return MiraclLanguage(language, _read_passages(documents), queries, judgements)
+
+
+def _read_tsv(path: Path, columns: list[str]) -> pa.Table:
+    """Read a tab-separated file without a header and without quoting, every column as text."""
+    try:
+        table = pyarrow.csv.read_csv(
+            path,
+            read_options=pyarrow.csv.ReadOptions(column_names=columns),
+            parse_options=pyarrow.csv.ParseOptions(delimiter="\t", quote_char=False),
+            convert_options=pyarrow.csv.ConvertOptions(
+                column_types={name: pa.string() for name in columns}, strings_can_be_null=False
+            ),
+        )
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"{path} is not a table of {len(columns)} tab-separated columns: {error}.") from error
+    return table
+
+
+def _read_passages(paths: list[Path]) -> Dataset:
+    features = Features({"docid": Value("string"), "title": Value("string"), "text": Value("string")})
+    try:
+        corpus = load_dataset("json", data_files=[str(path) for path in paths], split="train", features=features)
+    except DatasetGenerationError as error:
+        _find_malformed(paths)
+        raise ValueError(f"{paths[0].parent}: {error.__cause__ or error}") from error
+    if any(column.null_count for column in corpus.data.columns):
+        _find_malformed(paths)
+    return corpus.rename_column("docid", "id")
+
+
+def _find_malformed(paths: list[Path]) -> None:
+    """Raise an error that names the first line that is no passage; only called where there is one."""
+    for path in paths:
+        number = 0
+        try:
+            with gzip.open(path, "rt", encoding="utf-8") as lines:
+                for number, line in enumerate(lines, 1):  # noqa: B007 (the error names it)
+                    passage = json.loads(line)
+                    if not all(isinstance(passage.get(key), str) for key in ("docid", "title", "text")):
+                        raise ValueError("docid, title and text must be strings")
+        except (ValueError, EOFError, OSError, AttributeError) as error:
+            raise ValueError(
+                f"{path}, line {number}: not a passage of MIRACL ({error}). Fetch the file again."
+            ) from error

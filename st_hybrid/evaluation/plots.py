@@ -1,0 +1,84 @@
+"""Pictures of an evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from textwrap import fill
+
+import numpy as np
+
+Shares = Mapping[str, Mapping[str, float]]
+
+
+def plot_top_languages(
+    variants: Mapping[str, Shares], pool: Mapping[str, int], path: str | Path, *, title: str = ""
+) -> None:
+    """Draw who is found first in a pool of mixed languages: query language by language of the first ten, as heat maps.
+
+    Each cell holds the share in per cent. A model that does not prefer languages has rows like the last one, which is
+    the share of each language in the pool; one that prefers the query's own language has a bright diagonal.
+
+    Args:
+        variants: For each heat map, its name and the shares as
+            :func:`~st_hybrid.evaluation.score_embeddings` gives them under ``top_10_languages``: a row for each query
+            language, with the share of each language. All are drawn to the same scale.
+        pool: Number of candidates of each language.
+        path: PNG file to write.
+        title: Put above all.
+
+    Raises:
+        ValueError: There is nothing to draw.
+
+    Example:
+        ::
+
+            from st_hybrid.evaluation.plots import plot_top_languages
+
+            shares = {"en": {"en": 0.8, "de": 0.2}, "de": {"en": 0.3, "de": 0.7}}
+            plot_top_languages({"as it is": shares}, {"en": 1180, "de": 1276}, "top-10-languages.png")
+    """
+    from matplotlib.figure import Figure  # takes long to import, and needs no display this way
+
+    if not variants or not all(variants.values()):
+        raise ValueError("There are no shares of languages to draw.")
+    languages = list(pool)
+    total = sum(pool.values())
+    rows = {
+        name: np.array(
+            [[shares[query].get(language, 0.0) for language in languages] for query in shares]
+            + [[count / total for count in pool.values()]]
+        )
+        for name, shares in variants.items()
+    }
+    highest = max(values.max() for values in rows.values())
+    columns = min(len(variants), 2)
+    lines = -(-len(variants) // columns)
+    cell = 0.46  # inches
+    width = max(columns * (1.6 + cell * len(languages)) + 1, 6)
+    figure = Figure(
+        figsize=(width, lines * (1.5 + cell * max(len(values) for values in rows.values())) + 0.9), layout="constrained"
+    )
+    grid = figure.subplots(lines, columns, squeeze=False)
+    for axes in grid.flat[len(variants) :]:
+        axes.set_axis_off()
+    for axes, (name, values) in zip(grid.flat, rows.items(), strict=False):
+        tops = np.append(np.arange(len(values) - 1), len(values) - 0.5)  # the pool's row stands apart
+        for part, top in ((values[:-1], 0), (values[-1:], tops[-1])):
+            extent = (0, len(languages), top + len(part), top)
+            image = axes.imshow(part, cmap="viridis", vmin=0, vmax=highest, aspect="auto", extent=extent)
+        for top, line in zip(tops, values, strict=True):
+            for left, share in enumerate(line):
+                colour = "black" if share > 0.6 * highest else "white"
+                axes.text(left + 0.5, top + 0.5, f"{100 * share:.0f}", ha="center", va="center", color=colour, size=9)
+        axes.set(xlim=(0, len(languages)), ylim=(len(values) + 0.5, 0), title=name)
+        axes.set(xlabel="language of the first ten", ylabel="language of the question")
+        axes.set_xticks(np.arange(len(languages)) + 0.5, languages)
+        axes.set_yticks(tops + 0.5, [*variants[name], "pool"])
+        axes.tick_params(length=0)
+        axes.spines[:].set_visible(False)
+    bar = figure.colorbar(image, ax=grid, shrink=0.7, pad=0.02, format=lambda share, _: f"{100 * share:.0f}")
+    bar.set_label("share of the first ten (%)")
+    bar.outline.set_visible(False)
+    figure.suptitle(fill(title, int(10 * width), break_on_hyphens=False))
+    figure.savefig(path, dpi=150)

@@ -1,0 +1,145 @@
+"""SQuAD's JSON, with or without sentence breaks: the walk that the LAReQA reader and the SQuAD reader share."""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from operator import index
+from pathlib import Path
+from typing import Any, NamedTuple
+
+Span = tuple[int, int]
+
+
+class Answer(NamedTuple):
+    """Where an answer starts in its paragraph, in characters, and its text where the file gives one."""
+
+    start: int
+    text: str | None
+
+
+class Question(NamedTuple):
+    """A question and its answers; without any it has no answer in the paragraph (SQuAD 2.0)."""
+
+    id: str
+    text: str
+    answers: list[Answer]
+
+
+@dataclass(frozen=True)
+class Paragraph:
+    """A paragraph of a file and the questions on it.
+
+    Args:
+        where: The place, for messages: file, language, article and paragraph.
+        article: The article's number in the file, from 0.
+        number: The paragraph's number in its article, from 0.
+        text: The paragraph.
+        breaks: Start and end of each sentence, or None where the file has no ``sentence_breaks``.
+        questions: The questions on the paragraph.
+    """
+
+    where: str
+    article: int
+    number: int
+    text: str
+    breaks: list[Span] | None
+    questions: list[Question]
+
+
+def squad_paragraphs(path: str | Path, language: str, *, format_name: str = "SQuAD format") -> Iterator[Paragraph]:
+    """Walk a file of SQuAD's JSON, paragraph by paragraph.
+
+    Args:
+        path: The file.
+        language: Its language, for messages.
+        format_name: What messages call the format.
+
+    Yields:
+        The paragraphs, in the file's order.
+
+    Raises:
+        ValueError: The file is malformed, a sentence break leaves its paragraph or overlaps another, or a question id
+            comes twice; the message names file, language, article and paragraph.
+
+    Example:
+        ::
+
+            from st_hybrid.evaluation.squad import squad_paragraphs
+
+            for paragraph in squad_paragraphs("de.json", "de"):
+                print(paragraph.text, [question.text for question in paragraph.questions])
+    """
+    path = Path(path)
+    where = f"{path} (language {language})"
+    try:
+        articles = list(json.loads(path.read_text(encoding="utf-8"))["data"])
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{where} is not UTF-8: {error}.") from error
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{where} is not valid JSON: {error}. Fetch the file again.") from error
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{where} is not in the {format_name}: it has no 'data' list.") from error
+    seen: set[str] = set()
+    for article_number, article in enumerate(articles):
+        try:
+            paragraphs = list(article["paragraphs"])
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"{where}, article {article_number}: it has no 'paragraphs' list.") from error
+        for number, content in enumerate(paragraphs):
+            place = f"{where}, article {article_number}, paragraph {number}"
+            try:
+                text = _text(content["context"])
+                breaks = _breaks(content["sentence_breaks"], text, place) if "sentence_breaks" in content else None
+                questions = [_question(question) for question in content["qas"]]
+            except (LookupError, TypeError) as error:
+                raise ValueError(f"{place}: not in the {format_name} ({type(error).__name__}: {error}).") from error
+            for question in questions:
+                if question.id in seen:
+                    raise ValueError(f"{place}: the question id {question.id!r} occurs twice in the file.")
+                seen.add(question.id)
+            yield Paragraph(place, article_number, number, text, breaks, questions)
+
+
+def sentence_at(breaks: Sequence[Span], position: int) -> int | None:
+    """The number of the sentence that a character stands in.
+
+    Args:
+        breaks: Start and end of each sentence, in order.
+        position: Place of the character in the paragraph.
+
+    Returns:
+        The sentence's number, or None for a character outside all of them.
+
+    Example:
+        ::
+
+            sentence_at([(0, 5), (6, 9)], 7)  # 1
+    """
+    sentence = bisect_right(breaks, position, key=lambda span: span[0]) - 1
+    return sentence if sentence >= 0 and position < breaks[sentence][1] else None
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is not text")
+    return value
+
+
+def _question(content: dict[str, Any]) -> Question:
+    answers = [Answer(index(answer["answer_start"]), answer.get("text")) for answer in content["answers"]]
+    return Question(str(content["id"]), _text(content["question"]), answers)
+
+
+def _breaks(pairs: list[list[int]], text: str, where: str) -> list[Span]:
+    breaks = [(index(pair[0]), index(pair[1])) for pair in pairs]
+    previous = 0
+    for start, end in breaks:
+        if not 0 <= start < end <= len(text):
+            raise ValueError(f"{where}: the sentence break ({start}, {end}) leaves the text of {len(text)} characters.")
+        if start < previous:
+            raise ValueError(f"{where}: the sentence break ({start}, {end}) overlaps the one before it.")
+        previous = end
+    return breaks

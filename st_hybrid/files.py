@@ -1,0 +1,97 @@
+"""Files that are written whole or not at all, checksums, and the folders for caches and temporary files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+_FOLDERS: list[tempfile.TemporaryDirectory[str]] = []  # removed when the process ends
+
+
+@contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``; move it into place when the block ends without an error.
+
+    Another process sees the old file or the new one, never half of it.
+
+    Args:
+        path: The file or folder to write. Missing parent folders are created. An existing file is replaced; an
+            existing folder must be empty.
+
+    Example:
+        ::
+
+            with replacing("scores.json") as path:
+                path.write_text("{}")
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.part")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        if temporary.is_dir():
+            shutil.rmtree(temporary)
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: str | Path, content: Any) -> None:
+    """Write indented JSON in UTF-8, whole or not at all.
+
+    Args:
+        path: The file.
+        content: What ``json.dumps`` accepts.
+    """
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def sha256(path: str | Path) -> str:
+    """SHA-256 of a file, or of the names and contents of all files in a folder, as 64 hexadecimal digits.
+
+    Args:
+        path: The file or folder.
+
+    Raises:
+        FileNotFoundError: The file or folder does not exist.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        with path.open("rb") as file:
+            digest = hashlib.sha256()
+            while block := file.read(1 << 20):  # hashlib.file_digest needs Python 3.11
+                digest.update(block)
+            return digest.hexdigest()
+    whole = hashlib.sha256()
+    for one in sorted(part for part in path.rglob("*") if part.is_file()):
+        whole.update(f"{sha256(one)} {one.relative_to(path).as_posix()}\n".encode())
+    return whole.hexdigest()
+
+
+def cache_folder() -> Path:
+    """The folder in the variable ``ST_HYBRID_CACHE``, or the user's cache folder for st-hybrid."""
+    named = os.environ.get("ST_HYBRID_CACHE")
+    return Path(named).expanduser() if named else platformdirs.user_cache_path("st-hybrid", appauthor=False)
+
+
+def temporary_folder(parent: str | Path | None = None) -> Path:
+    """Create a folder that is removed when the process ends.
+
+    Args:
+        parent: Folder to create it in; by default the system's folder for temporary files.
+    """
+    if parent is not None:
+        Path(parent).mkdir(parents=True, exist_ok=True)
+    _FOLDERS.append(tempfile.TemporaryDirectory(prefix="st-hybrid-", dir=parent))
+    return Path(_FOLDERS[-1].name)

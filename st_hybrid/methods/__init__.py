@@ -1,0 +1,1 @@
+"""Methods that stand beside hybrid batch training."""

@@ -1,0 +1,191 @@
+"""Parallel question and answer rows from Unicode CLDR, without a network: what ``st-hybrid quickstart`` trains on.
+
+The package `babel <https://babel.pocoo.org>`_ carries CLDR's names of territories, languages and currencies in many
+languages, and its tables of which currency and which languages a territory uses. A question names two territories and
+asks for the currency of the first and the main language of the second; its answer names those. Question and answer
+share no name, so an encoder has to learn who uses what, and put two such facts together. Each language has one sentence
+template for questions and one for answers, which put names where the language wants their plain form.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from itertools import product
+
+import numpy as np
+from babel import Locale
+from babel.core import get_global
+from datasets import Dataset, DatasetDict
+
+_TEMPLATES = {
+    "ar": (
+        "محطتان في رحلة: {first} ثم {second}. ما العملة المستخدمة في الأولى، وما اللغة الأكثر انتشارا في الثانية؟",
+        "في المحطة الأولى يدفع الناس بهذه العملة: {currency}. وفي الثانية يتحدث معظمهم هذه اللغة: {language}.",
+    ),
+    "de": (
+        "Zwei Stationen einer Reise: {first}, danach {second}. "
+        "Welche Währung gilt an der ersten, und welche Sprache hört man an der zweiten am meisten?",
+        "An der ersten Station zahlt man mit dieser Währung: {currency}. An der zweiten spricht man meist {language}.",
+    ),
+    "el": (
+        "Δύο σταθμοί ενός ταξιδιού: {first}, μετά {second}. "
+        "Ποιο νόμισμα ισχύει στον πρώτο και ποια γλώσσα μιλιέται περισσότερο στον δεύτερο;",
+        "Στον πρώτο σταθμό πληρώνουν με αυτό το νόμισμα: {currency}. Στον δεύτερο μιλούν κυρίως {language}.",
+    ),
+    "en": (
+        "Two stops on a trip: {first}, then {second}. "
+        "Which currency is used at the first, and which language is most spoken at the second?",
+        "At the first stop people pay in this currency: {currency}. At the second they mostly speak {language}.",
+    ),
+    "es": (
+        "Dos paradas de un viaje: {first}, luego {second}. "
+        "¿Qué moneda se usa en la primera y qué idioma se habla más en la segunda?",
+        "En la primera parada se paga con esta moneda: {currency}. En la segunda se habla sobre todo {language}.",
+    ),
+    "hi": (
+        "यात्रा के दो पड़ाव: {first}, फिर {second}। "
+        "पहले पड़ाव पर कौन सी मुद्रा चलती है और दूसरे पर सबसे ज़्यादा कौन सी भाषा बोली जाती है?",
+        "पहले पड़ाव पर लोग इस मुद्रा में भुगतान करते हैं: {currency}। दूसरे पर ज़्यादातर लोग {language} बोलते हैं।",
+    ),
+    "ru": (
+        "Две остановки в пути: {first}, затем {second}. "
+        "Какая валюта в ходу на первой и какой язык самый распространённый на второй?",
+        "На первой остановке платят такой валютой: {currency}. На второй чаще всего звучит этот язык: {language}.",
+    ),
+    "th": (
+        "การเดินทางมีสองจุดหมาย: {first} แล้วต่อด้วย {second} จุดหมายแรกใช้สกุลเงินใด และจุดหมายที่สองพูดภาษาใดมากที่สุด",
+        "ที่จุดหมายแรกผู้คนจ่ายเงินด้วยสกุลเงินนี้: {currency} ส่วนที่จุดหมายที่สองผู้คนส่วนใหญ่พูดภาษา {language}",
+    ),
+    "tr": (
+        "Yolculukta iki durak: {first}, sonra {second}. "
+        "İlkinde hangi para birimi geçer, ikincisinde en çok hangi dil konuşulur?",
+        "İlk durakta şu para birimiyle ödeme yapılır: {currency}. İkincisinde çoğunluk şu dili konuşur: {language}.",
+    ),
+    "vi": (
+        "Hai chặng của chuyến đi: {first}, sau đó {second}. "
+        "Chặng đầu dùng đồng tiền nào, và ở chặng thứ hai người ta nói ngôn ngữ nào nhiều nhất?",
+        "Ở chặng đầu, người ta trả bằng đồng tiền này: {currency}. "
+        "Ở chặng thứ hai, phần lớn mọi người nói ngôn ngữ này: {language}.",
+    ),
+    "zh": (
+        "旅途中有两站：{first}、{second}。第一站使用哪种货币？第二站最常说哪种语言？",
+        "在第一站用这种货币付款：{currency}。在第二站人们大多说这种语言：{language}。",
+    ),
+}
+
+LANGUAGES = tuple(_TEMPLATES)
+"""The languages with templates: the 11 of XQuAD-R."""
+
+
+def cldr_rows(
+    languages: Sequence[str] = LANGUAGES, *, groups: int = 1000, held_out: float = 0.2, seed: int = 0
+) -> DatasetDict:
+    """Parallel rows that each ask for a currency and a language, and answer.
+
+    The rows of a group share an ``id`` such as ``JP-KE``: what do they pay with in Japan, what do they speak in Kenya?
+    Only territories come up whose currency, or main language, is no other's, so all answers differ. Held-out groups
+    are new *combinations*: both their territories occur, in the same place, in groups to train on. An encoder that
+    starts from nothing can therefore know every name in them, and has to put two of them together.
+
+    Args:
+        languages: Two or more of :data:`LANGUAGES`. Only territories with all names in all of them come up.
+        groups: How many combinations to draw; about 1,000 let every territory come up several times.
+        held_out: Share of the groups that go to ``test``, in [0, 1).
+        seed: Chooses the combinations and the held-out ones. Equal arguments give equal rows, for a version of babel.
+
+    Returns:
+        ``train`` and ``test``, each with the text columns ``id``, ``language``, ``query`` and ``positive``: one row
+        for each language of a group.
+
+    Raises:
+        ValueError: A language has no templates, fewer than two are given, there are not as many combinations as
+            ``groups``, ``held_out`` is outside [0, 1), or so few groups are drawn that names would be left without one
+            to train on.
+
+    Example:
+        ::
+
+            from st_hybrid.study.cldr import cldr_rows
+
+            rows = cldr_rows(["en", "de"])
+            print(rows["train"][0]["query"], rows["train"][1]["query"])
+
+    References:
+        Names and tables: Unicode CLDR, https://cldr.unicode.org, in babel.
+    """
+    languages = list(dict.fromkeys(languages))
+    if unknown := [language for language in languages if language not in _TEMPLATES]:
+        raise ValueError(f"There are no templates for {', '.join(unknown)}, only for {', '.join(LANGUAGES)}.")
+    if len(languages) < 2:
+        raise ValueError(f"Parallel rows need two or more languages, got {languages}.")
+    if not 0 <= held_out < 1:
+        raise ValueError(f"held_out is a share of the groups in [0, 1), got {held_out}.")
+    locales = [Locale(language) for language in languages]
+    firsts = _single(_currencies(), "currencies", locales)
+    seconds = _single(_main_languages(), "languages", locales)
+    possible = [(first, second) for first, second in product(firsts, seconds) if first != second]
+    if not 1 <= groups <= len(possible):
+        raise ValueError(f"groups must be between 1 and the {len(possible):,} combinations there are, got {groups}.")
+
+    chosen = np.random.default_rng(seed).permutation(len(possible))[:groups].tolist()
+    parts: dict[str, list[tuple[str, str]]] = {"train": [], "test": []}
+    left_first = Counter(possible[i][0] for i in chosen)
+    left_second = Counter(possible[i][1] for i in chosen)
+    wanted = round(held_out * groups)
+    for first, second in (possible[i] for i in chosen):
+        if len(parts["test"]) < wanted and left_first[first] > 1 and left_second[second] > 1:
+            left_first[first] -= 1
+            left_second[second] -= 1
+            parts["test"].append((first, second))
+        else:
+            parts["train"].append((first, second))
+    if len(parts["test"]) < wanted:
+        raise ValueError(
+            f"Only {len(parts['test'])} of the {wanted} groups to hold out leave their names to train on; draw more "
+            f"than {groups} groups or hold out a smaller share than {held_out}."
+        )
+    return DatasetDict({name: _rows(part, firsts, seconds, locales) for name, part in parts.items()})
+
+
+def _rows(
+    part: Iterable[tuple[str, str]], firsts: dict[str, str], seconds: dict[str, str], locales: Iterable[Locale]
+) -> Dataset:
+    rows: dict[str, list[str]] = {"id": [], "language": [], "query": [], "positive": []}
+    for (first, second), locale in product(part, locales):
+        query, positive = _TEMPLATES[locale.language]
+        rows["id"].append(f"{first}-{second}")
+        rows["language"].append(locale.language)
+        rows["query"].append(query.format(first=locale.territories[first], second=locale.territories[second]))
+        currency, language = locale.currencies[firsts[first]], locale.languages[seconds[second]]
+        rows["positive"].append(positive.format(currency=currency, language=language))
+    return Dataset.from_dict(rows)
+
+
+def _currencies() -> dict[str, str]:
+    """The currency of each territory in which just one is legal tender now."""
+    now = {
+        territory: [code for code, _, end, tender in entries if tender and end is None]
+        for territory, entries in get_global("territory_currencies").items()
+    }
+    return {territory: codes[0] for territory, codes in now.items() if len(codes) == 1}
+
+
+def _main_languages() -> dict[str, str]:
+    """The language that the largest share of each territory's people uses."""
+    return {
+        territory: max(entries, key=lambda code: (entries[code]["population_percent"], code))
+        for territory, entries in get_global("territory_languages").items()
+        if entries
+    }
+
+
+def _single(answers: dict[str, str], kind: str, locales: Sequence[Locale]) -> dict[str, str]:
+    """The answers that are no other territory's and have a name in all locales."""
+    uses = Counter(answers.values())
+    return {
+        territory: code
+        for territory, code in sorted(answers.items())
+        if uses[code] == 1
+        and all(territory in locale.territories and code in getattr(locale, kind) for locale in locales)
+    }

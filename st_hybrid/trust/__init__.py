@@ -1,1 +1,0 @@
-"""Whether parallel rows are what they seem, and what they share with evaluation sets."""

@@ -1,0 +1,184 @@
+"""The report on rows counts what is wrong with them, each kind by itself."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from datasets import Dataset
+from rich.console import Console
+from sentence_transformers import SentenceTransformer
+from typer.testing import CliRunner
+
+from st_hybrid.cli.main import app
+from st_hybrid.data.check import Limits, RowsReport, check_rows
+from st_hybrid.data.language_plot import plot_languages
+from st_hybrid.data.write import write_rows
+
+ENGLISH = "Nobody translated this sentence about the opening hours of the library, so it is still English."
+
+
+def changed(rows: Dataset, changes: dict[int, dict[str, Any]], more: list[dict[str, Any]] | None = None) -> Dataset:
+    made = [{**row, **changes.get(number, {})} for number, row in enumerate(rows)]
+    return Dataset.from_list([*made, *(more or [])])
+
+
+def troubles(report: RowsReport) -> dict[str, dict[str, int]]:
+    names = ("empty", "repeated", "duplicates", "untranslated", "wrong_language")
+    return {
+        name: counts
+        for name in names
+        if (counts := {code: about[name] for code, about in report.languages.items() if about.get(name)})
+    }
+
+
+def test_sound_rows_have_no_problems(rows: Dataset) -> None:
+    report = check_rows(rows)
+    assert (report.rows, report.groups) == (24, 8)
+    assert report.groups_by_languages == {3: 8}
+    assert report.clusters == {"count": 8, "largest": 3, "by_groups": {1: 8}}
+    assert troubles(report) == {}
+    assert report.problems == []
+    assert report.languages["de"]["rows"] == 8
+    assert report.languages["de"]["texts_looked_at"] >= 8
+    lengths = sorted(len(text) for text, code in zip(rows["query"], rows["language"], strict=True) if code == "de")
+    assert report.languages["de"]["query_characters"][2] == lengths[-1]
+
+
+def test_each_trouble_is_counted_by_language(rows: Dataset) -> None:
+    dirty = changed(
+        rows,
+        {1: {"positive": "  "}, 4: {"query": None}, 10: {"positive": ENGLISH}, 13: {"positive": ENGLISH}},
+        [rows[0], {**rows[3], "id": "g9"}],
+    )
+    report = check_rows(dirty)
+    assert troubles(report) == {
+        "empty": {"de": 2},
+        "repeated": {"en": 1},
+        "duplicates": {"en": 1},
+        "wrong_language": {"de": 2},
+    }
+    assert report.languages["de"]["detected"] == {"en": 2}
+    assert [one["row"] for one in report.examples["wrong_language"]] == [10, 13]
+    assert [one["row"] for one in report.examples["empty"]] == [1, 4]
+    assert [one["row"] for one in report.examples["repeated"]] == [24]
+    assert report.clusters["count"] == 7  # g1 and g9, and g3 and g4, share a passage
+    assert len(report.problems) == 4
+    assert any("de: 2 of" in problem and "most of them in en" in problem for problem in report.problems)
+
+
+def test_untranslated_positives_of_a_group(rows: Dataset) -> None:
+    report = check_rows(changed(rows, {7: {"positive": rows[6]["positive"]}}), detect=False)
+    assert troubles(report) == {"untranslated": {"de": 1, "en": 1}}
+    assert "texts_looked_at" not in report.languages["de"]
+    assert len(report.problems) == 2
+
+
+def test_near_duplicates_count_across_clusters_only(rows: Dataset) -> None:
+    passage = "Der lange Weg zum Turm führt über sieben Brücken und an einer verlassenen Schmiede vorbei, sagt {}."
+    close = {number: {"positive": passage.format(name)} for number, name in ((1, "Ida"), (4, "Ina"), (7, "Ida"))}
+    report = check_rows(changed(rows, close), detect=False, near_duplicate_threshold=0.7)
+    assert report.near_duplicates == {"passages": 23, "affected": 2, "threshold": 0.7}
+    limits = Limits(near_duplicates=0.0)
+    assert len(check_rows(changed(rows, close), limits, detect=False, near_duplicate_threshold=0.7).problems) == 1
+    assert check_rows(rows, detect=False, near_duplicate_threshold=None).near_duplicates == {}
+
+
+def test_limits_decide_what_is_a_problem(rows: Dataset) -> None:
+    dirty = changed(rows, {1: {"positive": ""}})
+    assert check_rows(dirty, detect=False).problems == ["1 of 24 rows have an empty text (limit 0)."]
+    assert check_rows(dirty, Limits(empty=0.05), detect=False).problems == []
+
+
+def test_samples_short_texts_and_unknown_languages(rows: Dataset) -> None:
+    strange = changed(rows, {number: {"language": "tlh"} for number in range(2, 24, 3)})
+    report = check_rows(strange, sample=3, min_letters=45)
+    assert report.undetectable == ["tlh"]
+    assert "texts_looked_at" not in report.languages["tlh"]
+    long = sum(len("".join(filter(str.isalnum, text))) >= 45 for text in rows["positive"][1::3])
+    assert long == 8
+    assert 3 <= report.languages["de"]["texts_looked_at"] <= 6
+
+
+def test_tokens_and_texts_that_are_too_long(rows: Dataset, tiny_model: SentenceTransformer) -> None:
+    report = check_rows(changed(rows, {1: {"positive": "wort " * 60}}), detect=False, model=tiny_model)
+    about = report.languages["de"]
+    assert about["positive_tokens"][2] == len(b"wort " * 60) + 2  # a token a byte, and two around
+    assert about["too_long"] == 0.125
+
+
+@pytest.mark.parametrize(
+    ("broken", "said"),
+    [
+        ({"id": ["a"], "language": ["de"], "query": ["x"]}, "no column 'positive'"),
+        ({"id": ["a"], "language": ["de"], "query": [1], "positive": ["x"]}, "'query' holds int64"),
+        ({"id": [], "language": [], "query": [], "positive": []}, "no rows"),
+    ],
+)
+def test_what_cannot_be_checked(broken: dict[str, list[Any]], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        check_rows(Dataset.from_dict(broken))
+
+
+def test_rows_without_a_sound_one_are_reported(rows: Dataset) -> None:
+    report = check_rows(changed(rows, {number: {"query": ""} for number in range(24)}), detect=False)
+    assert report.total("empty") == 24
+    assert report.clusters["count"] == 0
+
+
+def test_the_report_is_shown_written_and_drawn(rows: Dataset, tmp_path: Path) -> None:
+    report = check_rows(changed(rows, {1: {"positive": ""}}))
+    console = Console(width=120, record=True, file=open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+    console.print(report)
+    shown = console.export_text()
+    assert "24 rows in 8 groups" in shown
+    assert "1 of 24 rows have an empty text" in shown
+    report.write(tmp_path / "sub" / "report.json", "data/rows.jsonl")
+    told = json.loads((tmp_path / "sub" / "report.json").read_text(encoding="utf-8"))
+    assert told["data"] == "rows.jsonl"
+    assert told["languages"] == report.languages
+    plot_languages(report, tmp_path / "languages.png")
+    assert (tmp_path / "languages.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def run(*arguments: str | Path, status: int = 0) -> str:
+    """A command in this process, as its entry point would run it: what a user can mend comes out as an exception."""
+    done = CliRunner().invoke(app, list(map(str, arguments)))
+    assert done.exit_code == status, done.output + repr(done.exception)
+    return done.output + (str(done.exception) if status == 1 else "")
+
+
+@pytest.mark.slow
+def test_the_commands(rows: Dataset, evaluation: Path, tiny_model_path: Path, tmp_path: Path) -> None:
+    """The way of a user: check, decontaminate, mine, and train on the result."""
+    data, clean, mined = (tmp_path / name for name in ("rows.jsonl", "clean.jsonl", "mined.jsonl"))
+    write_rows(rows, data)
+    told = run("data", "check", data, "--report", tmp_path / "check.json", "--plot", tmp_path / "check.png")
+    assert "Nothing beyond the limits" in told
+    assert (tmp_path / "check.json").is_file()
+    assert (tmp_path / "check.png").is_file()
+    dirty = tmp_path / "dirty.jsonl"
+    write_rows(changed(rows, {1: {"positive": ""}}), dirty)
+    assert "empty text" in run("data", "check", dirty, "--no-detect", "--near-duplicates", "0", status=3)
+    run("data", "check", dirty, "--no-detect", "--near-duplicates", "0", "--max-empty", "0.5")
+    assert "is neither" in run("data", "check", tmp_path / "missing.jsonl", status=1)
+
+    xquad = ["--against", "XQuAD-R", "--data-dir", evaluation, "--no-published-counts"]
+    assert "3 rows in 1 groups left out" in run("data", "decontaminate", data, *xquad, "--output", clean)
+    assert len(clean.read_text(encoding="utf-8").splitlines()) == 21
+    assert "themselves" in run("data", "decontaminate", data, *xquad, "--output", data, status=1)
+    assert len(data.read_text(encoding="utf-8").splitlines()) == 24
+
+    model = ["--model", tiny_model_path]
+    told = run("data", "mine", clean, *model, "--languages", "other", "--output", mined)
+    assert "21 rows with negative_1" in " ".join(told.split())
+    row = json.loads(mined.read_text(encoding="utf-8").splitlines()[0])
+    assert row["negative_1"] != row["positive"]
+
+    for name, path in (("checked", clean), ("checked and mined", mined), ("unchecked", data)):
+        run("train", *model, "--data", path, "--max-steps", "2", "--batch-size", "4", "--output", tmp_path / name)
+        card = (tmp_path / name / "README.md").read_text(encoding="utf-8")
+        assert ("zero-shot" in card) == (name != "unchecked")

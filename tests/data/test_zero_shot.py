@@ -1,0 +1,103 @@
+"""A card claims what a valid report beside the data allows, and nothing else."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from datasets import Dataset
+
+from st_hybrid.data.decontamination import carry_report, decontaminate, report_path, write_report
+from st_hybrid.data.evaluation_texts import read_evaluation_texts
+from st_hybrid.data.write import write_rows
+from st_hybrid.data.zero_shot import checked_sets, zero_shot_statement
+from st_hybrid.training import Recipe, finetune
+
+
+@pytest.fixture
+def clean(rows: Dataset, evaluation: Path, tmp_path: Path) -> Path:
+    """A decontaminated file with its report beside it."""
+    held_out = tmp_path / "held-out.txt"
+    held_out.write_text("An unrelated text of some length, for a second set.\n", encoding="utf-8")
+    sets = [read_evaluation_texts("XQuAD-R", evaluation, verify=False), read_evaluation_texts(str(held_out))]
+    found = decontaminate(rows, sets)
+    write_rows(found.clean, tmp_path / "clean.jsonl")
+    write_report(found, "rows.jsonl", tmp_path / "clean.jsonl")
+    return tmp_path / "clean.jsonl"
+
+
+def test_a_report_beside_the_data_is_found(clean: Path) -> None:
+    checked = checked_sets([clean])
+    assert [one.name for one in checked] == ["XQuAD-R", "held-out.txt"]
+    statement = zero_shot_statement(checked)
+    assert "checked against XQuAD-R (6 texts, SHA-256 `" in statement
+    assert "removed 3 rows" in statement
+    assert "evaluation on them is zero-shot" in statement
+
+
+def test_changed_data_and_unchecked_data_allow_no_claim(clean: Path, tmp_path: Path) -> None:
+    unchecked = tmp_path / "unchecked.jsonl"
+    unchecked.write_text(clean.read_text(encoding="utf-8"), encoding="utf-8")
+    assert checked_sets([unchecked]) == []
+    assert checked_sets([clean, unchecked]) == []
+    assert checked_sets(["user/dataset"]) == []
+    assert checked_sets([]) == []
+    with clean.open("a", encoding="utf-8") as lines:
+        lines.write("\n")
+    assert checked_sets([clean]) == []
+    assert zero_shot_statement([]) == ""
+
+
+def test_a_report_holds_for_what_is_made_of_clean_rows(clean: Path, tmp_path: Path) -> None:
+    mined, again, other = (tmp_path / name for name in ("mined.jsonl", "again.jsonl", "other.jsonl"))
+    mined.write_text("mined\n", encoding="utf-8")
+    assert carry_report(clean, mined)
+    assert checked_sets([mined]) == checked_sets([clean])
+    again.write_text("again\n", encoding="utf-8")
+    assert carry_report(mined, again)
+    assert checked_sets([again]) == checked_sets([clean])
+    mined.write_text("something else\n", encoding="utf-8")
+    assert checked_sets([mined]) == []
+    assert not carry_report(mined, other)
+    assert not report_path(other).exists()
+
+
+def test_only_sets_that_all_data_were_checked_against_count(clean: Path, rows: Dataset, evaluation: Path) -> None:
+    other = clean.with_name("other.parquet")
+    found = decontaminate(rows, [read_evaluation_texts("XQuAD-R", evaluation, verify=False)])
+    write_rows(found.clean, other)
+    write_report(found, "rows.jsonl", other)
+    checked = checked_sets([clean, other])
+    assert [one.name for one in checked] == ["XQuAD-R"]
+    assert checked[0].removed == 6
+
+
+def test_a_folder_has_a_checksum_as_well(rows: Dataset, evaluation: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "clean"
+    found = decontaminate(rows, [read_evaluation_texts("XQuAD-R", evaluation, verify=False)])
+    write_rows(found.clean, folder)
+    write_report(found, "rows.jsonl", folder)
+    assert [one.name for one in checked_sets([folder])] == ["XQuAD-R"]
+    (folder / "more").write_text("x", encoding="utf-8")
+    assert checked_sets([folder]) == []
+
+
+def test_a_broken_report_is_an_error(clean: Path) -> None:
+    for text in ("{}", "[]", "no JSON"):
+        report_path(clean).write_text(text, encoding="utf-8")
+        with pytest.raises(ValueError, match="not a report"):
+            checked_sets([clean])
+
+
+def test_the_card_says_zero_shot_only_after_the_check(
+    tiny_model_path: Path, clean: Path, rows: Dataset, tmp_path: Path
+) -> None:
+    recipe = Recipe(batch_size=4, max_steps=2)
+    finetune(tiny_model_path, rows, tmp_path / "unchecked", recipe)
+    finetune(tiny_model_path, rows, tmp_path / "checked", recipe, checked=checked_sets([clean]))
+    cards = {name: (tmp_path / name / "README.md").read_text(encoding="utf-8") for name in ("unchecked", "checked")}
+    assert "zero-shot" not in cards["unchecked"].lower()
+    assert zero_shot_statement(checked_sets([clean])) in cards["checked"]
+    told = json.loads((tmp_path / "checked" / "training.json").read_text(encoding="utf-8"))
+    assert [one["name"] for one in told["checked_against"]] == ["XQuAD-R", "held-out.txt"]

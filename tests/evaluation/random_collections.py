@@ -1,0 +1,79 @@
+"""Random retrieval collections, and their evaluation from a given matrix of scores."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+
+from st_hybrid.evaluation import QueryScores, RetrievalCollection, score_queries
+
+
+def build(seed: int, languages: int, questions: int, filler: int = 3, whole: bool = False) -> RetrievalCollection:
+    """Random questions in a random subset of the languages, with one or two relevant sentences in each."""
+    rng = np.random.default_rng(seed)
+    queries, candidates, answers = [], [], defaultdict(list)
+    for question in range(questions):
+        present = rng.permutation(languages)[: languages if whole else rng.integers(1, languages + 1)]
+        for language in sorted(present.tolist()):
+            queries.append((question, language))
+            for _ in range(rng.integers(1, 3)):
+                answers[question].append(len(candidates))
+                candidates.append(language)
+    candidates += rng.integers(0, languages, filler).tolist()
+    pairs = [(q, c) for q, (question, _) in enumerate(queries) for c in answers[question]]
+    collection = RetrievalCollection(
+        name="random",
+        languages=tuple("abcdef"[:languages]),
+        query_ids=[f"q{question}" for question, _ in queries],
+        queries=[f"query {question} in {language}" for question, language in queries],
+        query_languages=np.array([language for _, language in queries]),
+        candidate_ids=[f"c{c}" for c in range(len(candidates))],
+        candidates=[f"candidate {c}" for c in range(len(candidates))],
+        candidate_languages=np.array(candidates),
+        relevant_queries=np.array([q for q, _ in pairs]),
+        relevant_candidates=np.array([c for _, c in pairs]),
+    )
+    return shuffled(collection, rng)[0]
+
+
+def shuffled(
+    collection: RetrievalCollection, rng: np.random.Generator
+) -> tuple[RetrievalCollection, np.ndarray, np.ndarray]:
+    """The same collection in another order of queries, candidates and pairs."""
+    q, c = rng.permutation(len(collection.queries)), rng.permutation(len(collection.candidates))
+    p = rng.permutation(len(collection.relevant_queries))
+    other = replace(
+        collection,
+        query_ids=[collection.query_ids[i] for i in q],
+        queries=[collection.queries[i] for i in q],
+        query_languages=collection.query_languages[q],
+        candidate_ids=[collection.candidate_ids[i] for i in c],
+        candidates=[collection.candidates[i] for i in c],
+        candidate_languages=collection.candidate_languages[c],
+        relevant_queries=np.argsort(q)[collection.relevant_queries[p]],
+        relevant_candidates=np.argsort(c)[collection.relevant_candidates[p]],
+    )
+    return other, q, c
+
+
+def score_matrix_queries(matrix: np.ndarray, collection: RetrievalCollection) -> QueryScores:
+    """Evaluate given scores: the dot product of row q with unit vector c is the score of candidate c."""
+    return score_queries(matrix, np.eye(matrix.shape[1], dtype=np.float32), collection, similarity="dot")
+
+
+def score_matrix(matrix: np.ndarray, collection: RetrievalCollection) -> dict[str, Any]:
+    """The averages of :func:`score_matrix_queries`."""
+    return score_matrix_queries(matrix, collection).summary()
+
+
+collections = st.builds(
+    build,
+    seed=st.integers(0, 2**32 - 1),
+    languages=st.integers(1, 4),
+    questions=st.integers(1, 6),
+    filler=st.integers(0, 30),
+)

@@ -1,0 +1,283 @@
+"""Encoding ahead of an evaluation: by the real command, found by mteb, and on a real Ray with a worker killed."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import mteb
+import numpy as np
+import psutil
+import pytest
+import ray
+import torch
+from rich.console import Console
+from safetensors import safe_open
+from sentence_transformers import SentenceTransformer
+
+from st_hybrid.benchmark import CorpusSearch, evaluate_tasks
+from st_hybrid.tasks import MIRACL, ShardedSearch
+from st_hybrid.tasks.encode_ahead import _Job, _request, _ShardEncoder, encode_miracl, print_encoding
+
+WriteMiracl = Callable[..., Path]
+ROOT = Path(__file__).parent.parent
+# Holds 1,005 passages of 32 dimensions at a time; shards are not allowed to be much smaller.
+MEMORY_GB = 0.0131
+
+
+class CountingEncoder(mteb.SentenceTransformerEncoderWrapper):
+    """Counts what it encodes."""
+
+    queries = passages = 0
+
+    def encode(self, inputs: Any, *, prompt_type: Any = None, **kwargs: Any) -> Any:
+        count = sum(len(batch["text"]) for batch in inputs)
+        if prompt_type.value == "query":
+            self.queries += count
+        else:
+            self.passages += count
+        return super().encode(inputs, prompt_type=prompt_type, **kwargs)
+
+
+def command(*arguments: str | float | Path) -> list[str]:
+    return [sys.executable, "-m", "st_hybrid.cli.main", "encode", *map(str, arguments)]
+
+
+def environment(tmp_path: Path) -> dict[str, str]:
+    # One thread, since torch's last bits depend on their number and Ray gives its workers their share.
+    own = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "COLUMNS": "120", "RAY_USAGE_STATS_ENABLED": "0"}
+    return {**os.environ, **own, "HF_DATASETS_CACHE": str(tmp_path / "datasets")}
+
+
+def evaluate(encoder: CountingEncoder, embeddings: Path, data_dir: Path, languages: list[str]) -> list[float]:
+    task = mteb.get_task("MIRACL", hf_subsets=languages)
+    assert isinstance(task, MIRACL)
+    task.data_dir = data_dir
+    search = ShardedSearch(encoder, embeddings_dir=embeddings, memory_gb=MEMORY_GB)
+    (result,) = mteb.evaluate(
+        search, task, cache=None, encode_kwargs={"show_progress_bar": False}, show_progress_bar=False
+    ).task_results
+    return [of_language["ndcg_at_10"] for of_language in result.scores["dev"]]
+
+
+def embeddings(folder: Path) -> dict[str, tuple[np.ndarray, dict[str, str]]]:
+    """What the shards in a folder hold, by their path in it; fails on anything that is not a shard."""
+    found = {}
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        with safe_open(path, framework="numpy") as file:
+            assert list(file.keys()) == ["embeddings"]
+            found[str(path.relative_to(folder))] = (file.get_tensor("embeddings"), file.metadata())
+    return found
+
+
+@pytest.mark.slow
+def test_the_evaluation_finds_what_the_command_encoded(
+    write_miracl: WriteMiracl, tiny_model_path: Path, tmp_path: Path
+) -> None:
+    """Without --language all that are there."""
+    folder, output = write_miracl(["fi", "sw"], passages=1100, queries=20), tmp_path / "embeddings"
+    options = ["--model", tiny_model_path, "--data-dir", folder, "--output", output, "--memory-gb", MEMORY_GB]
+    done = subprocess.run(command(*options), env=environment(tmp_path), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"4 shards, 2,200 passages in [\d.,]+ s: [\d,]+ passages a second, by 1 process", done.stdout)
+    assert len(embeddings(output)) == 4
+
+    encoder = CountingEncoder(SentenceTransformer(str(tiny_model_path), device="cpu"))
+    scores = evaluate(encoder, output, folder, ["fi", "sw"])
+    assert (encoder.queries, encoder.passages) == (40, 0)
+    assert scores == pytest.approx(evaluate(encoder, tmp_path / "own", folder, ["fi", "sw"]), abs=1e-3)
+    assert encoder.passages == 2200
+
+    written = {path: path.stat().st_mtime_ns for path in output.rglob("*.safetensors")}
+    search = CorpusSearch(embeddings_dir=output, memory_gb=MEMORY_GB)
+    model = SentenceTransformer(str(tiny_model_path), device="cpu")
+    results = evaluate_tasks(
+        model, ["MIRACL"], folder, tmp_path / "scores.json", model_name="tiny", corpus_search=search
+    )
+    assert results["tasks"]["MIRACL"]["means"]["all"]["ndcg_at_10"] == pytest.approx(np.mean(scores), abs=1e-5)
+    assert {path: path.stat().st_mtime_ns for path in output.rglob("*.safetensors")} == written
+
+
+def test_only_what_is_missing_is_encoded(write_miracl: WriteMiracl, tiny_model_path: Path, tmp_path: Path) -> None:
+    folder, output = write_miracl(["sw"], passages=2100, queries=2), tmp_path / "embeddings"
+
+    def encode(told: str, **settings: Any) -> list[tuple[int, int]]:
+        report = encode_miracl(
+            str(tiny_model_path), output, data_dir=folder, memory_gb=MEMORY_GB, show_progress_bar=False, **settings
+        )
+        assert report.shards == {"sw": 3}
+        assert report.passages == {"sw": 2100}
+        console = Console(file=StringIO(), width=120)
+        print_encoding(report, console)
+        assert told in console.file.getvalue()
+        return [(shard.number, shard.passages) for shard in report.encoded]
+
+    assert encode("3 shards, 2,100 passages") == [(0, 1005), (1, 1005), (2, 90)]
+    assert encode("Every shard was there") == []
+    whole = embeddings(output)
+    first, second, _ = sorted(output.rglob("*.safetensors"))
+    first.unlink()
+    second.write_bytes(second.read_bytes()[:1000])
+    assert encode("2 shards, 2,010 passages") == [(0, 1005), (1, 1005)]
+    assert embeddings(output).keys() == whole.keys()
+    assert all(np.array_equal(vectors, whole[name][0]) for name, (vectors, _) in embeddings(output).items())
+    assert len(encode("3 shards", document_prompt="text: ")) == 3
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"engine": "dask"}, "engine must be one of local, ray, got 'dask'"),
+        ({"workers": 2}, "for the engine ray"),
+        ({"gpus_per_worker": 1}, "for the engine ray"),
+        ({"engine": "ray", "workers": 0}, "at least one worker, not 0"),
+        ({"engine": "ray", "gpus_per_worker": -1}, "cannot have -1 GPUs"),
+        ({"languages": ["el"]}, "MIRACL has no language 'el'"),
+        ({"languages": ["sw", "fi"]}, "language fi: not found: .*topics.miracl-v1.0-fi-dev.tsv"),
+        ({"memory_gb": 0}, "memory_gb must be positive"),
+        ({"memory_gb": 0.001}, "hold only 76 passages of 32 dimensions"),
+        ({"data_dir": "nowhere"}, "nowhere holds no miracl-v1.0-<language> folder"),
+    ],
+)
+def test_bad_input_is_told_before_anything_is_encoded(
+    write_miracl: WriteMiracl, tiny_model_path: Path, tmp_path: Path, settings: dict[str, Any], message: str
+) -> None:
+    folder, output = write_miracl(["sw"], passages=1010, queries=2), tmp_path / "embeddings"
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        encode_miracl(str(tiny_model_path), output, **{"data_dir": folder, **settings})
+    assert embeddings(output) == {}
+
+
+def test_a_similarity_that_faiss_does_not_have_is_told(
+    write_miracl: WriteMiracl, tiny_model: SentenceTransformer, tmp_path: Path
+) -> None:
+    tiny_model.similarity_fn_name = "manhattan"
+    tiny_model.save_pretrained(str(tmp_path / "model"))
+    with pytest.raises(ValueError, match="cannot rank by the similarity 'manhattan'"):
+        encode_miracl(str(tmp_path / "model"), tmp_path / "out", data_dir=write_miracl(["sw"], passages=5, queries=2))
+
+
+def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ModuleNotFoundError, match=r'pip install "st-hybrid\[ray\]"'):
+        encode_miracl("no-model", tmp_path / "out", engine="ray")
+
+
+def test_a_worker_tells_another_model_or_other_passages(
+    write_miracl: WriteMiracl, tiny_model: SentenceTransformer, tiny_model_path: Path, tmp_path: Path
+) -> None:
+    """The worker of a machine where something is not as it was where the run was started."""
+    folder = write_miracl(["sw"], passages=6, queries=2)
+    job = _Job(str(tiny_model_path), str(tmp_path), str(folder), 32, 8.0)
+    request = _request("sw", _ShardEncoder(job).shards("sw")[0], 0)
+
+    next(tiny_model.parameters()).data[5] += 1e-3
+    tiny_model.save_pretrained(str(tmp_path / "model"))
+    with pytest.raises(ValueError, match="is not the one where the run was started"):
+        _ShardEncoder(replace(job, model=str(tmp_path / "model"))).encode(request)
+    with pytest.raises(FileNotFoundError, match=r"elsewhere\. Every machine must see it"):
+        _ShardEncoder(replace(job, output=str(tmp_path / "elsewhere"))).encode(request)
+    folder.rename(tmp_path / "old")
+    for passages in (5, 7):
+        folder = write_miracl(["sw"], passages=passages, queries=2)
+        with pytest.raises(ValueError, match="language sw, are not those where the run was started"):
+            _ShardEncoder(replace(job, data_dir=str(folder))).encode(request)
+        folder.rename(tmp_path / f"with-{passages}")
+    assert not list(tmp_path.rglob("*.safetensors"))[1:]  # but for the model's weights
+
+
+@pytest.mark.slow
+def test_a_killed_worker_of_ray_is_replaced(write_miracl: WriteMiracl, tiny_model_path: Path, tmp_path: Path) -> None:
+    """Of two workers one is killed in the middle of a shard; the embeddings are those of a single process.
+
+    Workers are suspended by turns. So both have finished a shard before, and when the victim dies, the one shard that
+    is missing is the one that it had begun.
+    """
+    folder, total = write_miracl(["sw"], passages=6000, queries=2), 6
+    alone, spread = tmp_path / "alone", tmp_path / "spread"
+    options = ["--model", tiny_model_path, "--data-dir", folder, "--memory-gb", MEMORY_GB, "--output", spread]
+    # Small batches make a shard last.
+    driver = subprocess.Popen(
+        command(*options, "--batch-size", 4, "--engine", "ray", "--workers", 2),
+        env=environment(tmp_path),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    process = psutil.Process(driver.pid)
+    deadline = time.monotonic() + 300
+
+    def wait(until: Callable[[], bool]) -> None:
+        while not until():
+            assert driver.poll() is None, driver.communicate()
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+    def shards() -> int:
+        return len(list(spread.rglob("*.safetensors")))
+
+    def wait_for_a_shard(suspended: psutil.Process) -> None:
+        suspended.suspend()
+        before = shards()
+        wait(lambda: shards() > before)
+
+    try:
+        wait(lambda: shards() > 0)
+        workers = [child for child in process.children(recursive=True) if "ShardEncoder" in "".join(child.cmdline())]
+        victim, other = workers
+        wait_for_a_shard(suspended=victim)
+        victim.resume()
+        wait_for_a_shard(suspended=other)
+        spent = victim.cpu_times().user
+        wait(lambda: victim.cpu_times().user > spent + 0.2)
+        victim.suspend()
+        other.resume()
+        wait(lambda: shards() == total - 1)
+        victim.kill()
+        output, errors = driver.communicate(timeout=300)
+    finally:
+        for child in [*process.children(recursive=True), process] if driver.poll() is None else []:
+            child.kill()
+    assert driver.returncode == 0, errors
+    assert f"{total} shards, 6,000 passages" in output
+    assert "by 3 processes" in output
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    encode_miracl(str(tiny_model_path), alone, data_dir=folder, memory_gb=MEMORY_GB, batch_size=4)
+    torch.set_num_threads(threads)
+    expected, found = embeddings(alone), embeddings(spread)
+    assert len(expected) == total
+    assert found.keys() == expected.keys()
+    for name, (vectors, metadata) in expected.items():
+        np.testing.assert_array_equal(found[name][0], vectors)
+        assert found[name][1] == metadata
+
+
+@pytest.mark.slow
+def test_ray_tells_what_went_wrong_in_a_worker(
+    write_miracl: WriteMiracl, tiny_model: SentenceTransformer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a Ray that is the caller's, and stays so; the driver encodes nothing, so it cannot find the fault itself."""
+    tiny_model[0].auto_model.embeddings.word_embeddings.weight.data[:] = torch.nan
+    tiny_model.save_pretrained(str(tmp_path / "model"))
+    folder = write_miracl(["sw"], passages=5, queries=2)
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    ray.init(address="local", num_cpus=1, include_dashboard=False, object_store_memory=100 << 20, log_to_driver=False)
+    try:
+        options: dict[str, Any] = {"data_dir": folder, "engine": "ray", "show_progress_bar": False}
+        with pytest.raises(ValueError, match="2 GPUs a worker are more than the 0 of the cluster"):
+            encode_miracl(str(tmp_path / "model"), tmp_path / "out", gpus_per_worker=2, **options)
+        with pytest.raises(ValueError, match=r"Worker on .*: The vector of passage '0#0' is not finite"):
+            encode_miracl(str(tmp_path / "model"), tmp_path / "out", **options)
+        assert ray.is_initialized()
+    finally:
+        ray.shutdown()
