@@ -1,0 +1,39 @@
+"""Progress bars on standard error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+
+@contextmanager
+def progress_bar(
+    total: int | None, description: str, *, show: bool = True, unit: str = "", done: int = 0
+) -> Iterator[Callable[[int], None]]:
+    """Show a progress bar while the block runs.
+
+    Args:
+        total: Number of units of work; None if unknown.
+        description: Text in front of the bar.
+        show: Show the bar; False yields the same function and prints nothing.
+        unit: Name of the units, in the plural.
+        done: Units that were done before, by an earlier run.
+
+    Yields:
+        A function that takes the number of units just done.
+
+    Example:
+        ::
+
+            with progress_bar(100, "Encoding", unit="texts") as advance:
+                for _ in range(10):
+                    advance(10)
+    """
+    amount = TextColumn("{task.completed:,.0f}" + ("" if total is None else f"/{total:,}") + (f" {unit}" if unit else ""))
+    columns = (TextColumn("{task.description}"), BarColumn(), amount, TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not show) as progress:
+        task = progress.add_task(description, total=total, completed=done)
+        yield lambda units: progress.update(task, advance=units)
