@@ -32,7 +32,9 @@ def progress_bar(
                 for _ in range(10):
                     advance(10)
     """
-    amount = TextColumn("{task.completed:,.0f}" + ("" if total is None else f"/{total:,}") + (f" {unit}" if unit else ""))
+    amount = TextColumn(
+        "{task.completed:,.0f}" + ("" if total is None else f"/{total:,}") + (f" {unit}" if unit else "")
+    )
     columns = (TextColumn("{task.description}"), BarColumn(), amount, TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True, disable=not show) as progress:
         task = progress.add_task(description, total=total, completed=done)
