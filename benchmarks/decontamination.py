@@ -120,7 +120,7 @@ def planted_rows(folder: Path, per_edit: int) -> Dataset:
     collection = read_lareqa(folder)
     languages = [collection.languages[number] for number in collection.query_languages]
     first = np.unique(collection.relevant_queries, return_index=True)[1]
-    answer = dict(zip(collection.relevant_queries[first].tolist(), collection.relevant_candidates[first], strict=True))
+    answer = dict(zip(collection.relevant_queries[first].tolist(), collection.relevant_passages[first], strict=True))
     # What is added must not be XQuAD-R's own words, so words are made up of the language's letters.
     letters = {
         code: [
@@ -142,7 +142,7 @@ def planted_rows(folder: Path, per_edit: int) -> Dataset:
     for place, number in enumerate(numbers):
         name = list(EDITS)[place % len(EDITS)]
         code, edit = languages[number], EDITS[name]
-        question, sentence = collection.queries[number], collection.candidates[answer[number]]
+        question, sentence = collection.queries[number], collection.passages[answer[number]]
         texts = {
             column: edit(text, code, draw, other) for column, text in (("query", question), ("positive", sentence))
         }

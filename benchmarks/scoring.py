@@ -1,6 +1,6 @@
 """Time and memory of scoring XQuAD-R's 132 settings from given embeddings, beside pytrec_eval on a few of them.
 
-Random embeddings in the shape of XQuAD-R: 1,190 questions in 11 languages, 13,014 candidates, 384 dimensions.
+Random embeddings in the shape of XQuAD-R: 1,190 questions in 11 languages, 13,014 passages, 384 dimensions.
 
     python benchmarks/scoring.py --output benchmarks/results/scoring.json
 """
@@ -28,10 +28,10 @@ from st_hybrid.evaluation import PUBLISHED_COUNTS, RetrievalCollection, score_em
 
 
 def xquad_shape(seed: int) -> RetrievalCollection:
-    """Languages, sizes and one relevant sentence a language and question, at random places."""
+    """Languages, sizes and one relevant sentence per language and question, at random places."""
     rng = np.random.default_rng(seed)
     counts = PUBLISHED_COUNTS["XQuAD-R"]
-    sizes = np.array([candidates for _, candidates in counts.values()])
+    sizes = np.array([passages for _, passages in counts.values()])
     questions, languages = 1190, len(counts)
     first = np.cumsum(sizes) - sizes
     relevant = first + (rng.random((questions, languages)) * sizes).astype(int)
@@ -42,26 +42,26 @@ def xquad_shape(seed: int) -> RetrievalCollection:
         query_ids=[f"q{number}" for number in query % questions],
         queries=[""] * len(query),
         query_languages=query // questions,
-        candidate_ids=[f"c{number}" for number in range(sizes.sum())],
-        candidates=[""] * int(sizes.sum()),
-        candidate_languages=np.repeat(np.arange(languages), sizes),
+        passage_ids=[f"c{number}" for number in range(sizes.sum())],
+        passages=[""] * int(sizes.sum()),
+        passage_languages=np.repeat(np.arange(languages), sizes),
         relevant_queries=np.repeat(query, languages),
-        relevant_candidates=relevant[query % questions].ravel(),
+        relevant_passages=relevant[query % questions].ravel(),
     )
 
 
 def pytrec_eval_setting(
-    queries: np.ndarray, candidates: np.ndarray, collection: RetrievalCollection, pair: tuple[int, int]
+    queries: np.ndarray, passages: np.ndarray, collection: RetrievalCollection, pair: tuple[int, int]
 ) -> dict[str, float]:
     """Scores of one setting over full rankings by pytrec_eval, from the matrix product to the averages."""
     own = np.flatnonzero(collection.query_languages == pair[0])
-    pool = np.flatnonzero(collection.candidate_languages == pair[1])
-    scores = queries[own] @ candidates[pool].T
+    pool = np.flatnonzero(collection.passage_languages == pair[1])
+    scores = queries[own] @ passages[pool].T
     names = [str(number) for number in pool]
     run = {str(q): dict(zip(names, row.tolist(), strict=True)) for q, row in zip(own, scores, strict=True)}
     qrels: dict[str, dict[str, int]] = {name: {} for name in run}
-    kept = np.isin(collection.relevant_queries, own) & np.isin(collection.relevant_candidates, pool)
-    for q, c in zip(collection.relevant_queries[kept], collection.relevant_candidates[kept], strict=True):
+    kept = np.isin(collection.relevant_queries, own) & np.isin(collection.relevant_passages, pool)
+    for q, c in zip(collection.relevant_queries[kept], collection.relevant_passages[kept], strict=True):
         qrels[str(q)][str(c)] = 1
     results = pytrec_eval.RelevanceEvaluator(qrels, {"map", "recall.1,10"}).evaluate(run)
     measures = {"map": "map", "recall_1": "recall_at_1", "recall_10": "recall_at_10"}
@@ -81,17 +81,17 @@ def main() -> None:
 
     collection = xquad_shape(arguments.seed)
     rng = np.random.default_rng(arguments.seed)
-    queries, candidates = (
+    queries, passages = (
         matrix / np.linalg.norm(matrix, axis=1, keepdims=True)
         for matrix in (
             rng.standard_normal((len(collection.queries), 384), dtype=np.float32),
-            rng.standard_normal((len(collection.candidates), 384), dtype=np.float32),
+            rng.standard_normal((len(collection.passages), 384), dtype=np.float32),
         )
     )
     wall, processor = [], []
     for _ in range(arguments.repeats):
         start, start_processor = time.perf_counter(), time.process_time()
-        scores = score_embeddings(queries, candidates, collection)
+        scores = score_embeddings(queries, passages, collection)
         wall.append(time.perf_counter() - start)
         processor.append(time.process_time() - start_processor)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
@@ -99,15 +99,15 @@ def main() -> None:
     difference, start, start_processor = 0.0, time.perf_counter(), time.process_time()
     pairs = np.argwhere(np.ones((len(collection.languages),) * 2))
     for a, b in rng.permutation(pairs)[: arguments.settings].tolist():
-        expected = pytrec_eval_setting(queries, candidates, collection, (a, b))
-        found = scores["per_pair"][f"{collection.languages[a]}-{collection.languages[b]}"]
-        difference = max(difference, *(abs(expected[measure] - found[measure]) for measure in expected))
+        expected = pytrec_eval_setting(queries, passages, collection, (a, b))
+        found = scores.per_pair[f"{collection.languages[a]}-{collection.languages[b]}"]
+        difference = max(difference, *(abs(value - getattr(found, measure)) for measure, value in expected.items()))
     peer_wall, peer_processor = time.perf_counter() - start, time.process_time() - start_processor
 
     rows = [
         {
             "what": "score_embeddings",
-            "settings": sum(scores["counts"]["settings"].values()),
+            "settings": sum(scores.counts.settings.values()),
             "seconds": min(wall),
             "cpu_seconds": min(processor),
         },
@@ -118,7 +118,7 @@ def main() -> None:
             "cpu_seconds": peer_processor,
         },
     ]
-    table = Table("", "settings", "seconds", "CPU seconds", "ms a setting")
+    table = Table("", "settings", "seconds", "CPU seconds", "ms per setting")
     for row in rows:
         each = 1000 * row["seconds"] / row["settings"]
         table.add_row(

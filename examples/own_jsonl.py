@@ -21,7 +21,7 @@ from datasets import load_dataset
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments
 
 from st_hybrid import HybridBatchSampler, HybridTrainer, parallel_pairs, split_groups
-from st_hybrid.evaluation import RetrievalCollection, evaluate_retrieval, parallel_collection
+from st_hybrid.evaluation import RetrievalCollection, evaluate_retrieval
 
 PROMPTS = {"query": "query: ", "positive": "passage: "}  # what the E5 models were trained with
 
@@ -32,9 +32,8 @@ def show(when: str, model: SentenceTransformer, collection: RetrievalCollection)
         model, collection, query_prompt=PROMPTS["query"], document_prompt=PROMPTS["positive"], show_progress_bar=True
     )
     print(
-        f"{when:>6}: mAP monolingual {scores['monolingual']['map']:.3f}, "
-        f"cross-lingual {scores['cross_lingual']['map']:.3f}, multilingual {scores['multilingual']['map']:.3f}; "
-        f"rank distance {scores['rank_distance']:.1f} of {len(collection.candidates)} (lower is better)"
+        f"{when:>6}: mAP {', '.join(f'{setting} {means.map:.3f}' for setting, means in scores.by_setting.items())}; "
+        f"rank distance {scores.rank_distance:.1f} of {len(collection.passages)} (lower is better)"
     )
 
 
@@ -49,7 +48,7 @@ options = parser.parse_args()
 
 rows = load_dataset("json", data_files=options.data, split="train")
 parts = split_groups(rows, test_size=options.held_out)  # no group, and no passage, on both sides
-collection = parallel_collection(parts["test"])
+collection = RetrievalCollection.from_rows(parts["test"])
 
 model = SentenceTransformer(options.model)
 show("before", model, collection)

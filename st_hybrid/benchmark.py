@@ -1,41 +1,30 @@
-"""Measure a model on evaluation sets and write the scores: what ``st-hybrid evaluate`` does."""
+"""Evaluate a model on XQuAD-R, MLQA-R and MIRACL, write the scores and print them: what ``st-hybrid evaluate`` does.
+
+What is slow to import is imported where it is used, so that the command line can read the options without it.
+"""
 
 from __future__ import annotations
 
 import json
-import os
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
+from rich.console import Console
+from rich.table import Table
 
-from st_hybrid.evaluation import (
-    PUBLISHED_COUNTS,
-    RetrievalCollection,
-    check_counts,
-    lareqa_folder,
-    read_lareqa,
-    score_queries,
-)
-from st_hybrid.evaluation.per_query import earlier_rows, named_rows, per_query_path
-from st_hybrid.evaluation.plots import plot_top_languages
-from st_hybrid.evaluation.scoring import TOP_LANGUAGES, encode_collection
-from st_hybrid.methods.centering import LanguageCentering
-from st_hybrid.provenance import provenance
-from st_hybrid.score_tables import AS_IT_IS, variants_of
+from st_hybrid.files import replacing, write_json
 
 if TYPE_CHECKING:
-    from mteb import EncoderProtocol
+    import pyarrow as pa
     from sentence_transformers import SentenceTransformer
 
-#: The ``center`` that takes the means of the evaluated texts.
-EVALUATED: Literal["evaluated"] = "evaluated"
+    from st_hybrid.evaluation import RetrievalCollection
+    from st_hybrid.evaluation.results import MiraclScores, RetrievalScores, TaskScores
+
+Task = Literal["XQuAD-R", "MLQA-R", "MIRACL"]
 MIRACL = "MIRACL"
 
 
@@ -44,225 +33,368 @@ class CorpusSearch:
     """How the passages of MIRACL are searched; see :class:`~st_hybrid.tasks.ShardedSearch`.
 
     Args:
-        languages: Languages to evaluate; by default all of a folder, or all 18.
-        embeddings_dir: Folder to keep embeddings in, and to read them from.
-        memory_gb: Memory that the search may take beside the model.
-        index_factory: Search approximately through this index of faiss.
-        index_parameters: Search parameters of the index.
+        languages: Languages to evaluate. By default all that the data folder has, or all 18.
+        embeddings_dir: Folder to keep embeddings of passages in, and to read them from.
+        memory_gb: Memory that the search may take besides the model, in gigabytes (8 by default).
+        index_factory: Search approximately through this index of faiss, such as ``IVF4096,PQ48``.
+        index_parameters: Search parameters of the index, such as ``nprobe=32``.
+
+    Raises:
+        ValueError: ``index_parameters`` without ``index_factory``.
     """
 
-    languages: Sequence[str] = ()
+    languages: Sequence[str] | None = None
     embeddings_dir: str | Path | None = None
-    memory_gb: float = 8.0
+    memory_gb: float | None = None
     index_factory: str | None = None
-    index_parameters: str = ""
+    index_parameters: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.index_parameters and not self.index_factory:
+            raise ValueError("index_parameters has no effect without index_factory. Name an index, or leave it out.")
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options that were given."""
+        return {name: value for name, value in asdict(self).items() if value}
 
 
 def evaluate_tasks(
-    model: SentenceTransformer,
-    tasks: Sequence[str],
+    model: SentenceTransformer | str,
+    tasks: Sequence[Task],
     data_dir: str | Path | None,
     output: str | Path,
     *,
-    model_name: str,
+    model_name: str | None = None,
     centers: Sequence[str] = (),
-    published_counts: bool = True,
+    verify: bool = True,
     sample: int | None = None,
-    seed: int = 0,
+    seed: int | None = None,
     batch_size: int = 32,
     query_prompt: str | None = None,
     document_prompt: str | None = None,
     plots: str | Path | None = None,
     corpus_search: CorpusSearch | None = None,
     show_progress_bar: bool = True,
-) -> dict[str, Any]:
-    """Measure a model on tasks and write a JSON file of all scores, and the scores of each query beside it.
+) -> dict[str, TaskScores | MiraclScores]:
+    """Evaluate a model on tasks and write the scores to a JSON file, and those of each query to a file beside it.
 
-    The file holds ``model``, what :func:`~st_hybrid.provenance.provenance` says, and ``tasks``; ``tasks.<name>`` holds
-    what :func:`~st_hybrid.evaluation.score_embeddings` gives, the ``seconds`` that encoding and scoring took, and under
-    ``centered`` the same scores with language means subtracted. ``tasks.MIRACL`` holds ``ndcg_at_10`` and
-    ``recall_at_100`` of each language under ``per_language``, their means over ``all`` of them and over the 15 of the
-    ``paper`` (arXiv 2408.10536) under ``means``; it is written after each language, and languages that it held stay.
-
-    Beside ``scores.json`` lies ``scores.per-query.parquet``: for each ``task``, ``variant`` (``"as it is"``, or the
-    name of a centring), query and pool a row, with the columns of :meth:`~st_hybrid.evaluation.QueryScores.table`.
-    :func:`~st_hybrid.evaluation.per_query.compare_queries` puts two such files side by side. Both are written after each task, and
-    other tasks of the same model that they held before stay.
+    The JSON file holds the ``model``, the ``command``, ``date``, ``versions`` and ``hardware``, and the ``tasks``:
+    :class:`~st_hybrid.evaluation.results.TaskScores` or :class:`~st_hybrid.evaluation.results.MiraclScores` as
+    dictionaries. ``scores.per-query.parquet`` beside ``scores.json`` has a row per ``task``, ``variant`` (``"plain"`` or
+    ``"centered: …"``), query and pool, with the columns of :meth:`~st_hybrid.evaluation.QueryScores.table`;
+    :func:`~st_hybrid.evaluation.per_query.compare_queries` compares two such files. Both are written after each task, and
+    after each language of MIRACL. They keep other tasks and languages of the same model.
 
     Args:
-        model: The model.
-        tasks: ``"XQuAD-R"``, ``"MLQA-R"``, ``"MIRACL"``.
-        data_dir: Folder with ``xquad-r/<lang>.json``, ``mlqa-r/<lang>.json`` and MIRACL's official layout; by default
-            the variable ``ST_HYBRID_DATA``, or else the data are fetched from their public homes.
-        output: The JSON file.
-        model_name: What the file calls the model.
-        centers: Ways of centring to report besides: ``"evaluated"`` for the means of the evaluated texts themselves, or
-            a folder of :meth:`LanguageCentering.save_pretrained`.
-        published_counts: Refuse data whose numbers of questions and sentences are not the published ones.
-        sample: Only so many questions, see :meth:`RetrievalCollection.sample`.
-        seed: Seed of the sample.
-        batch_size: Texts encoded at once.
-        query_prompt: Put before queries; by default the model's own query prompt.
-        document_prompt: Put before candidates; by default the model's own document prompt.
-        plots: Folder for a picture of each task, ``<task>-top-10-languages.png``: heat maps of
-            :func:`~st_hybrid.evaluation.plots.plot_top_languages`.
-        corpus_search: How MIRACL is searched.
+        model: A model, or the folder or Hub name to load it from.
+        tasks: Tasks to evaluate on.
+        data_dir: Folder with ``xquad-r/<lang>.json``, ``mlqa-r/<lang>.json`` and MIRACL's official layout. By default the
+            variable ``ST_HYBRID_DATA``; without it the data are downloaded.
+        output: JSON file to write.
+        model_name: Name of the model in the file. By default the folder or Hub name in ``model``.
+        centers: Report also with language means subtracted: folders with means of ``st-hybrid center``, or ``evaluated``
+            for the means of the evaluated texts. Not for MIRACL.
+        verify: Refuse XQuAD-R and MLQA-R files that are not the published ones.
+        sample: Number of queries to draw, each in all its languages; the pool shrinks to their paragraphs. Not for
+            MIRACL.
+        seed: Seed of the sample (0 by default).
+        batch_size: Texts per encoding batch.
+        query_prompt: Text before each query; by default the model's own query prompt.
+        document_prompt: Text before each passage; by default the model's own document prompt.
+        plots: Folder for a figure per task, ``<task>-top-10-languages.png``: which languages rank first. Not for MIRACL.
+        corpus_search: Options of the search in MIRACL's passages.
         show_progress_bar: Show the progress of encoding.
 
     Returns:
-        What the JSON file holds.
+        The scores of each task that the JSON file holds.
 
     Raises:
-        ValueError: A task is not known, data or means are not valid, or a file that is there
-            already holds something else; before any encoding.
-        FileNotFoundError: Data of a language, or the means, are not there.
+        ValueError: A task is unknown, an option has no effect on a task, data or means are not valid, or the file holds
+            something else. Raised before anything is encoded.
+        FileNotFoundError: Data or means are missing.
 
     Example:
         ::
 
-            from sentence_transformers import SentenceTransformer
             from st_hybrid.benchmark import evaluate_tasks
 
-            model = SentenceTransformer("intfloat/multilingual-e5-small")
-            evaluate_tasks(model, ["XQuAD-R"], "data", "scores.json", model_name="multilingual-e5-small")
+            scores = evaluate_tasks("intfloat/multilingual-e5-small", ["XQuAD-R"], None, "scores.json")
+            print(scores["XQuAD-R"].multilingual.map)
     """
-    output = Path(output)
-    known = (*PUBLISHED_COUNTS, MIRACL)
-    if unknown := [task for task in tasks if task not in known]:
-        raise ValueError(f"The task must be one of {', '.join(known)}, got {unknown[0]!r}.")
-    collections = {task: _load(task, data_dir, published_counts) for task in tasks if task != MIRACL}
-    if sample:
-        collections = {task: collection.sample(sample, seed=seed) for task, collection in collections.items()}
-    centerings = {name: name if name == EVALUATED else LanguageCentering.from_pretrained(name) for name in centers}
-    output.parent.mkdir(parents=True, exist_ok=True)
-    if plots is not None:
-        Path(plots).mkdir(parents=True, exist_ok=True)
-    results = _earlier(output, model_name)
-    rows = earlier_rows(output, model_name, list(results["tasks"]))
+    _check_options(tasks, centers, verify, sample, seed, plots, corpus_search)
+    if model_name is None:
+        if not isinstance(model, str):
+            raise ValueError("Give model_name: the file of scores names the model.")
+        model_name = model
+
+    from sentence_transformers import SentenceTransformer
+
+    from st_hybrid.evaluation import load_lareqa
+    from st_hybrid.methods.centering import LanguageCentering
+
+    file = _ScoresFile(Path(output), model_name)
+    collections = {task: load_lareqa(task, data_dir, verify=verify) for task in tasks if task != MIRACL}
+    if sample is not None:
+        collections = {task: whole.sample(sample, seed=seed or 0) for task, whole in collections.items()}
+    centerings = {name: name if name == "evaluated" else LanguageCentering.from_pretrained(name) for name in centers}
+    languages = _miracl_languages(data_dir, corpus_search) if MIRACL in tasks else []
+    if isinstance(model, str):
+        model = SentenceTransformer(model)
+
+    prompts = {"query_prompt": query_prompt, "document_prompt": document_prompt}
+    encoding = {"batch_size": batch_size, "show_progress_bar": show_progress_bar}
     for task, collection in collections.items():
-        began = time.perf_counter()
-        embeddings = encode_collection(
-            model,
-            collection,
-            batch_size=batch_size,
-            query_prompt=query_prompt,
-            document_prompt=document_prompt,
-            show_progress_bar=show_progress_bar,
+        scores, rows = _score_task(model, collection, centerings, {**prompts, **encoding})
+        if sample is not None:
+            scores = replace(scores, sample={"queries": sample, "seed": seed or 0})
+        file.add(task, scores, rows)
+        if plots is not None:
+            _plot(task, scores, model_name, Path(plots))
+    if languages:
+        _score_miracl(model, languages, data_dir, corpus_search, file, prompts, encoding)
+    return file.tasks
+
+
+def _check_options(
+    tasks: Sequence[str],
+    centers: Sequence[str],
+    verify: bool,
+    sample: int | None,
+    seed: int | None,
+    plots: str | Path | None,
+    corpus_search: CorpusSearch | None,
+) -> None:
+    """Refuse options without an effect."""
+    if unknown := [task for task in tasks if task not in get_args(Task)]:
+        raise ValueError(f"The task must be one of {', '.join(get_args(Task))}, got {unknown[0]!r}.")
+    if MIRACL in tasks:
+        given = {"centers": bool(centers), "sample": sample is not None, "plots": plots is not None}
+        given["verify=False"] = not verify and len(tasks) == 1
+        if without_effect := [name for name, is_given in given.items() if is_given]:
+            raise ValueError(
+                f"{without_effect[0]} has no effect on MIRACL. Leave it out, or evaluate MIRACL on its own."
+            )
+    elif corpus_search is not None and corpus_search.options:
+        raise ValueError(
+            f"{', '.join(corpus_search.options)} has an effect on MIRACL only. Leave it out, or add the task MIRACL."
         )
-        encoded = time.perf_counter()
-        similarity = model.similarity_fn_name
-        queries = {
-            name: score_queries(*embeddings, collection, similarity=similarity, centering=centering)
-            for name, centering in {AS_IT_IS: None, **centerings}.items()
-        }
-        summaries = {name: part.summary() for name, part in queries.items()}
-        scores = summaries.pop(AS_IT_IS)
-        scores["centered"] = summaries
-        scores["seconds"] = {
+    if seed is not None and sample is None:
+        raise ValueError("seed has no effect without sample. Leave it out, or give the size of a sample.")
+
+
+def _miracl_languages(data_dir: str | Path | None, corpus_search: CorpusSearch | None) -> Sequence[str]:
+    from st_hybrid.tasks.miracl_task import available_languages
+
+    available = available_languages(data_dir)
+    chosen = available if corpus_search is None or not corpus_search.languages else corpus_search.languages
+    if missing := [language for language in chosen if language not in available]:
+        raise ValueError(f"MIRACL has no language {missing[0]!r} there, only {', '.join(available)}.")
+    return chosen
+
+
+def _score_task(
+    model: SentenceTransformer, collection: RetrievalCollection, centerings: Mapping[str, Any], options: dict[str, Any]
+) -> tuple[TaskScores, pa.Table]:
+    """Scores of a task, and the rows of its queries with a column ``variant``."""
+    import pyarrow as pa
+
+    from st_hybrid.evaluation import score_queries
+    from st_hybrid.evaluation.results import CENTERED, PLAIN, TaskScores
+    from st_hybrid.evaluation.scoring import encode_collection
+
+    began = time.perf_counter()
+    embeddings = encode_collection(model, collection, **options)
+    encoded = time.perf_counter()
+    similarity = model.similarity_fn_name
+    plain = score_queries(*embeddings, collection, similarity=similarity)
+    centered = {
+        origin: score_queries(*embeddings, collection, similarity=similarity, centering=centering)
+        for origin, centering in centerings.items()
+    }
+    scores = TaskScores(
+        **vars(plain.summary()),
+        centered={origin: part.summary() for origin, part in centered.items()},
+        seconds={
             "encoding": round(encoded - began, 1),
             "scoring": round(time.perf_counter() - encoded, 1),
-        }
-        if sample:
-            scores["sample"] = {"questions": sample, "seed": seed}
-        results["tasks"][task] = scores
-        rows[task] = pa.concat_tables(named_rows(part.table(), task, name) for name, part in queries.items())
-        _write(output, results, rows)
-        if plots is not None:
-            plot_top_languages(
-                {name: part[TOP_LANGUAGES] for name, part in variants_of(scores).items()},
-                scores["counts"]["candidates"],
-                Path(plots) / f"{task.lower()}-top-10-languages.png",
-                title=f"{task}, {Path(model_name).name}: languages of the first ten in the pool of all languages",
-            )
-    if MIRACL in tasks:
-        from st_hybrid.tasks.sharded_search import wrap_model
-
-        _evaluate_miracl(
-            wrap_model(model, query_prompt=query_prompt, document_prompt=document_prompt),
-            data_dir,
-            corpus_search or CorpusSearch(),
-            output,
-            results,
-            rows,
-            encode_kwargs={"batch_size": batch_size, "show_progress_bar": show_progress_bar},
-        )
-    return results
-
-
-def _evaluate_miracl(
-    model: EncoderProtocol,
-    data_dir: str | Path | None,
-    how: CorpusSearch,
-    output: Path,
-    results: dict[str, Any],
-    rows: dict[str, pa.Table],
-    *,
-    encode_kwargs: dict[str, Any],
-) -> None:
-    """Measure each language and write it; languages that the file held stay."""
-    from st_hybrid.tasks.means import mean_scores
-    from st_hybrid.tasks.miracl_task import available_languages, score_language
-    from st_hybrid.tasks.sharded_search import ShardedSearch
-
-    search = ShardedSearch(
-        model,
-        embeddings_dir=how.embeddings_dir,
-        memory_gb=how.memory_gb,
-        index_factory=how.index_factory,
-        index_parameters=how.index_parameters,
+        },
     )
-    task = results["tasks"].setdefault(MIRACL, {"per_language": {}})
-    kept = rows.get(MIRACL)
-    for language in how.languages or available_languages(data_dir):
+    variants = {PLAIN: plain, **{CENTERED.format(origin): part for origin, part in centered.items()}}
+    return scores, pa.concat_tables(_with_column(part.table(), "variant", name) for name, part in variants.items())
+
+
+def _score_miracl(
+    model: SentenceTransformer,
+    languages: Sequence[str],
+    data_dir: str | Path | None,
+    corpus_search: CorpusSearch | None,
+    file: _ScoresFile,
+    prompts: dict[str, Any],
+    encoding: dict[str, Any],
+) -> None:
+    """Evaluate each language of MIRACL and write it."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    from st_hybrid.evaluation.results import PLAIN, MiraclLanguageScores, MiraclMeans, MiraclScores
+    from st_hybrid.tasks.means import mean_scores
+    from st_hybrid.tasks.miracl_task import score_language
+    from st_hybrid.tasks.sharded_search import ShardedSearch, wrap_model
+
+    options = {} if corpus_search is None else corpus_search.options
+    options.pop("languages", None)
+    search = ShardedSearch(wrap_model(model, **prompts), **options)
+    for language in languages:
         began = time.perf_counter()
-        scores, table = score_language(search, language, data_dir, encode_kwargs=encode_kwargs)
-        scores["seconds"] = round(time.perf_counter() - began, 1)
-        task["per_language"][language] = scores
-        task["means"] = mean_scores(task["per_language"])
-        parts = [] if kept is None else [kept.filter(pc.field("query_language") != language)]
-        kept = pa.concat_tables([*parts, named_rows(table, MIRACL, AS_IT_IS)], promote_options="default")
-        rows[MIRACL] = kept
-        _write(output, results, rows)
+        measured, rows = score_language(search, language, data_dir, encode_kwargs=encoding)
+        seconds = round(time.perf_counter() - began, 1)
+        per_language = dict(file.tasks[MIRACL].per_language) if MIRACL in file.tasks else {}
+        per_language[language] = MiraclLanguageScores(**measured, seconds=seconds)
+        means = mean_scores({code: asdict(scores) for code, scores in per_language.items()})
+        rows = _with_column(rows, "variant", PLAIN)
+        if MIRACL in file.rows:
+            others = file.rows[MIRACL].filter(pc.field("query_language") != language).drop_columns(["task"])
+            rows = pa.concat_tables([others, rows], promote_options="default")
+        scores = MiraclScores(per_language=per_language, means={name: MiraclMeans(**m) for name, m in means.items()})
+        file.add(MIRACL, scores, rows)
 
 
-def _load(task: str, data_dir: str | Path | None, published_counts: bool) -> RetrievalCollection:
-    folder = lareqa_folder(task, data_dir, verify=published_counts)
-    languages = None if published_counts else sorted(path.stem for path in folder.glob("*.json"))
-    collection = read_lareqa(folder, languages, name=task)
-    if published_counts:
-        check_counts(collection)
-    return collection
+def _plot(task: str, scores: TaskScores, model_name: str, folder: Path) -> None:
+    from st_hybrid.evaluation.plots import plot_top_languages
+
+    plot_top_languages(
+        {name: variant.top_10_languages for name, variant in scores.variants.items()},
+        scores.counts.passages,
+        folder / f"{task.lower()}-top-10-languages.png",
+        title=f"{task}, {Path(model_name).name}: languages of the first 10 in the pool of all languages",
+    )
 
 
-def _write(output: Path, results: dict[str, Any], rows: dict[str, pa.Table]) -> None:
-    """Write the scores and those of each query; each file is replaced whole."""
-    with _replacing(per_query_path(output)) as file:
-        table = pa.concat_tables(rows.values(), promote_options="default")
-        pq.write_table(table.replace_schema_metadata({"model": results["model"]}), file, compression="zstd")
-    with _replacing(output) as file:
-        file.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+class _ScoresFile:
+    """The scores of one model in a JSON file, with those of each query beside it."""
+
+    def __init__(self, output: Path, model_name: str) -> None:
+        from st_hybrid.evaluation.per_query import per_query_path, read_per_query
+        from st_hybrid.evaluation.results import MiraclScores, TaskScores
+
+        self.output, self.per_query, self.model_name = output, per_query_path(output), model_name
+        self.tasks: dict[str, Any] = {}
+        self.rows: dict[str, pa.Table] = {}
+        if output.is_file():
+            content = json.loads(output.read_text(encoding="utf-8"))
+            self._check_model(output, content.get("model"))
+            try:
+                for task, scores in content["tasks"].items():
+                    self.tasks[task] = (MiraclScores if task == MIRACL else TaskScores).from_dict(scores)
+            except (KeyError, TypeError) as error:
+                raise ValueError(f"{output} is of another version: {error}. Choose another file.") from error
+        if self.per_query.is_file():
+            import pyarrow.compute as pc
+
+            rows = read_per_query(self.per_query)
+            self._check_model(self.per_query, (rows.schema.metadata or {}).get(b"model", b"").decode())
+            self.rows = {task: rows.filter(pc.field("task") == task) for task in self.tasks}
+
+    def _check_model(self, path: Path, found: str | None) -> None:
+        if found != self.model_name:
+            raise ValueError(f"{path} holds the scores of {found!r}. Choose another file.")
+
+    def add(self, task: str, scores: TaskScores | MiraclScores, rows: pa.Table) -> None:
+        """Add the scores of a task in place of earlier ones, and write both files, each whole."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        from st_hybrid.provenance import provenance
+
+        self.tasks[task] = scores
+        self.rows[task] = _with_column(rows, "task", task)
+        with replacing(self.per_query) as path:
+            table = pa.concat_tables(self.rows.values(), promote_options="default")
+            pq.write_table(table.replace_schema_metadata({"model": self.model_name}), path, compression="zstd")
+        tasks = {name: part.to_dict() for name, part in self.tasks.items()}
+        write_json(self.output, {"model": self.model_name, **provenance(), "tasks": tasks})
 
 
-def _earlier(output: Path, model_name: str) -> dict[str, Any]:
-    """What the file holds of the same model, or a new beginning."""
-    results: dict[str, Any] = {}
-    if output.is_file():
-        results = json.loads(output.read_text(encoding="utf-8"))
-        if results.get("model") != model_name:
-            raise ValueError(f"{output} holds the scores of {results.get('model')!r}. Choose another file.")
-    return {
-        "model": model_name,
-        **provenance(),
-        "tasks": results.get("tasks", {}),
-    }
+def _with_column(table: pa.Table, name: str, value: str) -> pa.Table:
+    """The table with a constant column in front."""
+    import pyarrow as pa
+
+    return table.add_column(0, name, pa.repeat(pa.scalar(value), table.num_rows))
 
 
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """A path to write to, which takes the place of ``path`` only when all is written."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+def print_scores(tasks: Mapping[str, TaskScores | MiraclScores], console: Console) -> None:
+    """Print the scores of each task as tables: the measures of the settings, and the languages of the first 10.
+
+    Args:
+        tasks: What :func:`evaluate_tasks` returns.
+        console: Where to print.
+    """
+    from st_hybrid.evaluation.results import MiraclScores
+
+    for task, scores in tasks.items():
+        if isinstance(scores, MiraclScores):
+            console.print(_miracl_table(task, scores))
+            continue
+        console.print(_measures_table(task, scores))
+        for name, variant in scores.variants.items():
+            title = f"{task}, {name}: languages of the first 10 by language of the query, in per cent"
+            console.print(title, markup=False, highlight=False)
+            console.print(_top_languages_table(variant))
+
+
+def _measures_table(task: str, scores: TaskScores) -> Table:
+    labels = {"map": "mAP", "recall_at_1": "recall@1", "recall_at_10": "recall@10"}
+    labels |= {"ndcg_at_10": "nDCG@10", "mrr_at_10": "MRR@10"}
+    queries, passages = scores.counts.queries, scores.counts.passages
+    table = Table(
+        title=f"{task}: {sum(queries.values()):,} queries, {sum(passages.values()):,} passages, {len(queries)} languages",
+        caption="Mo.: pool in the query's language. Cr.: in one other language. Mul.: in all languages. "
+        "Rank distance: language bias, lower is better. PEER: language fairness of the first 20 in all languages, "
+        "about .5 where the order does not depend on language.",
+    )
+    table.add_column("", overflow="fold")
+    table.add_column("", no_wrap=True)
+    for header in ("Mo.", "Cr.", "Mul.", "rank distance", "PEER"):
+        table.add_column(header, justify="right", no_wrap=True)
+    for name, variant in scores.variants.items():
+        distance = "" if variant.rank_distance is None else f"{variant.rank_distance:,.0f}"
+        once = [name, distance, _decimals(variant.multilingual.peer_at_20)]
+        for measure, label in labels.items():
+            means = (variant.monolingual, variant.cross_lingual, variant.multilingual)
+            cells = [_decimals(None if part is None else getattr(part, measure)) for part in means]
+            table.add_row(once[0], label, *cells, *once[1:], end_section=label == "MRR@10")
+            once = [""] * 3
+    return table
+
+
+def _top_languages_table(scores: RetrievalScores) -> Table:
+    pool = scores.counts.passages
+    table = Table("")
+    for language in pool:
+        table.add_column(language, justify="right", no_wrap=True)
+    for language, shares in scores.top_10_languages.items():
+        table.add_row(language, *(f"{100 * shares[other]:.0f}" for other in pool))
+    table.add_section()
+    table.add_row("pool", *(f"{100 * count / sum(pool.values()):.0f}" for count in pool.values()))
+    return table
+
+
+def _miracl_table(task: str, scores: MiraclScores) -> Table:
+    approximate = any(part.index_recall_at_100 is not None for part in scores.per_language.values())
+    table = Table(title=f"{task}: {len(scores.per_language)} languages, split dev")
+    table.add_column("")
+    for header in ("queries", "passages", "nDCG@10", "recall@100", *["found by the index"] * approximate):
+        table.add_column(header, justify="right", no_wrap=True)
+    for language, part in scores.per_language.items():
+        cells = [f"{part.queries:,}", f"{part.passages:,}", _decimals(part.ndcg_at_10), _decimals(part.recall_at_100)]
+        table.add_row(language, *cells, *[_decimals(part.index_recall_at_100)] * approximate)
+    table.add_section()
+    for name, means in scores.means.items():
+        title = "mean" if name == "all" else "mean of the paper's 15"
+        table.add_row(title, "", "", _decimals(means.ndcg_at_10), _decimals(means.recall_at_100))
+    return table
+
+
+def _decimals(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"

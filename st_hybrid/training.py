@@ -23,7 +23,7 @@ from transformers import EarlyStoppingCallback
 from transformers.trainer_utils import get_last_checkpoint
 
 from st_hybrid.data.zero_shot import CheckedSet, zero_shot_statement
-from st_hybrid.evaluation import SETTINGS, CrossLingualRetrievalEvaluator, parallel_collection
+from st_hybrid.evaluation import SETTINGS, CrossLingualRetrievalEvaluator, RetrievalCollection
 from st_hybrid.loss import MultilingualMultipleNegativesRankingLoss
 from st_hybrid.pairs import Side, pair_text, parallel_pairs
 from st_hybrid.provenance import provenance
@@ -175,7 +175,7 @@ def finetune(
     if recipe.held_out:
         train_sets, test_rows = _hold_out(sets, recipe.held_out, columns, recipe.seed)
         evaluator = CrossLingualRetrievalEvaluator(
-            parallel_collection(test_rows),
+            RetrievalCollection.from_rows(test_rows),
             name=_HELD_OUT,
             query_prompt=recipe.query_prompt,
             document_prompt=recipe.document_prompt,

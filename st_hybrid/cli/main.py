@@ -311,13 +311,13 @@ def evaluate(
             "'evaluated' for the means of the evaluated texts themselves. May be given again."
         ),
     ] = None,
-    published_counts: Annotated[
-        bool, typer.Option(help="Refuse data whose numbers of questions and sentences are not the published ones.")
+    verify: Annotated[
+        bool, typer.Option(help="Refuse XQuAD-R and MLQA-R files that are not the published ones.")
     ] = True,
     sample: Annotated[
-        int, typer.Option(min=0, help="Only so many questions and their paragraphs, to be quick; 0 for all.")
-    ] = 0,
-    seed: Annotated[int, typer.Option(help="Seed of the sample.")] = 0,
+        int | None, typer.Option(help="Number of queries to draw; the pool shrinks to their paragraphs.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the sample (0 by default).")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Texts encoded at once.")] = 32,
     query_prompt: Annotated[str | None, typer.Option(help="Put before queries; the model's own by default.")] = None,
     document_prompt: Annotated[
@@ -335,8 +335,9 @@ def evaluate(
         typer.Option(help="Folder to keep embeddings of passages in, and to read them from.", rich_help_panel="MIRACL"),
     ] = None,
     memory_gb: Annotated[
-        float, typer.Option(help="Memory for the search beside the model, in gigabytes.", rich_help_panel="MIRACL")
-    ] = 8.0,
+        float | None,
+        typer.Option(help="Memory for the search besides the model, in gigabytes.", rich_help_panel="MIRACL"),
+    ] = None,
     index_factory: Annotated[
         str | None,
         typer.Option(
@@ -344,8 +345,9 @@ def evaluate(
         ),
     ] = None,
     index_parameters: Annotated[
-        str, typer.Option(help="Search parameters of the index, such as 'nprobe=32'.", rich_help_panel="MIRACL")
-    ] = "",
+        str | None,
+        typer.Option(help="Search parameters of the index, such as 'nprobe=32'.", rich_help_panel="MIRACL"),
+    ] = None,
 ) -> None:
     """Measure a model on monolingual, cross-lingual and multilingual retrieval, from one encoding pass, or on MIRACL.
 
@@ -353,25 +355,23 @@ def evaluate(
     which languages are found first. Writes every pair of languages to a JSON file, and the scores of each query to
     OUTPUT.per-query.parquet.
     """
-    from st_hybrid.benchmark import CorpusSearch, evaluate_tasks
+    from st_hybrid.benchmark import CorpusSearch, evaluate_tasks, print_scores
     from st_hybrid.evaluation.per_query import per_query_path
-    from st_hybrid.score_tables import print_scores
 
     scores = evaluate_tasks(
-        _load_model(model),
-        task,
+        model,
+        task,  # type: ignore[arg-type]
         data_dir,
         output,
-        model_name=model,
         centers=center or [],
-        published_counts=published_counts,
-        sample=sample or None,
+        verify=verify,
+        sample=sample,
         seed=seed,
         batch_size=batch_size,
         query_prompt=query_prompt,
         document_prompt=document_prompt,
         plots=plots,
-        corpus_search=CorpusSearch(language or (), embeddings, memory_gb, index_factory, index_parameters),
+        corpus_search=CorpusSearch(language, embeddings, memory_gb, index_factory, index_parameters),
     )
     print_scores(scores, Console())
     pictures = "" if plots is None else f", and pictures into [bold]{plots}[/]"

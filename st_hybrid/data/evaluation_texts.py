@@ -82,11 +82,11 @@ def _lareqa(name: str, data_dir: str | Path | None, verify: bool) -> EvaluationT
     collection = read_lareqa(folder, languages, name=name)
     spoken = [collection.languages[number] for number in collection.query_languages.tolist()]
     questions = [f"{code} question {one}" for code, one in zip(spoken, collection.query_ids, strict=True)]
-    sentences = [f"sentence {one}" for one in collection.candidate_ids]
+    sentences = [f"sentence {one}" for one in collection.passage_ids]
     return EvaluationTexts(
         name=name,
         ids=pa.array([*questions, *sentences], pa.large_string()),
-        texts=pa.array([*collection.queries, *collection.candidates], pa.large_string()),
+        texts=pa.array([*collection.queries, *collection.passages], pa.large_string()),
         files={f"{code}.json": sha256(folder / f"{code}.json") for code in collection.languages},
     )
 

@@ -2,59 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+from datasets import Dataset
+
+from st_hybrid.grouping import counting, numbered
+from st_hybrid.rows import ParallelRows
 
 IntArray = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True, eq=False)
 class RetrievalCollection:
-    """Queries and candidates of a retrieval task, each with its language, and which candidates answer which query.
+    """Queries and passages, each with its language, and which passages are relevant to which query.
 
-    A *setting* is a query language with a pool: the candidates of one language, or those of all languages together.
-    It counts the queries that have a relevant candidate in the pool; a query need not exist in every language.
+    A *setting* is a query language with a pool: the passages of one language, or those of all languages together. It
+    counts the queries that have a relevant passage in the pool; a query need not exist in every language.
+
+    :meth:`from_dicts` makes a collection from the dictionaries of sentence-transformers' evaluators, :meth:`from_rows`
+    from parallel rows.
 
     Args:
         name: Name of the task, such as ``"XQuAD-R"``.
         languages: The language codes; the integer codes below index this sequence.
-        query_ids: Id of each query. Translations of one question share it, so that a sample takes them together.
+        query_ids: Id of each query. Translations of one query share it, so that a sample takes them together.
         queries: Text of each query.
         query_languages: Integer language code of each query, shape ``(queries,)``.
-        candidate_ids: Id of each candidate, all different.
-        candidates: Text of each candidate. Equal texts may occur more than once; each occurrence is a candidate.
-        candidate_languages: Integer language code of each candidate, shape ``(candidates,)``.
-        relevant_queries: Query number of each relevant (query, candidate) pair, shape ``(pairs,)``.
-        relevant_candidates: Candidate number of each relevant pair, shape ``(pairs,)``.
-        candidate_passages: Number of the longer passage that each candidate is a part of, shape ``(candidates,)``;
-            by default every candidate stands alone. :meth:`sample` keeps passages whole.
+        passage_ids: Id of each passage, all different.
+        passages: Text of each passage. Equal texts may occur more than once; each occurrence is a passage.
+        passage_languages: Integer language code of each passage, shape ``(passages,)``.
+        relevant_queries: Query number of each relevant (query, passage) pair, shape ``(pairs,)``.
+        relevant_passages: Passage number of each relevant pair, shape ``(pairs,)``.
+        passage_contexts: Number of the longer text that each passage is a part of, shape ``(passages,)``; by default
+            each passage is a text of its own. :meth:`sample` keeps the passages of a longer text together.
 
     Raises:
-        ValueError: If lengths disagree, a number is out of range, an id or a pair is repeated.
-
-    Example:
-        ::
-
-            import numpy as np
-            from st_hybrid.evaluation import RetrievalCollection
-
-            collection = RetrievalCollection(
-                name="capitals",
-                languages=("en", "de"),
-                query_ids=("fr", "fr"),
-                queries=("Capital of France?", "Hauptstadt Frankreichs?"),
-                query_languages=np.array([0, 1]),
-                candidate_ids=("en-0", "de-0", "de-1"),
-                candidates=("Paris is in France.", "Paris liegt in Frankreich.", "Rom liegt in Italien."),
-                candidate_languages=np.array([0, 1, 1]),
-                relevant_queries=np.array([0, 0, 1, 1]),
-                relevant_candidates=np.array([0, 1, 0, 1]),
-            )
-            print(collection.query_counts, collection.candidate_counts)
-            # {'en': 1, 'de': 1} {'en': 1, 'de': 2}
+        ValueError: Lengths disagree, a number is out of range, or an id or a pair is repeated.
     """
 
     name: str
@@ -62,21 +50,21 @@ class RetrievalCollection:
     query_ids: Sequence[str]
     queries: Sequence[str]
     query_languages: IntArray
-    candidate_ids: Sequence[str]
-    candidates: Sequence[str]
-    candidate_languages: IntArray
+    passage_ids: Sequence[str]
+    passages: Sequence[str]
+    passage_languages: IntArray
     relevant_queries: IntArray
-    relevant_candidates: IntArray
-    candidate_passages: IntArray | None = None
+    relevant_passages: IntArray
+    passage_contexts: IntArray | None = None
 
     def __post_init__(self) -> None:
         lengths = {
             "query": {len(self.query_ids), len(self.queries), len(self.query_languages)},
-            "candidate": {len(self.candidate_ids), len(self.candidates), len(self.candidate_languages)},
-            "relevance": {len(self.relevant_queries), len(self.relevant_candidates)},
+            "passage": {len(self.passage_ids), len(self.passages), len(self.passage_languages)},
+            "relevance": {len(self.relevant_queries), len(self.relevant_passages)},
         }
-        if self.candidate_passages is not None:
-            lengths["candidate"].add(len(self.candidate_passages))
+        if self.passage_contexts is not None:
+            lengths["passage"].add(len(self.passage_contexts))
         for what, found in lengths.items():
             if len(found) != 1:
                 raise ValueError(f"{self.name}: the {what} columns have different lengths: {sorted(found)}.")
@@ -84,9 +72,9 @@ class RetrievalCollection:
                 raise ValueError(f"{self.name}: the {what} columns are empty.")
         for column, bound in (
             ("query_languages", len(self.languages)),
-            ("candidate_languages", len(self.languages)),
+            ("passage_languages", len(self.languages)),
             ("relevant_queries", len(self.queries)),
-            ("relevant_candidates", len(self.candidates)),
+            ("relevant_passages", len(self.passages)),
         ):
             numbers = np.asarray(getattr(self, column), dtype=np.int32)
             if numbers.min() < 0 or numbers.max() >= bound:
@@ -94,13 +82,136 @@ class RetrievalCollection:
             object.__setattr__(self, column, numbers)
         if len(set(self.languages)) != len(self.languages):
             raise ValueError(f"{self.name}: a language is named twice in {list(self.languages)}.")
-        if len(set(self.candidate_ids)) != len(self.candidate_ids):
-            raise ValueError(f"{self.name}: a candidate id is repeated.")
+        if len(set(self.passage_ids)) != len(self.passage_ids):
+            raise ValueError(f"{self.name}: a passage id is repeated.")
         if len(set(zip(self.query_ids, self.query_languages.tolist(), strict=True))) != len(self.query_ids):
             raise ValueError(f"{self.name}: a query id is repeated within a language.")
-        pairs = self.relevant_queries.astype(np.int64) * len(self.candidates) + self.relevant_candidates
+        pairs = self.relevant_queries.astype(np.int64) * len(self.passages) + self.relevant_passages
         if len(np.unique(pairs)) != len(pairs):
-            raise ValueError(f"{self.name}: a (query, candidate) pair is marked relevant twice.")
+            raise ValueError(f"{self.name}: a (query, passage) pair is marked relevant twice.")
+
+    @classmethod
+    def from_dicts(
+        cls,
+        queries: Mapping[str, str],
+        corpus: Mapping[str, str],
+        relevant_docs: Mapping[str, Iterable[str]],
+        query_languages: Mapping[str, str],
+        passage_languages: Mapping[str, str],
+        *,
+        name: str = "collection",
+    ) -> RetrievalCollection:
+        """Make a collection from the dictionaries that sentence-transformers' ``InformationRetrievalEvaluator`` takes.
+
+        Args:
+            queries: Text of each query by its id.
+            corpus: Text of each passage by its id.
+            relevant_docs: Ids of the relevant passages of each query by the query's id.
+            query_languages: Language code of each query by its id; ``dict.fromkeys(queries, "en")`` if all share one.
+            passage_languages: Language code of each passage by its id.
+            name: Name of the collection.
+
+        Raises:
+            ValueError: An id has no language, or ``relevant_docs`` names an id that is not there.
+
+        Example:
+            ::
+
+                from st_hybrid.evaluation import RetrievalCollection
+
+                collection = RetrievalCollection.from_dicts(
+                    queries={"q1": "Where do storks nest?", "q2": "Wo nisten Störche?"},
+                    corpus={"p1": "They nest on chimneys.", "p2": "Sie nisten auf Kaminen."},
+                    relevant_docs={"q1": {"p1", "p2"}, "q2": {"p1", "p2"}},
+                    query_languages={"q1": "en", "q2": "de"},
+                    passage_languages={"p1": "en", "p2": "de"},
+                    name="storks",
+                )
+        """
+        relevant = {passage for passages in relevant_docs.values() for passage in passages}
+        for ids, known, complaint in (
+            (queries, query_languages, "query_languages has no language for query"),
+            (corpus, passage_languages, "passage_languages has no language for passage"),
+            (relevant_docs, queries, "relevant_docs names the unknown query"),
+            (relevant, corpus, "relevant_docs names the unknown passage"),
+        ):
+            if unknown := set(ids) - set(known):
+                raise ValueError(f"{name}: {complaint} {min(unknown)!r}.")
+        languages = sorted({*(query_languages[one] for one in queries), *(passage_languages[one] for one in corpus)})
+        code = {language: number for number, language in enumerate(languages)}
+        query_number, passage_number = (dict(zip(ids, range(len(ids)), strict=True)) for ids in (queries, corpus))
+        pairs = [(query_number[q], passage_number[p]) for q, found in relevant_docs.items() for p in sorted(set(found))]
+        return cls(
+            name=name,
+            languages=languages,
+            query_ids=list(queries),
+            queries=list(queries.values()),
+            query_languages=np.array([code[query_languages[identifier]] for identifier in queries]),
+            passage_ids=list(corpus),
+            passages=list(corpus.values()),
+            passage_languages=np.array([code[passage_languages[identifier]] for identifier in corpus]),
+            relevant_queries=np.array([query for query, _ in pairs]),
+            relevant_passages=np.array([passage for _, passage in pairs]),
+        )
+
+    @classmethod
+    def from_rows(
+        cls, rows: Dataset, *, columns: Mapping[str, str] = MappingProxyType({}), name: str = "held-out rows"
+    ) -> RetrievalCollection:
+        """Make a collection from parallel rows, to measure a model on rows that it was not trained on.
+
+        Each distinct passage of a language becomes one passage. The relevant passages of a query are the positives of
+        its group, in all languages.
+
+        Args:
+            rows: Parallel rows, such as ``split_groups(rows, 0.05)["test"]``.
+            columns: The data set's names of ``id``, ``language``, ``query`` and ``positive`` where they differ:
+                ``{"query": "question"}``.
+            name: Name of the collection.
+
+        Returns:
+            The collection, with the queries in the order of the rows.
+
+        Raises:
+            ValueError: The rows are not valid parallel rows; see :class:`~st_hybrid.rows.ParallelRows`.
+
+        Example:
+            ::
+
+                from datasets import Dataset
+                from st_hybrid.evaluation import RetrievalCollection
+
+                rows = Dataset.from_dict({
+                    "id": [1, 1],
+                    "language": ["en", "de"],
+                    "query": ["Where do storks nest?", "Wo nisten Störche?"],
+                    "positive": ["They nest on chimneys.", "Sie nisten auf Kaminen."],
+                })
+                collection = RetrievalCollection.from_rows(rows, name="storks")
+        """
+        parallel = ParallelRows(rows, columns=columns, negative_columns=[])
+        text, texts = numbered(parallel.table["positive"])
+        _, first, passage = np.unique(parallel.language * len(texts) + text, return_index=True, return_inverse=True)
+
+        # Every query with every row of its group.
+        by_group, sizes = np.argsort(parallel.group, kind="stable"), np.bincount(parallel.group)
+        mates = sizes[parallel.group]
+        start = (np.cumsum(sizes) - sizes)[parallel.group]
+        query = np.repeat(np.arange(len(parallel)), mates)
+        mate = by_group[np.repeat(start, mates) + counting(mates)]
+        relevant = np.unique(np.stack([query, passage[mate]]), axis=1)
+        return cls(
+            name=name,
+            languages=parallel.languages,
+            query_ids=[str(identifier) for identifier in parallel.table["id"].to_pylist()],
+            queries=parallel.table["query"].to_pylist(),
+            query_languages=parallel.language.astype(np.int32),
+            passage_ids=[str(number) for number in range(len(first))],
+            passages=texts.take(pa.array(text[first])).to_pylist(),
+            passage_languages=parallel.language[first].astype(np.int32),
+            relevant_queries=relevant[0],
+            relevant_passages=relevant[1],
+        )
 
     @property
     def query_counts(self) -> dict[str, int]:
@@ -108,80 +219,75 @@ class RetrievalCollection:
         return self._count(self.query_languages)
 
     @property
-    def candidate_counts(self) -> dict[str, int]:
-        """Number of candidates of each language."""
-        return self._count(self.candidate_languages)
+    def passage_counts(self) -> dict[str, int]:
+        """Number of passages of each language."""
+        return self._count(self.passage_languages)
 
     def _count(self, codes: IntArray) -> dict[str, int]:
         return dict(zip(self.languages, np.bincount(codes, minlength=len(self.languages)).tolist(), strict=True))
 
-    def sample(self, questions: int, *, seed: int = 0, whole_pool: bool = False) -> RetrievalCollection:
-        """Return the collection restricted to a random sample of questions, each in all the languages it has.
+    def sample(self, size: int, *, seed: int = 0, whole_pool: bool = False) -> RetrievalCollection:
+        """Return the collection restricted to a random sample of queries, each in all the languages it has.
 
-        A smaller sample of the same seed is a subset of a larger one. By default the pool shrinks too, to the whole
-        passages (in all languages) that hold a relevant candidate of a sampled question: encoding the pool is what
-        takes the time. Ranks in a smaller pool are better, so such scores compare with others on the same sample,
-        never with scores on the whole collection.
+        A smaller sample of the same seed is a subset of a larger one. By default the pool shrinks too, to the contexts
+        (in all languages) that hold a relevant passage of a sampled query, because encoding the pool takes most of the
+        time. Ranks in a smaller pool are better, so compare such scores only with others on the same sample.
 
         Args:
-            questions: Number of different question ids to take; all of them if there are fewer.
+            size: Number of different query ids to take; all of them if there are fewer.
             seed: Seed of the choice.
-            whole_pool: Keep every candidate.
+            whole_pool: Keep every passage.
 
         Raises:
-            ValueError: If ``questions`` is not positive.
+            ValueError: ``size`` is not positive.
         """
-        if questions < 1:
-            raise ValueError(f"questions must be at least 1, not {questions}.")
+        if size < 1:
+            raise ValueError(f"The size of a sample must be at least 1, got {size}.")
         ids = sorted(set(self.query_ids))
-        if questions >= len(ids):
+        if size >= len(ids):
             return self
-        chosen = {ids[i] for i in np.random.default_rng(seed).permutation(len(ids))[:questions]}
+        chosen = {ids[i] for i in np.random.default_rng(seed).permutation(len(ids))[:size]}
         keep_query = np.fromiter((i in chosen for i in self.query_ids), dtype=bool, count=len(self.query_ids))
-        if whole_pool:
-            keep_candidate = np.ones(len(self.candidates), dtype=bool)
-        else:
-            passages = self.candidate_passages
-            if passages is None:
-                passages = np.arange(len(self.candidates), dtype=np.int32)
-            keep_candidate = np.isin(passages, passages[self.relevant_candidates[keep_query[self.relevant_queries]]])
-        return self._restricted(f"{self.name}-sample{questions}", keep_query, keep_candidate)
+        contexts = np.arange(len(self.passages)) if self.passage_contexts is None else self.passage_contexts
+        relevant = self.relevant_passages[keep_query[self.relevant_queries]]
+        keep_passage = np.isin(contexts, contexts[relevant]) | whole_pool
+        return self._restricted(f"{self.name}-sample{size}", keep_query, keep_passage)
 
-    def in_languages(self, queries: Sequence[str], candidates: Sequence[str]) -> RetrievalCollection:
-        """Return the collection with the queries of some languages and the candidates of some languages only.
+    def in_languages(self, queries: Sequence[str], passages: Sequence[str]) -> RetrievalCollection:
+        """Return the collection with the queries of some languages and the passages of some languages only.
 
         Args:
             queries: Languages of the queries to keep.
-            candidates: Languages of the candidates to keep.
+            passages: Languages of the passages to keep.
 
         Raises:
-            ValueError: If a language is not in the collection, or nothing is left.
+            ValueError: A language is not in the collection, or nothing is left.
         """
-        if unknown := [language for language in (*queries, *candidates) if language not in self.languages]:
+        if unknown := [language for language in (*queries, *passages) if language not in self.languages]:
             raise ValueError(f"{self.name} is not in {', '.join(unknown)}, only in {', '.join(self.languages)}.")
-        numbers = {language: number for number, language in enumerate(self.languages)}
+        codes = {language: code for code, language in enumerate(self.languages)}
         return self._restricted(
             self.name,
-            np.isin(self.query_languages, [numbers[language] for language in queries]),
-            np.isin(self.candidate_languages, [numbers[language] for language in candidates]),
+            np.isin(self.query_languages, [codes[language] for language in queries]),
+            np.isin(self.passage_languages, [codes[language] for language in passages]),
         )
 
     def _restricted(
-        self, name: str, keep_query: npt.NDArray[np.bool_], keep_candidate: npt.NDArray[np.bool_]
+        self, name: str, keep_query: npt.NDArray[np.bool_], keep_passage: npt.NDArray[np.bool_]
     ) -> RetrievalCollection:
-        """The collection under another name, with some of its queries and candidates."""
-        keep_pair = keep_query[self.relevant_queries] & keep_candidate[self.relevant_candidates]
-        kept_queries, kept_candidates = np.flatnonzero(keep_query).tolist(), np.flatnonzero(keep_candidate).tolist()
+        """The collection under another name, with some of its queries and passages."""
+        keep_pair = keep_query[self.relevant_queries] & keep_passage[self.relevant_passages]
+        kept_queries, kept_passages = np.flatnonzero(keep_query).tolist(), np.flatnonzero(keep_passage).tolist()
         return replace(
             self,
             name=name,
             query_ids=[self.query_ids[i] for i in kept_queries],
             queries=[self.queries[i] for i in kept_queries],
             query_languages=self.query_languages[keep_query],
-            candidate_ids=[self.candidate_ids[i] for i in kept_candidates],
-            candidates=[self.candidates[i] for i in kept_candidates],
-            candidate_languages=self.candidate_languages[keep_candidate],
+            passage_ids=[self.passage_ids[i] for i in kept_passages],
+            passages=[self.passages[i] for i in kept_passages],
+            passage_languages=self.passage_languages[keep_passage],
             relevant_queries=(np.cumsum(keep_query) - 1)[self.relevant_queries[keep_pair]],
-            relevant_candidates=(np.cumsum(keep_candidate) - 1)[self.relevant_candidates[keep_pair]],
-            candidate_passages=None if self.candidate_passages is None else self.candidate_passages[keep_candidate],
+            relevant_passages=(np.cumsum(keep_passage) - 1)[self.relevant_passages[keep_pair]],
+            passage_contexts=None if self.passage_contexts is None else self.passage_contexts[keep_passage],
         )

@@ -1,17 +1,17 @@
-"""A sentence-transformers evaluator for retrieval within a language, across languages and from mixed languages."""
+"""A sentence-transformers evaluator of monolingual, cross-lingual and multilingual retrieval."""
 
 from __future__ import annotations
 
 import csv
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from sentence_transformers.base.evaluation.evaluator import BaseEvaluator
 
 from st_hybrid.evaluation.collection import RetrievalCollection
-from st_hybrid.evaluation.scoring import MEASURES, PEER, SETTINGS, evaluate_retrieval
-from st_hybrid.methods.centering import LanguageCentering
+from st_hybrid.evaluation.results import MEASURES, SETTINGS
+from st_hybrid.evaluation.scoring import Centering, evaluate_retrieval
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 _METRICS = [
     *(f"{kind}_{measure}" for kind in SETTINGS for measure in MEASURES),
-    f"multilingual_{PEER}",
+    "multilingual_peer_at_20",
     "rank_distance",
 ]
 
@@ -29,39 +29,38 @@ _METRICS = [
 class CrossLingualRetrievalEvaluator(BaseEvaluator):
     """Evaluate a model during training on monolingual, cross-lingual and multilingual retrieval at once.
 
-    The metrics are ``monolingual_map``, ``cross_lingual_map``, ``multilingual_map`` (the primary one), recall at 1
-    and at 10, nDCG at 10 and MRR at 10 of each kind, ``multilingual_peer_at_20``, the language fairness, where higher
-    is better, and ``rank_distance``, the language bias, where lower is better. See
-    :func:`~st_hybrid.evaluation.score_embeddings` for what they mean.
+    The primary metric is ``multilingual_map``. The others are ``monolingual_map`` and ``cross_lingual_map``; recall at 1
+    and at 10, nDCG at 10 and MRR at 10 of each kind; ``multilingual_peer_at_20``, the language fairness (higher is
+    better); and ``rank_distance``, the language bias (lower is better). See
+    :class:`~st_hybrid.evaluation.RetrievalScores` for what they mean.
 
     Args:
-        collection: What to evaluate on. Data that picks a checkpoint is no test data: give the trainer another
-            collection than the one that you report.
-        sample: Number of questions to take, each in all its languages, to stay quick; the pool then shrinks to their
-            passages (:meth:`~st_hybrid.evaluation.RetrievalCollection.sample`). All of them by default.
+        collection: What to evaluate on. Data that picks a checkpoint are not test data: report on another collection.
+        sample: Number of queries to take, each in all its languages, to stay quick; the pool then shrinks to their
+            contexts (:meth:`~st_hybrid.evaluation.RetrievalCollection.sample`). All of them by default.
         seed: Seed of the sample.
-        name: Put before the names of metrics and into the name of the CSV file.
-        batch_size: Texts encoded at once.
+        name: Prefix of the metrics' names, and part of the CSV file's name.
+        batch_size: Texts per encoding batch.
         centering: Language means to subtract; ``"evaluated"`` takes them from the evaluated texts at each call. Fixed
             means belong to one state of a model, so they do not suit a model in training.
-        query_prompt: Text put before each query; by default the model's own query prompt.
-        document_prompt: Text put before each candidate; by default the model's own document prompt.
+        query_prompt: Text before each query; by default the model's own query prompt.
+        document_prompt: Text before each passage; by default the model's own document prompt.
         write_csv: Append the metrics to a CSV file in the output folder.
         show_progress_bar: Show the progress of encoding.
 
     Relations:
         - :class:`~sentence_transformers.sentence_transformer.evaluation.InformationRetrievalEvaluator` measures one
-          pool, to a depth of k; this one measures every pair of languages over full rankings.
+          pool, to a depth of k; this evaluator measures every pair of languages over full rankings.
 
     Example:
         ::
 
             from sentence_transformers import SentenceTransformer
             from st_hybrid import CrossLingualRetrievalEvaluator
-            from st_hybrid.evaluation import read_lareqa
+            from st_hybrid.evaluation import load_lareqa
 
             model = SentenceTransformer("intfloat/multilingual-e5-small")
-            evaluator = CrossLingualRetrievalEvaluator(read_lareqa("data/xquad-r"), sample=150, name="xquad-r")
+            evaluator = CrossLingualRetrievalEvaluator(load_lareqa("XQuAD-R"), sample=150, name="xquad-r")
             metrics = evaluator(model)
             print(evaluator.primary_metric, metrics[evaluator.primary_metric])  # xquad-r_multilingual_map ...
     """
@@ -74,7 +73,7 @@ class CrossLingualRetrievalEvaluator(BaseEvaluator):
         seed: int = 0,
         name: str = "",
         batch_size: int = 32,
-        centering: LanguageCentering | Literal["evaluated"] | None = None,
+        centering: Centering | None = None,
         query_prompt: str | None = None,
         document_prompt: str | None = None,
         write_csv: bool = True,
@@ -82,15 +81,16 @@ class CrossLingualRetrievalEvaluator(BaseEvaluator):
     ) -> None:
         super().__init__()
         self.collection = collection if sample is None else collection.sample(sample, seed=seed)
-        self.sample = sample
-        self.seed = seed
         self.name = name
-        self.batch_size = batch_size
-        self.centering = centering
-        self.query_prompt = query_prompt
-        self.document_prompt = document_prompt
         self.write_csv = write_csv
-        self.show_progress_bar = show_progress_bar
+        self.options: dict[str, Any] = {
+            "batch_size": batch_size,
+            "centering": centering,
+            "query_prompt": query_prompt,
+            "document_prompt": document_prompt,
+            "show_progress_bar": show_progress_bar,
+        }
+        self.sampling = {} if sample is None else {"sample": sample, "seed": seed}
         self.primary_metric = "multilingual_map"
         self.csv_file = f"Cross-Lingual-Retrieval_evaluation{'_' + name if name else ''}_results.csv"
         self.csv_headers = ["epoch", "steps", *_METRICS]
@@ -99,18 +99,14 @@ class CrossLingualRetrievalEvaluator(BaseEvaluator):
         self, model: BaseModel, output_path: str | None = None, epoch: int = -1, steps: int = -1
     ) -> dict[str, float]:
         """Evaluate ``model``, append to the CSV file in ``output_path`` if given, and return the metrics."""
-        scores = evaluate_retrieval(
-            cast("SentenceTransformer", model),
-            self.collection,
-            batch_size=self.batch_size,
-            centering=self.centering,
-            query_prompt=self.query_prompt,
-            document_prompt=self.document_prompt,
-            show_progress_bar=self.show_progress_bar,
-        )
-        flat = {f"{kind}_{measure}": value for kind in SETTINGS for measure, value in scores.get(kind, {}).items()}
-        if "rank_distance" in scores:
-            flat["rank_distance"] = scores["rank_distance"]
+        scores = evaluate_retrieval(cast("SentenceTransformer", model), self.collection, **self.options)
+        flat = {
+            f"{kind}_{measure}": value
+            for kind, means in scores.by_setting.items()
+            for measure, value in means.to_dict().items()
+        }
+        if scores.rank_distance is not None:
+            flat["rank_distance"] = scores.rank_distance
         logger.info(
             "Cross-lingual retrieval on %s (epoch %s, step %s): %s",
             self.name or self.collection.name,
@@ -135,18 +131,18 @@ class CrossLingualRetrievalEvaluator(BaseEvaluator):
             writer.writerow(row)
 
     def get_config_dict(self) -> dict[str, Any]:
-        """Configuration printed in the model card."""
-        config: dict[str, Any] = {
+        """The configuration, for the model card."""
+        centering = self.options["centering"]
+        chosen = {
+            "centering": centering if centering is None or isinstance(centering, str) else "language means",
+            "query_prompt": self.options["query_prompt"],
+            "document_prompt": self.options["document_prompt"],
+        }
+        return {
             "collection": self.collection.name,
             "languages": list(self.collection.languages),
             "queries": len(self.collection.queries),
-            "candidates": len(self.collection.candidates),
+            "passages": len(self.collection.passages),
+            **self.sampling,
+            **{name: value for name, value in chosen.items() if value is not None},
         }
-        if self.sample is not None:
-            config |= {"sample": self.sample, "seed": self.seed}
-        if self.centering is not None:
-            config["centering"] = self.centering if isinstance(self.centering, str) else "language means"
-        for prompt in ("query_prompt", "document_prompt"):
-            if getattr(self, prompt) is not None:
-                config[prompt] = getattr(self, prompt)
-        return config

@@ -1,7 +1,6 @@
-"""Language fairness of a pool of mixed languages: which languages are found first, and could that be chance.
+"""Language fairness in a pool of mixed languages: which languages rank first, and whether that could be chance.
 
-Rank distance asks where the translations of the answer stand. The measures here ask about everything else that a
-question finds.
+Rank distance looks at the translations of the answer. The measures here look at the other passages that a query finds.
 """
 
 from __future__ import annotations
@@ -16,146 +15,130 @@ from st_hybrid.evaluation.collection import IntArray, RetrievalCollection
 
 Floats = npt.NDArray[np.float64]
 
-#: How many of the first candidates :func:`language_shares` looks at.
 SHARES_AT = 10
-#: How many of the first candidates :func:`peer` looks at.
+"""Number of first passages that :func:`language_shares` looks at."""
+
 PEER_AT = 20
+"""Number of first passages that :func:`peer` looks at."""
 
 
 @dataclass(frozen=True, eq=False)
-class TopCandidates:
-    """The first candidates of each query in the pool of all languages, and what is tied with the last of them.
+class TopPassages:
+    """The first passages of each query in the pool of all languages, and what ties with the last of them.
 
     Args:
         scores: Scores in falling order, shape ``(queries, depth)``. The depth is one more than the largest ``k`` that
-            is asked for, or the whole pool where that is smaller.
-        candidates: Their numbers, shape ``(queries, depth)``. Among equal scores the order means nothing.
-        tied: Where the last two scores of a query are equal, their tie may go on beyond the list: how many candidates
-            of each language have that score in the whole pool, shape ``(queries, languages)``. 0 for other queries.
+            is asked for, or the whole pool if that is smaller.
+        passages: Numbers of the passages, shape ``(queries, depth)``. The order of equal scores has no meaning.
+        tied: For a query whose last two scores are equal, the number of passages of each language with that score in
+            the whole pool, shape ``(queries, languages)``; 0 for other queries.
         relevant_scores: Score of each relevant pair of the collection, shape ``(pairs,)``.
     """
 
     scores: Floats
-    candidates: IntArray
+    passages: IntArray
     tied: IntArray
     relevant_scores: Floats
 
     def cut(self, k: int, collection: RetrievalCollection) -> tuple[npt.NDArray[np.bool_], Floats]:
-        """Divide the first ``k`` into those above the score of the last one, and all that share it.
+        """Divide the first ``k`` passages into those above the score of the last one, and all that share it.
 
         Returns:
-            Which of the first ``k`` score higher than the ``k``-th, shape ``(queries, k)``; and how many candidates of
-            each language score the same as it, among the first ``k`` and beyond, shape ``(queries, languages)``.
+            Which of the first ``k`` score higher than the ``k``-th, shape ``(queries, k)``; and the number of passages
+            of each language that score the same as it, anywhere in the pool, shape ``(queries, languages)``.
 
         Raises:
-            ValueError: The list is too short to see what is tied with the ``k``-th.
+            ValueError: The list is too short to see what ties with the ``k``-th passage.
         """
         depth = self.scores.shape[1]
-        if not 1 <= k < depth + (depth == len(collection.candidates)):
-            raise ValueError(f"Of each query the first {depth} candidates are known, which does not do for k = {k}.")
+        if not 1 <= k < depth + (depth == len(collection.passages)):
+            raise ValueError(f"Only the first {depth} passages of each query are known, too few for k = {k}.")
         last = self.scores[:, k - 1, None]
         same = self.scores == last
-        listed = _by_language(collection.candidate_languages[self.candidates], same, len(collection.languages))
+        listed = _by_language(collection.passage_languages[self.passages], same, len(collection.languages))
         goes_on = same[:, -1:] & self.tied.any(axis=1, keepdims=True)
         return self.scores[:, :k] > last, np.where(goes_on, self.tied, listed)
 
 
-def language_shares(top: TopCandidates, collection: RetrievalCollection, k: int = SHARES_AT) -> Floats:
-    """Share of each language among the first ``k`` candidates of each query.
+def language_shares(top: TopPassages, collection: RetrievalCollection, k: int = SHARES_AT) -> Floats:
+    """Share of each language among the first ``k`` passages of each query.
 
-    Candidates that tie for the last places divide them in equal parts, so a model that cannot tell candidates apart
-    gives each language its share of the pool.
+    Passages that tie for the last places divide them in equal parts, so a model that cannot tell passages apart gives
+    each language its share of the pool.
 
     Args:
-        top: The first candidates of each query.
+        top: The first passages of each query.
         collection: Their languages.
-        k: How many places to look at; the whole pool where it is smaller.
+        k: Number of places to look at; the whole pool if it is smaller.
 
     Returns:
         Shape ``(queries, languages)``; each row sums to 1.
-
-    Example:
-        ::
-
-            import numpy as np
-            from st_hybrid.evaluation import read_lareqa
-            from st_hybrid.evaluation.scoring import count_above
-            from st_hybrid.evaluation.fairness import language_shares
-
-            collection = read_lareqa("data/xquad-r")
-            top = count_above(query_embeddings, candidate_embeddings, collection).top
-            shares = language_shares(top, collection)
-            own = shares[np.arange(len(shares)), collection.query_languages]
     """
-    k = min(k, len(collection.candidates))
+    k = min(k, len(collection.passages))
     above, tied = top.cut(k, collection)
-    whole = _by_language(collection.candidate_languages[top.candidates[:, :k]], above, tied.shape[1])
+    whole = _by_language(collection.passage_languages[top.passages[:, :k]], above, tied.shape[1])
     places = k - above.sum(axis=1, keepdims=True)
     return (whole + tied * (places / tied.sum(axis=1, keepdims=True))) / k
 
 
-def peer(top: TopCandidates, collection: RetrievalCollection, k: int = PEER_AT) -> Floats:
-    """Probability of equal expected rank of the languages (PEER) among the first ``k`` candidates of each query.
+def peer(top: TopPassages, collection: RetrievalCollection, k: int = PEER_AT) -> Floats:
+    """Probability of equal expected rank of the languages (PEER) among the first ``k`` passages of each query.
 
     The p-value of a Kruskal-Wallis test on ranks grouped by language. It is near 0 where some languages take the first
-    places, about 0.5 on average where the order has nothing to do with language, and 1 where all ranks are equal.
+    places, about 0.5 on average where the order does not depend on language, and 1 where all ranks are equal.
 
-    PEER is a weighted mean over levels of relevance. Here all the weight lies on the candidates that are *not* relevant
-    to the query. Where each language has one relevant candidate, as in XQuAD-R and MLQA-R, the test on the relevant
-    ones compares groups of one: any ranking gets the same number, and one that finds none of them gets 1. They are left
-    to the rank distance.
+    PEER is a weighted mean over levels of relevance. Here all weight is on the passages that are *not* relevant to the
+    query. Where each language has one relevant passage, as in XQuAD-R and MLQA-R, a test on the relevant ones compares
+    groups of one, and every ranking gets the same value; the rank distance measures those.
 
-    All of the pool is judged, so a candidate that is not among the first ``k`` stands at the tail, in one tie with the
-    others, whatever its language. With judgements of the relevant ones alone, a language of which nothing was found
-    drops out of the test, and a list in the query's own language counts as perfectly fair: the untouched
-    multilingual-e5-small, with 71% of its first ten in the question's language, then looks fairer on XQuAD-R
-    (.63 at 20) than with language means subtracted (.46).
+    Every passage of the pool is judged, so all passages after the first ``k`` share one rank at the tail, whatever their
+    language. With judgements of the relevant passages alone, a language of which nothing was found drops out of the test,
+    and a list in the query's own language counts as perfectly fair.
 
-    In terms of the authors' package it is ``PEER(weights={1: 1.0, 2: 0.0}, lang_mapping=...) @ k``, where the relevant
-    candidates are judged 2 and all others of the pool 1. Only ties are treated otherwise: candidates with equal scores
-    have the mean of the ranks that they fill, so the order of the data decides nothing; and equal ranks throughout
-    give 1, not NaN.
+    In terms of the authors' package this is ``PEER(weights={1: 1.0, 2: 0.0}, lang_mapping=...) @ k``, where the relevant
+    passages are judged 2 and all others 1. Only ties differ: passages with equal scores get the mean of the ranks that
+    they fill, so the order of the data has no effect, and equal ranks throughout give 1, not NaN.
 
     Args:
-        top: The first candidates of each query.
+        top: The first passages of each query.
         collection: Their languages and relevance.
-        k: How many candidates count as found; the whole pool where it is smaller.
+        k: Number of passages that count as found; the whole pool if it is smaller.
 
     Returns:
-        Shape ``(queries,)``; NaN where fewer than two languages have a candidate that is not relevant.
+        Shape ``(queries,)``; NaN where fewer than two languages have a passage that is not relevant.
 
     References:
         Yang, Jänich, Mayfield and Lawrie 2024, Language Fairness in Multilingual Information Retrieval,
         https://arxiv.org/abs/2405.00978; the package is https://github.com/hltcoe/peer_measure.
     """
-    total, size, pool = len(collection.queries), len(collection.languages), len(collection.candidates)
+    total, size, pool = len(collection.queries), len(collection.languages), len(collection.passages)
     k = min(k, pool)
     above, tied = top.cut(k, collection)
     ahead, tie = above.sum(axis=1), tied.sum(axis=1)
-    scores, candidates = top.scores[:, :k], top.candidates[:, :k]
+    scores, passages = top.scores[:, :k], top.passages[:, :k]
 
-    # Take the relevant candidates out of the languages' groups, of the list and of the tie for its last places.
+    # Take the relevant passages out of the languages' groups, of the list and of the tie for its last places.
     query = collection.relevant_queries.astype(np.int64)
-    cells = query * size + collection.candidate_languages[collection.relevant_candidates]
+    cells = query * size + collection.passage_languages[collection.relevant_passages]
     at_last = top.relevant_scores == scores[query, -1]
     relevant, relevant_tied = (
         np.bincount(chosen, minlength=total * size).reshape(total, size) for chosen in (cells, cells[at_last])
     )
-    groups, tied = np.bincount(collection.candidate_languages, minlength=size) - relevant, tied - relevant_tied
-    listed = np.arange(total)[:, None] * pool + candidates
-    counted = above & ~np.isin(listed, query * pool + collection.relevant_candidates)
+    groups, tied = np.bincount(collection.passage_languages, minlength=size) - relevant, tied - relevant_tied
+    listed = np.arange(total)[:, None] * pool + passages
+    counted = above & ~np.isin(listed, query * pool + collection.relevant_passages)
 
-    # Each place of the tie at the end is worth the same: the mean of the ranks up to k and of those in the tail.
+    # Each place of the tie at the end counts the same: the mean of the ranks up to k and of those in the tail.
     members = groups.sum(axis=1)
     found = counted.sum(axis=1) + tied.sum(axis=1) * (k - ahead) / tie
-    tail = members + (members - found + 1) / 2  # as in the package: behind the last, whatever ranks k leaves free
+    tail = members + (members - found + 1) / 2  # as in the package: after the last, whatever ranks k leaves free
     higher, equal = (compare(scores[:, None], scores[:, :, None]).sum(axis=2) for compare in (np.greater, np.equal))
     ranks = higher + (equal + 1) / 2
     last = ((ahead + 1 + k) * (k - ahead) / 2 + (ahead + tie - k) * tail) / tie
 
-    # The test sees no shift. Counted up from the tail, all the ranks there are zeros and need no summing.
+    # The test does not change with a shift of all ranks. Measured from the tail, the ranks there are 0: nothing to sum.
     heights, last = np.where(counted, tail[:, None] - ranks, 0.0), tail - last
-    sums = _by_language(collection.candidate_languages[candidates], heights, size) + tied * last[:, None]
+    sums = _by_language(collection.passage_languages[passages], heights, size) + tied * last[:, None]
     squares = np.square(heights).sum(axis=1) + tied.sum(axis=1) * np.square(last)
     mean_square = np.square(sums.sum(axis=1)) / np.maximum(members, 1)
     between = (np.square(sums) / np.maximum(groups, 1)).sum(axis=1) - mean_square

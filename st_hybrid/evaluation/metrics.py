@@ -1,8 +1,8 @@
-"""Retrieval measures from the ranks of the relevant candidates.
+"""Retrieval measures from the ranks of the relevant passages: the one place that computes them.
 
-Every measure takes the same three arguments: the rank (1 is best) of each relevant candidate, the number of the ranking
-that it belongs to, and how many rankings there are. It returns one value a ranking, NaN where nothing is relevant.
-A ranking is one query over one pool.
+The measures take the same three arguments: the rank (1 is best) of each relevant passage, the number of the ranking that
+it belongs to, and the number of rankings. They return one value per ranking, NaN where nothing is relevant. A ranking is
+one query over one pool.
 """
 
 from __future__ import annotations
@@ -14,23 +14,68 @@ Integers = npt.NDArray[np.integer]
 Floats = npt.NDArray[np.float64]
 
 
-def pessimistic_ranks(at_or_above: Integers, rankings: Integers) -> Integers:
-    """Ranks of relevant candidates where every tie with a candidate that is not relevant counts against the model.
+def measure_rankings(at_or_above: Integers, rankings: Integers, total: int) -> dict[str, Floats]:
+    """Compute all measures of rankings in which every tie counts against the model.
 
     Args:
-        at_or_above: For each relevant candidate, how many candidates of the pool, itself included, score at least as
-            high, shape ``(pairs,)``.
-        rankings: Number of the ranking of each relevant candidate, shape ``(pairs,)``.
+        at_or_above: For each relevant passage, the number of passages of the pool, itself included, that score at least
+            as high, shape ``(pairs,)``.
+        rankings: Number of the ranking of each relevant passage, shape ``(pairs,)``.
+        total: Number of rankings.
 
     Returns:
-        The rank of each relevant candidate, shape ``(pairs,)``. Relevant candidates that tie share the last places of
-        their tie.
+        For each of :data:`~st_hybrid.evaluation.results.MEASURES`, a value per ranking, shape ``(total,)``.
 
     Example:
         ::
 
-            # Two relevant candidates tie with a third one that is not relevant: they take places 2 and 3.
-            pessimistic_ranks(np.array([3, 3]), np.array([0, 0]))  # [2, 3]
+            import numpy as np
+            from st_hybrid.evaluation.metrics import measure_rankings
+
+            # Two queries: the first finds its passage in place 1, the second in place 4.
+            print(measure_rankings(np.array([1, 4]), np.array([0, 1]), 2)["map"])  # [1.   0.25]
+    """
+    ranks = pessimistic_ranks(at_or_above, rankings)
+    return {
+        "map": average_precision(ranks, rankings, total),
+        "recall_at_1": recall_at(1, ranks, rankings, total),
+        "recall_at_10": recall_at(10, ranks, rankings, total),
+        "ndcg_at_10": ndcg_at(10, ranks, rankings, total),
+        "mrr_at_10": reciprocal_rank_at(10, ranks, rankings, total),
+    }
+
+
+def rank_distance(at_or_above: Integers, above_best: Integers, rankings: Integers, total: int) -> Floats:
+    """Largest minus smallest rank among the relevant passages, NaN for fewer than two.
+
+    The largest rank counts ties and the smallest does not: a tie must not make a language bias look small.
+
+    Args:
+        at_or_above: As for :func:`measure_rankings`.
+        above_best: For each ranking, the number of passages that score higher than its best relevant one, shape
+            ``(total,)``.
+        rankings: Number of the ranking of each relevant passage, shape ``(pairs,)``.
+        total: Number of rankings.
+
+    Returns:
+        A distance per ranking, shape ``(total,)``.
+    """
+    largest = np.zeros(total, dtype=np.int64)
+    np.maximum.at(largest, rankings, at_or_above)
+    return np.where(np.bincount(rankings, minlength=total) > 1, largest - above_best - 1, np.nan)
+
+
+def pessimistic_ranks(at_or_above: Integers, rankings: Integers) -> Integers:
+    """Ranks of relevant passages; those that tie take the last places of their tie, shape ``(pairs,)``.
+
+    Example:
+        ::
+
+            import numpy as np
+            from st_hybrid.evaluation.metrics import pessimistic_ranks
+
+            # Two relevant passages tie with a third one that is not relevant: they take places 2 and 3.
+            print(pessimistic_ranks(np.array([3, 3]), np.array([0, 0])))  # [2 3]
     """
     if not len(rankings):
         return at_or_above
@@ -53,15 +98,15 @@ def average_precision(ranks: Integers, rankings: Integers, total: int) -> Floats
 
 
 def recall_at(k: int, ranks: Integers, rankings: Integers, total: int) -> Floats:
-    """Share of the relevant candidates that are among the first ``k``, shape ``(total,)``."""
+    """Share of the relevant passages that are among the first ``k``, shape ``(total,)``."""
     return _divide(np.bincount(rankings[ranks <= k], minlength=total), np.bincount(rankings, minlength=total))
 
 
 def ndcg_at(k: int, ranks: Integers, rankings: Integers, total: int) -> Floats:
     """Normalised discounted cumulative gain of the first ``k``, shape ``(total,)``.
 
-    A relevant candidate at rank r gains 1 / log2(r + 1); the sum is divided by that of a ranking with all relevant
-    candidates first, cut at ``k`` too.
+    A relevant passage at rank r gains 1 / log2(r + 1). The sum is divided by that of a ranking with all relevant passages
+    first, also cut at ``k``.
     """
     gains = 1 / np.log2(np.arange(2, k + 2))
     among = ranks <= k
@@ -71,7 +116,7 @@ def ndcg_at(k: int, ranks: Integers, rankings: Integers, total: int) -> Floats:
 
 
 def reciprocal_rank_at(k: int, ranks: Integers, rankings: Integers, total: int) -> Floats:
-    """One over the rank of the first relevant candidate, 0 if it is not among the first ``k``, shape ``(total,)``."""
+    """One over the rank of the first relevant passage, 0 if it is not among the first ``k``, shape ``(total,)``."""
     best = np.full(total, np.inf)
     np.minimum.at(best, rankings, ranks)
     return np.where(best <= k, 1 / best, np.where(np.isinf(best), np.nan, 0.0))

@@ -1,4 +1,4 @@
-"""Reader for MIRACL (Zhang et al. 2023, https://doi.org/10.1162/tacl_a_00595) in its official layout."""
+"""MIRACL (Zhang et al. 2023, https://doi.org/10.1162/tacl_a_00595) in its official layout."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ PUBLISHED_COUNTS: dict[str, tuple[int, int]] = {
     "yo": (119, 49043),
     "zh": (393, 4934368),
 }
-"""Queries of the split dev and passages of each language, as published."""
+"""Numbers of queries of the split dev and of passages of each language, as published."""
 
 PAPER_LANGUAGES = ("sw", "bn", "hi", "ko", "th", "te", "fi", "ja", "es", "fr", "ru", "zh", "fa", "ar", "id")
-"""The 15 languages over which the paper on hybrid batch training (arXiv 2408.10536) averages."""
+"""The 15 languages over which the paper on hybrid batch training averages (arXiv 2408.10536)."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class MiraclLanguage:
 
     Args:
         language: Language code.
-        corpus: The passages, columns ``id``, ``title`` and ``text``; memory-mapped from disk.
+        corpus: The passages, columns ``id``, ``title`` and ``text``, memory-mapped from disk.
         queries: The judged queries, columns ``id`` and ``text``.
         judgements: Relevance (1 or 0) of each judged passage, by query id and passage id.
     """
@@ -59,7 +59,7 @@ class MiraclLanguage:
 
 
 def miracl_languages(folder: str | Path) -> list[str]:
-    """Languages whose topics lie in a folder in MIRACL's official layout, sorted."""
+    """Languages that a folder in MIRACL's official layout has topics of, sorted."""
     found = (re.fullmatch(r"miracl-v1\.0-([a-z]+)", path.name) for path in Path(folder).glob("miracl-v1.0-*"))
     return sorted(match[1] for match in found if match)
 
@@ -68,16 +68,16 @@ def read_miracl(folder: str | Path, language: str) -> MiraclLanguage:
     """Read one language from a folder in MIRACL's official layout.
 
     The layout is ``miracl-v1.0-<language>/topics/topics.miracl-v1.0-<language>-dev.tsv``, ``…/qrels/qrels.….tsv`` and
-    ``miracl-corpus-v1.0-<language>/docs-<number>.jsonl.gz``. The passages are converted once to Arrow in the cache of
-    ``datasets`` and read from there, so a corpus of any size takes little memory.
+    ``miracl-corpus-v1.0-<language>/docs-<number>.jsonl.gz``. ``datasets`` converts the passages to Arrow in its cache
+    once, so a corpus of any size takes little memory.
 
     Args:
         folder: The folder.
         language: Language code, such as ``"sw"``.
 
     Raises:
-        FileNotFoundError: If a file is missing; the message names it.
-        ValueError: If a file is malformed; the message names file and line.
+        FileNotFoundError: A file is missing; the message names it.
+        ValueError: A file is malformed; the message names file and line.
 
     Example:
         ::
@@ -148,7 +148,7 @@ def _read_passages(paths: list[Path]) -> Dataset:
 
 
 def _find_malformed(paths: list[Path]) -> None:
-    """Raise an error that names the first line that is no passage; only called where there is one."""
+    """Raise an error that names the first line that is not a passage, if there is one."""
     for path in paths:
         number = 0
         try:

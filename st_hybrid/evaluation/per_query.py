@@ -1,21 +1,45 @@
-"""The file of per-query scores that lies beside a file of scores."""
+"""The file of per-query scores beside a file of scores."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-#: What tells apart the rows of a file of per-query scores.
 KEYS = ("task", "variant", "query_id", "query_language", "pool")
+"""The columns that identify a row."""
 
 
 def per_query_path(output: str | Path) -> Path:
-    """Where the scores of each query go: ``scores.per-query.parquet`` beside ``scores.json``."""
+    """Path of the scores of each query: ``scores.per-query.parquet`` beside ``scores.json``."""
     return Path(output).with_name(f"{Path(output).stem}.per-query.parquet")
+
+
+def read_per_query(path: str | Path) -> pa.Table:
+    """Read a file of per-query scores that :func:`~st_hybrid.benchmark.evaluate_tasks` wrote.
+
+    Args:
+        path: The Parquet file.
+
+    Returns:
+        A row per task, variant, query and pool, with :data:`KEYS` and the measures.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file is not Parquet, or lacks a column.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no file {path}.")
+    try:
+        table = pq.read_table(path)
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"{path} is not a Parquet file: {error}. Remove it, or choose another file.") from error
+    if lacking := [key for key in KEYS if key not in table.column_names]:
+        raise ValueError(f"{path} does not hold per-query scores: it lacks {', '.join(lacking)}.")
+    return table
 
 
 def compare_queries(
@@ -25,24 +49,24 @@ def compare_queries(
     *,
     variants: tuple[str, str] | None = None,
 ) -> pa.Table:
-    """Put the scores of two runs side by side, query by query: for paired tests, and to read what changed.
+    """Put the scores of two runs side by side, query by query, for paired tests and to read what changed.
 
     Args:
-        a: A file of per-query scores that :func:`~st_hybrid.benchmark.evaluate_tasks` wrote, or such a table; it may be
+        a: A file of per-query scores that :func:`~st_hybrid.benchmark.evaluate_tasks` wrote, or its table, which may be
             filtered.
         b: Another one, with the same queries and pools.
-        measure: Column to compare; rows without a value are left out, so ``"rank_distance"`` and ``"peer_at_20"`` give
-            those of the pool of all languages.
-        variants: Compare this variant of ``a`` with that variant of ``b``. By default each variant with the one of the
-            same name, and both must have the same ones.
+        measure: Column to compare. Rows without a value are left out, so ``"rank_distance"`` and ``"peer_at_20"``
+            compare the pool of all languages only.
+        variants: Compare this variant of ``a`` with that variant of ``b``. By default each variant is compared with the
+            one of the same name, and both runs must have the same ones.
 
     Returns:
         A table with ``task``, ``variant`` (unless ``variants`` are given), ``query_id``, ``query_language`` and
-        ``pool``, in this order of sorting, and the values ``a`` and ``b``.
+        ``pool``, sorted by these, and the values ``a`` and ``b``.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The measure is not there, or the two do not hold the same queries.
+        ValueError: There is no such measure, or the two do not hold the same queries.
 
     Example:
         ::
@@ -57,7 +81,7 @@ def compare_queries(
     keys = [key for key in KEYS if variants is None or key != "variant"]
     sides = []
     for number, (name, given) in enumerate((("a", a), ("b", b))):
-        table = given if isinstance(given, pa.Table) else _read_rows(Path(given))
+        table = given if isinstance(given, pa.Table) else read_per_query(given)
         if measure not in table.column_names or measure in KEYS:
             measures = [column for column in table.column_names if column not in KEYS]
             raise ValueError(f"Run {name} has no measure {measure!r}. It has {', '.join(measures)}.")
@@ -78,34 +102,3 @@ def compare_queries(
                 lacks.append(f"run {name} lacks {missing.num_rows:,} rows of the other, such as ({row})")
         raise ValueError(f"The runs do not hold the same queries: {'; '.join(lacks) or 'rows are repeated'}.")
     return first.append_column("b", second["b"])
-
-
-def named_rows(table: pa.Table, task: str, variant: str) -> pa.Table:
-    """Put the columns ``task`` and ``variant`` before those of a table."""
-    for place, (column, value) in enumerate((("task", task), ("variant", variant))):
-        table = table.add_column(place, column, pa.repeat(pa.scalar(value), table.num_rows))
-    return table
-
-
-def earlier_rows(output: Path, model_name: str, tasks: Sequence[str]) -> dict[str, pa.Table]:
-    """What the file of per-query scores holds of tasks of the same model."""
-    path = per_query_path(output)
-    if not path.is_file():
-        return {}
-    table = _read_rows(path)
-    found = (table.schema.metadata or {}).get(b"model", b"").decode()
-    if found != model_name:
-        raise ValueError(f"{path} holds the scores of {found!r}. Choose another file.")
-    return {task: table.filter(pc.field("task") == task) for task in tasks}
-
-
-def _read_rows(path: Path) -> pa.Table:
-    if not path.is_file():
-        raise FileNotFoundError(f"There is no file {path}.")
-    try:
-        table = pq.read_table(path)
-    except pa.ArrowInvalid as error:
-        raise ValueError(f"{path} is not a Parquet file: {error}. Remove it, or choose another file.") from error
-    if lacking := [key for key in KEYS if key not in table.column_names]:
-        raise ValueError(f"{path} does not hold per-query scores: it lacks {', '.join(lacking)}.")
-    return table

@@ -1,4 +1,4 @@
-"""Pictures of an evaluation."""
+"""Figures of an evaluation."""
 
 from __future__ import annotations
 
@@ -8,24 +8,27 @@ from textwrap import fill
 
 import numpy as np
 
+from st_hybrid.files import replacing
+
 Shares = Mapping[str, Mapping[str, float]]
 
 
 def plot_top_languages(
     variants: Mapping[str, Shares], pool: Mapping[str, int], path: str | Path, *, title: str = ""
 ) -> None:
-    """Draw who is found first in a pool of mixed languages: query language by language of the first ten, as heat maps.
+    """Draw which languages rank first in a pool of mixed languages, as heat maps of query language by language found.
 
-    Each cell holds the share in per cent. A model that does not prefer languages has rows like the last one, which is
-    the share of each language in the pool; one that prefers the query's own language has a bright diagonal.
+    Each cell holds the share of a language among the first 10, in per cent. The last row is the share of each language in
+    the pool. A model that does not prefer languages has rows like the last one; one that prefers the query's own language
+    has a bright diagonal.
 
     Args:
-        variants: For each heat map, its name and the shares as
-            :func:`~st_hybrid.evaluation.score_embeddings` gives them under ``top_10_languages``: a row for each query
-            language, with the share of each language. All are drawn to the same scale.
-        pool: Number of candidates of each language.
+        variants: For each heat map its title and the shares of each query language, as
+            :class:`~st_hybrid.evaluation.RetrievalScores` has them in ``top_10_languages``. All heat maps have the same
+            scale.
+        pool: Number of passages of each language.
         path: PNG file to write.
-        title: Put above all.
+        title: Title of the figure.
 
     Raises:
         ValueError: There is nothing to draw.
@@ -36,9 +39,9 @@ def plot_top_languages(
             from st_hybrid.evaluation.plots import plot_top_languages
 
             shares = {"en": {"en": 0.8, "de": 0.2}, "de": {"en": 0.3, "de": 0.7}}
-            plot_top_languages({"as it is": shares}, {"en": 1180, "de": 1276}, "top-10-languages.png")
+            plot_top_languages({"plain": shares}, {"en": 1180, "de": 1276}, "top-10-languages.png")
     """
-    from matplotlib.figure import Figure  # takes long to import, and needs no display this way
+    from matplotlib.figure import Figure  # slow to import
 
     if not variants or not all(variants.values()):
         raise ValueError("There are no shares of languages to draw.")
@@ -63,7 +66,7 @@ def plot_top_languages(
     for axes in grid.flat[len(variants) :]:
         axes.set_axis_off()
     for axes, (name, values) in zip(grid.flat, rows.items(), strict=False):
-        tops = np.append(np.arange(len(values) - 1), len(values) - 0.5)  # the pool's row stands apart
+        tops = np.append(np.arange(len(values) - 1), len(values) - 0.5)  # a gap before the pool's row
         for part, top in ((values[:-1], 0), (values[-1:], tops[-1])):
             extent = (0, len(languages), top + len(part), top)
             image = axes.imshow(part, cmap="viridis", vmin=0, vmax=highest, aspect="auto", extent=extent)
@@ -71,14 +74,15 @@ def plot_top_languages(
             for left, share in enumerate(line):
                 colour = "black" if share > 0.6 * highest else "white"
                 axes.text(left + 0.5, top + 0.5, f"{100 * share:.0f}", ha="center", va="center", color=colour, size=9)
-        axes.set(xlim=(0, len(languages)), ylim=(len(values) + 0.5, 0), title=name)
-        axes.set(xlabel="language of the first ten", ylabel="language of the question")
+        axes.set(xlim=(0, len(languages)), ylim=(len(values) + 0.5, 0), title=fill(name, 40))
+        axes.set(xlabel="language of the first 10", ylabel="language of the query")
         axes.set_xticks(np.arange(len(languages)) + 0.5, languages)
         axes.set_yticks(tops + 0.5, [*variants[name], "pool"])
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
     bar = figure.colorbar(image, ax=grid, shrink=0.7, pad=0.02, format=lambda share, _: f"{100 * share:.0f}")
-    bar.set_label("share of the first ten (%)")
+    bar.set_label("share of the first 10 (%)")
     bar.outline.set_visible(False)
     figure.suptitle(fill(title, int(10 * width), break_on_hyphens=False))
-    figure.savefig(path, dpi=150)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=150, format="png")

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 from safetensors.numpy import load_file, save_file
+
+from st_hybrid.files import replacing, write_json
+from st_hybrid.grouping import place_in_group
+from st_hybrid.rows import ParallelRows
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -24,14 +29,12 @@ FOLDER = "language_centering"
 
 
 class LanguageCentering:
-    """Mean vectors of each language, one for its queries and one for its documents, to subtract from embeddings.
+    """Mean vectors of each language, of its queries and of its documents, to subtract from embeddings.
 
     An encoder that was not trained for mixed-language pools puts the texts of a language close together, so a query
     finds the passages of its own language first. Subtracting the mean vector of each language removes much of this
-    without training. The price is that the language of every text must be known, when indexing and when searching.
-    Try it first, and beside hybrid training.
-
-    Source: the idea of Shift, Jang et al. 2026, https://arxiv.org/abs/2606.18801.
+    without training. It requires the language of every text, when indexing and when searching. Try it before you train,
+    and on top of hybrid training.
 
     Args:
         means: For each role (``"query"``, ``"document"``), the mean vector of each language, shape ``(dimensions,)``.
@@ -39,7 +42,7 @@ class LanguageCentering:
             as it is, ``"global"`` subtracts the average of the known languages' means.
 
     Raises:
-        ValueError: If a role is missing, or the vectors differ in length.
+        ValueError: A role is missing, or the vectors differ in length.
 
     Example:
         ::
@@ -54,25 +57,24 @@ class LanguageCentering:
                 query_languages=["en", "de"],
                 documents=["It stands on the cliff.", "Er steht auf der Klippe."],
                 document_languages=["en", "de"],
-            )  # hundreds of texts a language make a usable mean
+            )  # a usable mean takes hundreds of texts per language
             centering.save_pretrained("my-model")
             vectors = centering(model.encode_query(["Wo ist der Hafen?"]), ["de"], "query")
+
+    References:
+        The idea is in Shift, Jang et al. 2026, https://arxiv.org/abs/2606.18801
     """
 
     def __init__(self, means: dict[Role, dict[str, Floats]], unseen: Unseen = "error") -> None:
         if set(means) != set(ROLES):
-            raise ValueError(f"Means are needed for the roles {', '.join(ROLES)}; given are {sorted(means)}.")
+            raise ValueError(f"Give means for the roles {', '.join(ROLES)}, not for {sorted(means)}.")
         lengths = {vector.shape for vectors in means.values() for vector in vectors.values()}
         if len(lengths) != 1 or len(next(iter(lengths))) != 1:
             raise ValueError(f"The mean vectors must be of one length; their shapes are {sorted(lengths)}.")
         if unseen not in ("error", "keep", "global"):
-            raise ValueError(f"unseen must be 'error', 'keep' or 'global', not {unseen!r}.")
+            raise ValueError(f"unseen must be 'error', 'keep' or 'global', got {unseen!r}.")
         self.means = means
         self.unseen = unseen
-
-    def __repr__(self) -> str:
-        languages = {role: " ".join(vectors) for role, vectors in self.means.items()}
-        return f"{type(self).__name__}({languages}, unseen={self.unseen!r})"
 
     @classmethod
     def from_embeddings(
@@ -93,9 +95,8 @@ class LanguageCentering:
             document_languages: Language of each document.
             unseen: See :class:`LanguageCentering`.
         """
-        return cls(
-            {"query": _means(queries, query_languages), "document": _means(documents, document_languages)}, unseen
-        )
+        means = _means("query", queries, query_languages), _means("document", documents, document_languages)
+        return cls(dict(zip(ROLES, means, strict=True)), unseen)
 
     @classmethod
     def fit(
@@ -115,61 +116,60 @@ class LanguageCentering:
         """Encode texts in known languages and take their means.
 
         Take texts that are not evaluated, in every language that will be searched. The more alike the languages'
-        contents are (translations at best), the less of the meaning goes with the mean.
+        contents are (translations at best), the less meaning the means remove.
 
         Args:
-            model: The model whose embeddings will be centred; means of one model are of no use to another.
+            model: The model whose embeddings will be centered; the means fit no other model.
             queries: Texts to encode as queries.
             query_languages: Language of each query.
             documents: Texts to encode as documents.
             document_languages: Language of each document.
             unseen: See :class:`LanguageCentering`.
-            batch_size: Texts encoded at once.
-            query_prompt: Text put before each query; by default the model's own query prompt.
-            document_prompt: Text put before each document; by default the model's own document prompt.
+            batch_size: Texts per encoding batch.
+            query_prompt: Text before each query; by default the model's own query prompt.
+            document_prompt: Text before each document; by default the model's own document prompt.
             show_progress_bar: Show the progress of encoding.
         """
-        for what, texts, languages in (
-            ("query", queries, query_languages),
-            ("document", documents, document_languages),
-        ):
-            _check_lengths(what, len(texts), len(languages))
+        _check_lengths("query", queries, query_languages)  # before the encoding
+        _check_lengths("document", documents, document_languages)
+        options: dict[str, Any] = {"batch_size": batch_size, "show_progress_bar": show_progress_bar}
         return cls.from_embeddings(
-            model.encode_query(
-                list(queries), prompt=query_prompt, batch_size=batch_size, show_progress_bar=show_progress_bar
-            ),
+            model.encode_query(list(queries), prompt=query_prompt, **options),
             query_languages,
-            model.encode_document(
-                list(documents), prompt=document_prompt, batch_size=batch_size, show_progress_bar=show_progress_bar
-            ),
+            model.encode_document(list(documents), prompt=document_prompt, **options),
             document_languages,
             unseen=unseen,
         )
 
     @classmethod
     def fit_rows(
-        cls, model: SentenceTransformer, rows: Dataset, *, per_language: int = 1000, seed: int = 0, **options: Any
+        cls,
+        model: SentenceTransformer,
+        rows: Dataset,
+        *,
+        columns: Mapping[str, str] = MappingProxyType({}),
+        per_language: int = 1000,
+        seed: int = 0,
+        **options: Any,
     ) -> LanguageCentering:
-        """Take the means of parallel rows: of their queries and of their positives.
+        """Take the means of the queries and of the positives of parallel rows.
 
         Args:
-            model: The model whose embeddings will be centred.
-            rows: Parallel rows with the columns ``language``, ``query`` and ``positive``.
-            per_language: At most so many rows of each language; a mean needs no more than some hundreds.
+            model: The model whose embeddings will be centered.
+            rows: Parallel rows.
+            columns: As for :class:`~st_hybrid.rows.ParallelRows`.
+            per_language: Number of rows to draw per language; some hundreds are enough.
             seed: Seed of the draw.
             **options: The keyword arguments of :meth:`fit`.
 
         Raises:
-            ValueError: If a column is missing.
+            ValueError: The rows are not valid parallel rows.
         """
-        if missing := {"language", "query", "positive"} - set(rows.column_names):
-            raise ValueError(f"The rows have no column {', '.join(sorted(missing))}. Rename yours with rename_column.")
-        language = np.asarray(rows["language"][:])
-        order = np.random.default_rng(seed).permutation(len(language))
-        drawn = np.concatenate([order[language[order] == name][:per_language] for name in np.unique(language)])
-        some = rows.select(np.sort(drawn))
-        languages = some["language"][:]
-        return cls.fit(model, some["query"][:], languages, some["positive"][:], languages, **options)
+        parallel = ParallelRows(rows, columns=columns, negative_columns=[])
+        order = np.random.default_rng(seed).permutation(len(parallel))
+        drawn = np.sort(order[place_in_group(parallel.language[order]) < per_language])
+        texts = parallel.dataset.select(drawn)[:]
+        return cls.fit(model, texts["query"], texts["language"], texts["positive"], texts["language"], **options)
 
     def __call__(self, embeddings: Floats, languages: Sequence[str], role: Role) -> Floats:
         """Subtract from each vector the mean of its language and scale the result to length 1.
@@ -180,40 +180,36 @@ class LanguageCentering:
             role: ``"query"`` or ``"document"``.
 
         Returns:
-            The centred vectors, shape ``(texts, dimensions)``, float32.
+            The centered vectors, shape ``(texts, dimensions)``, float32.
 
         Raises:
-            ValueError: If a language has no mean and ``unseen`` is ``"error"``, or shapes disagree.
+            ValueError: A language has no mean and ``unseen`` is ``"error"``, or shapes disagree.
         """
         if role not in self.means:
-            raise ValueError(f"role must be 'query' or 'document', not {role!r}.")
-        _check_lengths(role, len(embeddings), len(languages))
+            raise ValueError(f"role must be 'query' or 'document', got {role!r}.")
+        _check_lengths(role, embeddings, languages)
         means = self.means[role]
-        names, codes = _encode_languages(languages)
-        unknown = [name for name in names if name not in means]
-        if unknown and self.unseen == "error":
+        names, codes = np.unique(np.asarray(languages), return_inverse=True)
+        if self.unseen == "error" and (unknown := [name for name in names.tolist() if name not in means]):
             raise ValueError(
                 f"There is no {role} mean for the language {', '.join(unknown)}, only for {', '.join(means)}. Fit the "
                 f"means on texts in that language too, or choose unseen='keep' or unseen='global'."
             )
         average = np.mean(list(means.values()), axis=0, dtype=np.float64)
         other = average if self.unseen == "global" else np.zeros_like(average)
-        centred = embeddings - np.stack([means.get(name, other) for name in names])[codes].astype(np.float32)
-        lengths = np.linalg.norm(centred, axis=1, keepdims=True)
-        unit: Floats = (centred / np.maximum(lengths, np.finfo(np.float32).tiny)).astype(np.float32)
+        centered = embeddings - np.stack([means.get(name, other) for name in names.tolist()])[codes].astype(np.float32)
+        lengths = np.linalg.norm(centered, axis=1, keepdims=True)
+        unit: Floats = (centered / np.maximum(lengths, np.finfo(np.float32).tiny)).astype(np.float32)
         return unit
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write the means to the folder ``language_centering`` inside ``folder``, the model's own as a rule."""
+        """Write the means to the folder ``language_centering`` inside ``folder``, usually the model's own."""
         target = Path(folder) / FOLDER
-        target.mkdir(parents=True, exist_ok=True)
+        stacks: dict[str, Floats] = {role: np.stack(list(vectors.values())).astype(np.float32) for role, vectors in self.means.items()}
+        with replacing(target / "means.safetensors") as temporary:
+            save_file(stacks, temporary)
         languages = {role: list(vectors) for role, vectors in self.means.items()}
-        save_file(
-            {role: np.stack(list(vectors.values())).astype(np.float32) for role, vectors in self.means.items()},
-            target / "means.safetensors",
-        )
-        config = json.dumps({"languages": languages, "unseen": self.unseen}, indent=2)
-        (target / "config.json").write_text(config + "\n", encoding="utf-8")
+        write_json(target / "config.json", {"languages": languages, "unseen": self.unseen})
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> LanguageCentering:
@@ -223,11 +219,14 @@ class LanguageCentering:
             folder: The folder given to :meth:`save_pretrained`.
 
         Raises:
-            FileNotFoundError: If the folder holds no means.
+            FileNotFoundError: The folder holds no means.
         """
         source = Path(folder) / FOLDER
         if not (source / "config.json").is_file():
-            raise FileNotFoundError(f"{folder} holds no language means; LanguageCentering.save_pretrained writes them.")
+            raise FileNotFoundError(
+                f"{folder} holds no language means. Write them with LanguageCentering.save_pretrained or the command "
+                "st-hybrid center."
+            )
         config = json.loads((source / "config.json").read_text(encoding="utf-8"))
         stacks = load_file(source / "means.safetensors")
         return cls(
@@ -235,24 +234,17 @@ class LanguageCentering:
         )
 
 
-def _encode_languages(languages: Iterable[str]) -> tuple[list[str], npt.NDArray[np.intp]]:
-    """The distinct languages in order of appearance, and the number of each text's language."""
-    numbers: dict[str, int] = {}
-    codes = [numbers.setdefault(language, len(numbers)) for language in languages]
-    return list(numbers), np.asarray(codes, dtype=np.intp)
-
-
-def _means(embeddings: Floats, languages: Sequence[str]) -> dict[str, Floats]:
-    _check_lengths("mean", len(embeddings), len(languages))
-    names, codes = _encode_languages(languages)
+def _means(role: Role, embeddings: Floats, languages: Sequence[str]) -> dict[str, Floats]:
+    _check_lengths(role, embeddings, languages)
+    names = np.asarray(languages)
     return {
-        name: embeddings[codes == code].mean(axis=0, dtype=np.float64).astype(np.float32)
-        for code, name in enumerate(names)
+        name: embeddings[names == name].mean(axis=0, dtype=np.float64).astype(np.float32)
+        for name in dict.fromkeys(languages)
     }
 
 
-def _check_lengths(what: str, texts: int, languages: int) -> None:
-    if texts != languages:
-        raise ValueError(f"{what}: {texts} texts but {languages} languages; give one language for each text.")
-    if not texts:
-        raise ValueError(f"{what}: no texts given.")
+def _check_lengths(role: Role, texts: Sequence[str] | Floats, languages: Sequence[str]) -> None:
+    if len(texts) != len(languages):
+        raise ValueError(f"{role}: {len(texts)} texts but {len(languages)} languages. Give a language for each text.")
+    if not len(texts):
+        raise ValueError(f"{role}: there are no texts.")

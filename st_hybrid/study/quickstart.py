@@ -30,7 +30,7 @@ from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import PrinterCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from st_hybrid.evaluation import RetrievalCollection, evaluate_retrieval, parallel_collection
+from st_hybrid.evaluation import SETTINGS, RetrievalCollection, evaluate_retrieval
 from st_hybrid.methods.centering import LanguageCentering
 from st_hybrid.pairs import parallel_pairs
 from st_hybrid.provenance import provenance
@@ -100,7 +100,7 @@ def run_quickstart(
         for seed in range(seeds):
             progress.update(task, description=f"seed {seed}: data and encoder")
             rows = cldr_rows(groups=groups, seed=seed)
-            pairs, collection = parallel_pairs(rows["train"]), parallel_collection(rows["test"], name="CLDR")
+            pairs, collection = parallel_pairs(rows["train"]), RetrievalCollection.from_rows(rows["test"], name="CLDR")
             start = _encoder(rows["train"], seed)
             scores += _measure(start, collection, rows["train"], seed=seed, model=UNTRAINED)
             for name, alpha in ALPHAS.items():
@@ -116,7 +116,7 @@ def run_quickstart(
             "groups": groups,
             "languages": list(LANGUAGES),
             "questions": len(collection.queries),
-            "candidates": len(collection.candidates),
+            "passages": len(collection.passages),
         },
         "seconds": round(time.perf_counter() - began, 1),
         "scores": scores,
@@ -207,8 +207,8 @@ def _measure(
     measured = []
     for centred in (False, True):
         scores = evaluate_retrieval(encoder, collection, centering=centering if centred else None)
-        values = [scores[kind]["map"] for kind in ("monolingual", "cross_lingual", "multilingual")]
-        measures = dict(zip(MEASURES, [*values, scores["rank_distance"]], strict=True))
+        values = [scores.by_setting[kind].map for kind in SETTINGS]
+        measures = dict(zip(MEASURES, [*values, scores.rank_distance], strict=True))
         measured.append({**about, "centred": centred, **measures})
     return measured
 

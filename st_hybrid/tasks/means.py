@@ -10,10 +10,10 @@ import numpy as np
 from mteb import TaskResult
 
 from st_hybrid.evaluation.miracl import PAPER_LANGUAGES
+from st_hybrid.evaluation.results import MEASURES, MULTI
 
-MULTI = "multi"
 MIRACL_MEASURES = ("ndcg_at_10", "recall_at_100")
-LAREQA_MEASURES = ("map", "recall_at_1", "recall_at_10", "ndcg_at_10", "mrr_at_10", "rank_distance")
+LAREQA_MEASURES = (*MEASURES, "rank_distance")
 
 
 def setting_of(subset: str) -> str:
@@ -23,17 +23,15 @@ def setting_of(subset: str) -> str:
 
 
 def group_means(result: TaskResult) -> dict[str, dict[str, float]]:
-    """Means of a result over the subsets that belong together.
-
-    mteb averages over all subsets of a task. Of XQuAD-R and MLQA-R that is mostly cross-lingual settings; of MIRACL it
-    is 18 languages, where the paper on hybrid batch training (arXiv 2408.10536) averages over 15.
+    """Means of a result over the subsets that belong together, where mteb averages over all subsets.
 
     Args:
         result: A result of ``XQuAD-R``, ``MLQA-R`` or ``MIRACL``, fresh or from a file.
 
     Returns:
         For XQuAD-R and MLQA-R the means of ``monolingual``, ``cross_lingual`` and ``multilingual``; for MIRACL those of
-        ``all`` languages and of the ``paper``'s 15, if it has them. Each holds the measures that all its subsets have.
+        ``all`` languages and, if the result has them, of the 15 of the ``paper`` (arXiv 2408.10536). Each has the
+        measures that all its subsets have.
 
     Example:
         ::
@@ -41,8 +39,8 @@ def group_means(result: TaskResult) -> dict[str, dict[str, float]]:
             import mteb
             from st_hybrid.tasks import group_means
 
-            result = mteb.evaluate(model, mteb.get_task("XQuAD-R")).task_results[0]
-            print(group_means(result)["multilingual"]["map"])
+            result = mteb.evaluate(mteb.get_model("intfloat/multilingual-e5-small"), mteb.get_task("XQuAD-R"))
+            print(group_means(result.task_results[0])["multilingual"]["map"])
     """
     (split,) = result.scores
     scores = {of_subset["hf_subset"]: of_subset for of_subset in result.scores[split]}
@@ -64,13 +62,7 @@ def mean_scores(scores: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, 
 
 @dataclass(frozen=True)
 class Group:
-    """Subsets whose means belong to the scores of each of them.
-
-    Args:
-        prefix: What the means are called, before the measure's name.
-        subsets: The subsets.
-        measures: The measures to average, where the subsets have them.
-    """
+    """Subsets whose means are added to the scores of each of them, under ``<prefix>_<measure>``."""
 
     prefix: str
     subsets: Sequence[str]
@@ -80,8 +72,8 @@ class Group:
 class RunningMeans:
     """Adds the means of a group to its subsets' scores as soon as all of them are done.
 
-    mteb evaluates a task subset by subset, and takes more subsets back than it asked for: so the scores of subsets that
-    were done before are given again, with the means, when the last one of their group comes in.
+    mteb evaluates a task subset by subset, and accepts more subsets than it asked for. So when the last subset of a group
+    is done, the earlier ones are returned again, with the means.
     """
 
     def __init__(self) -> None:
@@ -91,15 +83,10 @@ class RunningMeans:
     def add(
         self, model: Any, scores: Mapping[str, Mapping[str, float]], groups: Sequence[Group]
     ) -> dict[str, dict[str, float]]:
-        """Take in scores of some subsets.
-
-        Args:
-            model: The model that they belong to; another one begins anew.
-            scores: Scores by subset.
-            groups: The groups.
+        """Take in the scores of some subsets of a model; another model starts anew.
 
         Returns:
-            The given scores, with the means of the groups that are complete; and all other subsets of these groups.
+            The given scores, with the means of the groups that are complete, and all other subsets of these groups.
         """
         if model is not self._model:
             self._model, self._done = model, {}

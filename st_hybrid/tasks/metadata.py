@@ -1,42 +1,31 @@
-"""Metadata of the tasks, with sample counts that mteb would look for in files of its own."""
+"""Metadata of the tasks, with the sample counts that mteb otherwise reads from its own files."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from langcodes import Language
 from mteb import TaskMetadata
 
-#: Language and script, as mteb names them, of every language of the tasks.
-SCRIPTS = {
-    "ar": "ara-Arab",
-    "bn": "ben-Beng",
-    "de": "deu-Latn",
-    "el": "ell-Grek",
-    "en": "eng-Latn",
-    "es": "spa-Latn",
-    "fa": "fas-Arab",
-    "fi": "fin-Latn",
-    "fr": "fra-Latn",
-    "hi": "hin-Deva",
-    "id": "ind-Latn",
-    "ja": "jpn-Jpan",
-    "ko": "kor-Kore",
-    "ru": "rus-Cyrl",
-    "sw": "swa-Latn",
-    "te": "tel-Telu",
-    "th": "tha-Thai",
-    "tr": "tur-Latn",
-    "vi": "vie-Latn",
-    "yo": "yor-Latn",
-    "zh": "zho-Hans",
-}
+from st_hybrid.evaluation import PUBLISHED_COUNTS as LAREQA_COUNTS
+from st_hybrid.evaluation.miracl import PUBLISHED_COUNTS as MIRACL_COUNTS
+
+
+def _language_and_script(code: str) -> str:
+    """The language as mteb names it: ``"deu-Latn"``."""
+    language = Language.get(code)
+    return f"{language.to_alpha3()}-{language.maximize().script}"
+
+
+SCRIPTS = {code: _language_and_script(code) for code in (*MIRACL_COUNTS, *LAREQA_COUNTS["XQuAD-R"])}
+"""Language and script of every language of the tasks, as mteb names them."""
 
 
 class CountedTaskMetadata(TaskMetadata):
-    """Metadata that carries the numbers of queries and documents itself.
+    """Metadata with the numbers of queries and documents.
 
     Args:
-        counts: Numbers of queries and of documents, of each split and subset.
+        counts: Numbers of queries and of documents of each split and subset.
     """
 
     counts: dict[str, dict[str, tuple[int, int]]]

@@ -94,11 +94,11 @@ def test_train_center_evaluate(tiny_model_path: Path, rows: Path, data: Path, tm
 
     assert "en" in run("center", "--model", model, "--data", rows, "--rows", "10")
 
-    options = ["--data-dir", data, "--output", scores, "--no-published-counts", "--center", "evaluated"]
+    options = ["--data-dir", data, "--output", scores, "--no-verify", "--center", "evaluated"]
     options += ["--plots", tmp_path / "plots"]
     told = run("evaluate", "--model", model, "--task", "XQuAD-R", *options, "--center", model)
     assert "rank distance" in told
-    assert "centred: evaluated" in told
+    assert "centered: evaluated" in told
     found: dict[str, Any] = json.loads(scores.read_text(encoding="utf-8"))
     assert found["model"] == str(model)
     assert found["command"].startswith("cli.py evaluate --model")
@@ -113,15 +113,17 @@ def test_train_center_evaluate(tiny_model_path: Path, rows: Path, data: Path, tm
         assert 0 < part["rank_distance"] <= 5
         assert set(part["top_10_languages"]) == {"en", "de"}
 
-    assert "languages of the first ten" in told
+    assert "languages of the first 10" in told
     assert max(map(len, told.splitlines())) <= 100
     assert (tmp_path / "plots" / "xquad-r-top-10-languages.png").read_bytes().startswith(b"\x89PNG")
     rows = pq.read_table(scores.with_name("tiny.per-query.parquet"))
-    assert set(rows["variant"].to_pylist()) == {"as it is", "evaluated", str(model)}
+    assert set(rows["variant"].to_pylist()) == {"plain", "centered: evaluated", f"centered: {model}"}
     assert rows.num_rows == 3 * 6 * 3  # variants, questions, pools
     means = rows.group_by(["variant", "query_language", "pool"]).aggregate([("map", "mean"), ("peer_at_20", "mean")])
     for row in means.to_pylist():
-        part = {"as it is": task, **task["centered"]}[row["variant"]]["per_pair"]
+        part = {"plain": task, **{f"centered: {name}": scores for name, scores in task["centered"].items()}}[
+            row["variant"]
+        ]["per_pair"]
         expected = part[f"{row['query_language']}-{row['pool']}"]
         assert row["map_mean"] == pytest.approx(expected["map"], abs=1e-9)
         assert row["peer_at_20_mean"] == pytest.approx(expected.get("peer_at_20"), abs=1e-9)

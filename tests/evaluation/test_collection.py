@@ -5,8 +5,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from datasets import Dataset
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
 
-from st_hybrid.evaluation import RetrievalCollection
+from st_hybrid.evaluation import RetrievalCollection, score_queries
+from st_hybrid.evaluation.scoring import encode_collection
 
 
 @pytest.fixture
@@ -20,18 +24,18 @@ def collection() -> RetrievalCollection:
         query_ids=[f"q{k % 40}" for k in query],
         queries=[f"question {k}" for k in query],
         query_languages=query // 40,
-        candidate_ids=[f"c{k}" for k in range(120)],
-        candidates=[f"sentence {k}" for k in range(120)],
-        candidate_languages=np.arange(120) // 60,
+        passage_ids=[f"c{k}" for k in range(120)],
+        passages=[f"sentence {k}" for k in range(120)],
+        passage_languages=np.arange(120) // 60,
         relevant_queries=np.concatenate([query, query]),
-        relevant_candidates=np.concatenate([sentence, sentence + 60]),
-        candidate_passages=np.arange(120) // 3,
+        relevant_passages=np.concatenate([sentence, sentence + 60]),
+        passage_contexts=np.arange(120) // 3,
     )
 
 
 def texts_of_pairs(collection: RetrievalCollection) -> set[tuple[str, str]]:
-    pairs = zip(collection.relevant_queries, collection.relevant_candidates, strict=True)
-    return {(collection.queries[q], collection.candidates[c]) for q, c in pairs}
+    pairs = zip(collection.relevant_queries, collection.relevant_passages, strict=True)
+    return {(collection.queries[q], collection.passages[c]) for q, c in pairs}
 
 
 @pytest.mark.parametrize("whole_pool", [False, True])
@@ -42,7 +46,7 @@ def test_sample_takes_questions_in_all_their_languages(collection: RetrievalColl
     assert texts_of_pairs(sample) == {pair for pair in texts_of_pairs(collection) if pair[0] in sample.queries}
     passages = {int(identifier[1:]) // 2 for identifier in sample.query_ids}
     kept = 120 if whole_pool else 2 * 3 * len(passages)
-    assert len(sample.candidates) == kept
+    assert len(sample.passages) == kept
 
 
 def test_sample_is_seeded_and_nested(collection: RetrievalCollection) -> None:
@@ -54,23 +58,23 @@ def test_sample_is_seeded_and_nested(collection: RetrievalCollection) -> None:
         collection.sample(0)
 
 
-def test_sample_without_passages_keeps_the_relevant_candidates(collection: RetrievalCollection) -> None:
-    sample = replace(collection, candidate_passages=None).sample(5)
-    assert len(sample.candidates) == len(set(sample.relevant_candidates.tolist()))
+def test_sample_without_passages_keeps_the_relevant_passages(collection: RetrievalCollection) -> None:
+    sample = replace(collection, passage_contexts=None).sample(5)
+    assert len(sample.passages) == len(set(sample.relevant_passages.tolist()))
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"queries": ["one"]}, "query columns have different lengths"),
-        ({"candidate_passages": np.zeros(3, int)}, "candidate columns have different lengths"),
-        ({"relevant_queries": [], "relevant_candidates": []}, "relevance columns are empty"),
+        ({"passage_contexts": np.zeros(3, int)}, "passage columns have different lengths"),
+        ({"relevant_queries": [], "relevant_passages": []}, "relevance columns are empty"),
         ({"languages": ("en",)}, r"query_languages must lie in \[0, 1\)"),
-        ({"relevant_candidates": np.full(160, 120)}, r"relevant_candidates must lie in \[0, 120\)"),
+        ({"relevant_passages": np.full(160, 120)}, r"relevant_passages must lie in \[0, 120\)"),
         ({"languages": ("en", "en")}, "language is named twice"),
-        ({"candidate_ids": ["c"] * 120}, "candidate id is repeated"),
+        ({"passage_ids": ["c"] * 120}, "passage id is repeated"),
         ({"query_ids": ["q"] * 80}, "query id is repeated"),
-        ({"relevant_queries": np.zeros(160, int), "relevant_candidates": np.zeros(160, int)}, "relevant twice"),
+        ({"relevant_queries": np.zeros(160, int), "relevant_passages": np.zeros(160, int)}, "relevant twice"),
     ],
 )
 def test_inconsistent_columns(collection: RetrievalCollection, change: dict[str, Any], message: str) -> None:
@@ -78,10 +82,10 @@ def test_inconsistent_columns(collection: RetrievalCollection, change: dict[str,
         replace(collection, **change)
 
 
-def test_some_languages_of_queries_and_candidates(collection: RetrievalCollection) -> None:
+def test_some_languages_of_queries_and_passages(collection: RetrievalCollection) -> None:
     part = collection.in_languages(["de"], ["en"])
     assert part.query_counts == {"en": 0, "de": 40}
-    assert part.candidate_counts == {"en": 60, "de": 0}
+    assert part.passage_counts == {"en": 60, "de": 0}
     chosen = {f"sentence {k}" for k in range(60)}
     german = {f"question {k}" for k in range(40, 80)}
     expected = {(query, text) for query, text in texts_of_pairs(collection) if query in german and text in chosen}
@@ -90,3 +94,77 @@ def test_some_languages_of_queries_and_candidates(collection: RetrievalCollectio
     assert texts_of_pairs(collection.in_languages(["en", "de"], ["en", "de"])) == texts_of_pairs(collection)
     with pytest.raises(ValueError, match="numbers is not in fr, only in en, de"):
         collection.in_languages(["fr"], ["en"])
+
+
+DICTS: dict[str, Any] = {
+    "queries": {"q1": "What is red?", "q2": "Was ist rot?", "q3": "Was ist blau?"},
+    "corpus": {"p1": "Tomatoes are red.", "p2": "Tomaten sind rot.", "p3": "Pflaumen sind blau."},
+    "relevant_docs": {"q3": {"p3"}, "q1": {"p2", "p1"}, "q2": ["p1", "p2", "p2"]},
+    "query_languages": {"q1": "en", "q2": "de", "q3": "de", "q9": "fr"},
+    "passage_languages": {"p1": "en", "p2": "de", "p3": "de"},
+}
+
+
+def test_the_dictionaries_of_sentence_transformers(tiny_model: SentenceTransformer) -> None:
+    collection = RetrievalCollection.from_dicts(**DICTS, name="fruit")
+    assert (collection.name, collection.languages) == ("fruit", ["de", "en"])
+    assert collection.query_counts == {"de": 2, "en": 1}
+    assert collection.passage_counts == {"de": 2, "en": 1}
+    assert texts_of_pairs(collection) == {
+        (DICTS["queries"][query], DICTS["corpus"][passage])
+        for query, passages in DICTS["relevant_docs"].items()
+        for passage in passages
+    }
+    assert len(collection.relevant_queries) == 5
+    evaluator = InformationRetrievalEvaluator(
+        DICTS["queries"], DICTS["corpus"], {query: set(found) for query, found in DICTS["relevant_docs"].items()}
+    )
+    scores = score_queries(*encode_collection(tiny_model, collection), collection)
+    assert scores.measures["ndcg_at_10"][:, -1].mean() == pytest.approx(evaluator(tiny_model)["cosine_ndcg@10"])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"query_languages": {"q1": "en", "q2": "de"}}, "query_languages has no language for query 'q3'"),
+        ({"passage_languages": {"p1": "en"}}, "passage_languages has no language for passage 'p2'"),
+        ({"relevant_docs": {"q7": ["p1"]}}, "relevant_docs names the unknown query 'q7'"),
+        ({"relevant_docs": {"q1": ["p8"]}}, "relevant_docs names the unknown passage 'p8'"),
+        ({"relevant_docs": {}}, "relevance columns are empty"),
+    ],
+)
+def test_dictionaries_that_do_not_fit(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=f"^fruit: .*{message}"):
+        RetrievalCollection.from_dicts(**{**DICTS, **change}, name="fruit")
+
+
+def test_rows_of_a_group_are_relevant_in_all_languages_and_equal_passages_are_one() -> None:
+    rows = Dataset.from_list(
+        [
+            {"id": 7, "language": "en", "ask": "What is red?", "positive": "Tomatoes and cherries are red."},
+            {"id": 7, "language": "de", "ask": "Was ist rot?", "positive": "Tomaten und Kirschen sind rot."},
+            {"id": 8, "language": "en", "ask": "Which fruit is red?", "positive": "Tomatoes and cherries are red."},
+            {"id": 9, "language": "de", "ask": "Was ist blau?", "positive": "Pflaumen sind blau."},
+            {"id": 9, "language": "en", "ask": "Tomaten?", "positive": "Tomaten und Kirschen sind rot."},
+        ]
+    )
+    collection = RetrievalCollection.from_rows(rows, columns={"query": "ask"}, name="fruit")
+    assert collection.name == "fruit"
+    assert collection.queries == rows["ask"][:]
+    assert collection.query_counts == {"de": 2, "en": 3}
+    assert collection.passage_counts == {"de": 2, "en": 2}
+    relevant: dict[str, list[str]] = {query: [] for query in rows["ask"]}
+    for query, passage in zip(collection.relevant_queries, collection.relevant_passages, strict=True):
+        language = collection.languages[collection.passage_languages[passage]]
+        relevant[collection.queries[query]].append(f"{language} {collection.passages[passage]}")
+    red = {"en Tomatoes and cherries are red.", "de Tomaten und Kirschen sind rot."}
+    blue = {"de Pflaumen sind blau.", "en Tomaten und Kirschen sind rot."}
+    assert {query: set(passages) for query, passages in relevant.items()} == {
+        "What is red?": red,
+        "Was ist rot?": red,
+        "Which fruit is red?": {"en Tomatoes and cherries are red."},
+        "Was ist blau?": blue,
+        "Tomaten?": blue,
+    }
+    with pytest.raises(ValueError, match="no column 'query'"):
+        RetrievalCollection.from_rows(rows)

@@ -24,11 +24,11 @@ def collection() -> RetrievalCollection:
         query_ids=[f"q{n}" for n in number],
         queries=[f"{words[c][0]} {n}?" for c, n in zip(code, number, strict=True)],
         query_languages=code,
-        candidate_ids=[f"c{n}" for n in range(24)],
-        candidates=[f"{words[c][1]} {n * n}." for c, n in zip(code, number, strict=True)],
-        candidate_languages=code,
+        passage_ids=[f"c{n}" for n in range(24)],
+        passages=[f"{words[c][1]} {n * n}." for c, n in zip(code, number, strict=True)],
+        passage_languages=code,
         relevant_queries=pairs[:, 0],
-        relevant_candidates=pairs[:, 1],
+        relevant_passages=pairs[:, 1],
     )
 
 
@@ -42,26 +42,26 @@ def test_metrics_are_those_of_the_evaluation(
     assert evaluator.greater_is_better
     assert len(metrics) == 17
     for kind in ("monolingual", "cross_lingual", "multilingual"):
-        for measure, value in scores[kind].items():
+        for measure, value in scores.by_setting[kind].to_dict().items():
             assert metrics[f"ropes_{kind}_{measure}"] == value
-    assert metrics["ropes_rank_distance"] == scores["rank_distance"]
+    assert metrics["ropes_rank_distance"] == scores.rank_distance
 
     evaluator(tiny_model, str(tmp_path), epoch=2, steps=40)
     with (tmp_path / "Cross-Lingual-Retrieval_evaluation_ropes_results.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [(row["epoch"], row["steps"]) for row in rows] == [("1", "20"), ("2", "40")]
-    assert float(rows[0]["multilingual_map"]) == scores["multilingual"]["map"]
+    assert float(rows[0]["multilingual_map"]) == scores.multilingual.map
 
 
 def test_sample_centering_and_configuration(collection: RetrievalCollection, tiny_model: SentenceTransformer) -> None:
     evaluator = CrossLingualRetrievalEvaluator(collection, sample=5, seed=2, centering="evaluated", query_prompt="Q: ")
     expected = evaluate_retrieval(tiny_model, collection.sample(5, seed=2), centering="evaluated", query_prompt="Q: ")
-    assert evaluator(tiny_model)["multilingual_map"] == expected["multilingual"]["map"]
+    assert evaluator(tiny_model)["multilingual_map"] == expected.multilingual.map
     assert evaluator.get_config_dict() == {
         "collection": "ropes-sample5",
         "languages": ["en", "de"],
         "queries": 10,
-        "candidates": 10,
+        "passages": 10,
         "sample": 5,
         "seed": 2,
         "centering": "evaluated",
@@ -76,11 +76,11 @@ def test_one_language_has_no_cross_lingual_metrics(tiny_model: SentenceTransform
         query_ids=["q"],
         queries=["Where?"],
         query_languages=np.array([0]),
-        candidate_ids=["a", "b"],
-        candidates=["Here.", "There."],
-        candidate_languages=np.array([0, 0]),
+        passage_ids=["a", "b"],
+        passages=["Here.", "There."],
+        passage_languages=np.array([0, 0]),
         relevant_queries=np.array([0]),
-        relevant_candidates=np.array([1]),
+        relevant_passages=np.array([1]),
     )
     metrics = CrossLingualRetrievalEvaluator(collection)(tiny_model, str(tmp_path))
     assert "monolingual_map" in metrics
@@ -91,7 +91,7 @@ def test_one_language_has_no_cross_lingual_metrics(tiny_model: SentenceTransform
 def test_trainer_picks_the_best_checkpoint_and_the_card_shows_the_metrics(
     collection: RetrievalCollection, tiny_model: SentenceTransformer, tmp_path: Path
 ) -> None:
-    rows = Dataset.from_dict({"query": list(collection.queries), "positive": list(collection.candidates)})
+    rows = Dataset.from_dict({"query": list(collection.queries), "positive": list(collection.passages)})
     evaluator = CrossLingualRetrievalEvaluator(collection, name="ropes")
     arguments = SentenceTransformerTrainingArguments(
         output_dir=str(tmp_path / "run"),

@@ -11,7 +11,7 @@ from scipy.stats import chi2, kruskal
 
 from st_hybrid.evaluation import RetrievalCollection, score_embeddings
 from st_hybrid.evaluation.fairness import language_shares, peer
-from st_hybrid.evaluation.scoring import count_above
+from st_hybrid.evaluation.ranking import rank_passages
 
 from .random_collections import build, collections, score_matrix, score_matrix_queries
 
@@ -19,15 +19,15 @@ seeds = st.integers(0, 2**32 - 1)
 
 
 def relevance(collection: RetrievalCollection) -> np.ndarray:
-    relevant = np.zeros((len(collection.queries), len(collection.candidates)), dtype=bool)
-    relevant[collection.relevant_queries, collection.relevant_candidates] = True
+    relevant = np.zeros((len(collection.queries), len(collection.passages)), dtype=bool)
+    relevant[collection.relevant_queries, collection.relevant_passages] = True
     return relevant
 
 
 def random_scores(collection: RetrievalCollection, seed: int, distinct: int | None = None) -> np.ndarray:
     """Scores of whole numbers: all different within a query, or so many different ones."""
     rng = np.random.default_rng(seed)
-    shape = len(collection.queries), len(collection.candidates)
+    shape = len(collection.queries), len(collection.passages)
     if distinct is not None:
         return rng.integers(0, distinct, shape).astype(np.float32)
     return rng.permuted(np.tile(np.arange(shape[1], dtype=np.float32), (shape[0], 1)), axis=1)
@@ -40,8 +40,8 @@ def peer_by_package(
     weights: dict[int, float],
     k: int = 20,
 ) -> list[float]:
-    """PEER of each query, where a candidate is judged the first number if it is relevant, or else the second."""
-    languages = {f"c{c}": collection.languages[code] for c, code in enumerate(collection.candidate_languages)}
+    """PEER of each query, where a passage is judged the first number if it is relevant, or else the second."""
+    languages = {f"c{c}": collection.languages[code] for c, code in enumerate(collection.passage_languages)}
     relevant = relevance(collection)
     run = {f"q{q}": {f"c{c}": float(score) for c, score in enumerate(row)} for q, row in enumerate(matrix)}
     qrels = {f"q{q}": {f"c{c}": judgements[not hit] for c, hit in enumerate(row)} for q, row in enumerate(relevant)}
@@ -54,7 +54,7 @@ def peer_by_package(
 
 
 def shares_by_hand(scores: np.ndarray, languages: list[str], k: int) -> dict[str, float]:
-    """Fill the places one score after the other; where a score has too many candidates, each gets a part of a place."""
+    """Fill the places one score after the other; where a score has too many passages, each gets a part of a place."""
     shares: Counter[str] = Counter()
     left = k = min(k, len(scores))
     for score in sorted(set(scores.tolist()), reverse=True):
@@ -69,51 +69,51 @@ def shares_by_hand(scores: np.ndarray, languages: list[str], k: int) -> dict[str
 @given(collection=collections, seed=seeds, distinct=st.integers(1, 40))
 def test_shares_equal_brute_force_with_any_ties(collection: RetrievalCollection, seed: int, distinct: int) -> None:
     matrix = random_scores(collection, seed, distinct)
-    codes = [collection.languages[code] for code in collection.candidate_languages]
+    codes = [collection.languages[code] for code in collection.passage_languages]
     found = score_matrix_queries(matrix, collection)
-    for row, scores in zip(found.top_languages, matrix, strict=True):
+    for row, scores in zip(found.top_10_languages, matrix, strict=True):
         expected = shares_by_hand(scores, codes, 10)
         assert dict(zip(collection.languages, row, strict=True)) == pytest.approx(
             {language: expected.get(language, 0.0) for language in collection.languages}, abs=1e-12
         )
-    means = found.summary()["top_10_languages"]
+    means = found.summary().top_10_languages
     assert list(means) == [language for language, count in collection.query_counts.items() if count]
     for code, language in enumerate(collection.languages):
         if language in means:
-            own = found.top_languages[collection.query_languages == code].mean(axis=0)
+            own = found.top_10_languages[collection.query_languages == code].mean(axis=0)
             assert list(means[language].values()) == pytest.approx(own.tolist())
             assert sum(means[language].values()) == pytest.approx(1)
 
 
 def test_a_model_that_cannot_tell_texts_apart_prefers_no_language() -> None:
     collection = build(seed=1, languages=4, questions=9, filler=30)
-    queries, candidates = (np.ones((len(texts), 3)) for texts in (collection.queries, collection.candidates))
-    scores = score_embeddings(queries, candidates, collection)
-    pool = {language: count / len(candidates) for language, count in collection.candidate_counts.items()}
+    queries, passages = (np.ones((len(texts), 3)) for texts in (collection.queries, collection.passages))
+    scores = score_embeddings(queries, passages, collection)
+    pool = {language: count / len(passages) for language, count in collection.passage_counts.items()}
     assert len(set(pool.values())) > 1
-    for shares in scores["top_10_languages"].values():
+    for shares in scores.top_10_languages.values():
         assert shares == pytest.approx(pool)
-    assert scores["multilingual"]["peer_at_20"] == 1
+    assert scores.multilingual.peer_at_20 == 1
 
 
 def test_a_model_that_sees_nothing_but_languages() -> None:
     collection = build(seed=2, languages=3, questions=20, filler=60)
-    queries, candidates = (np.eye(3)[codes] for codes in (collection.query_languages, collection.candidate_languages))
-    scores = score_embeddings(queries, candidates, collection)
-    for language, shares in scores["top_10_languages"].items():
+    queries, passages = (np.eye(3)[codes] for codes in (collection.query_languages, collection.passage_languages))
+    scores = score_embeddings(queries, passages, collection)
+    for language, shares in scores.top_10_languages.items():
         assert shares[language] == 1
-    assert scores["multilingual"]["peer_at_20"] < 0.001
+    assert scores.multilingual.peer_at_20 < 0.001
     for language in collection.languages:
-        assert scores["per_pair"][f"{language}-multi"]["peer_at_20"] < 0.001
+        assert scores.per_pair[f"{language}-multi"].peer_at_20 < 0.001
 
 
 @pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning:peer_measure")
 @given(collection=collections, seed=seeds)
 def test_peer_agrees_with_the_package(collection: RetrievalCollection, seed: int) -> None:
     matrix = random_scores(collection, seed)
-    found = score_matrix_queries(matrix, collection).peer
+    found = score_matrix_queries(matrix, collection).peer_at_20
     expected = peer_by_package(collection, matrix, (2, 1), {1: 1.0, 2: 0.0})
-    rest = [collection.candidate_languages[~row] for row in relevance(collection)]
+    rest = [collection.passage_languages[~row] for row in relevance(collection)]
     for ours, theirs, languages in zip(found, expected, rest, strict=True):
         if len(set(languages.tolist())) < 2:
             assert np.isnan(ours)  # there is nothing to compare
@@ -128,25 +128,23 @@ def test_any_cutoff_agrees_with_the_package(k: int) -> None:
     collection = build(seed=11, languages=4, questions=12, filler=200)
     matrix = random_scores(collection, seed=k)
     eye = np.eye(matrix.shape[1], dtype=np.float32)
-    top = count_above(matrix, eye, collection, "dot").top
+    top = rank_passages(matrix, eye, collection, "dot").top
     expected = peer_by_package(collection, matrix, (2, 1), {1: 1.0, 2: 0.0}, k=k)
     assert len(set(expected)) > 1
     assert peer(top, collection, k).tolist() == pytest.approx(expected, abs=1e-9)
     first = np.argsort(-matrix, axis=1)[:, :k]
     shares = language_shares(top, collection, k)
     for code in range(4):
-        assert shares[:, code] == pytest.approx((collection.candidate_languages[first] == code).mean(axis=1))
+        assert shares[:, code] == pytest.approx((collection.passage_languages[first] == code).mean(axis=1))
     for deeper in (0, 21):
-        with pytest.raises(ValueError, match=f"first 21 candidates are known, which does not do for k = {deeper}"):
+        with pytest.raises(ValueError, match=f"first 21 passages of each query are known, too few for k = {deeper}"):
             peer(top, collection, deeper)
 
 
 @given(collection=collections, seed=seeds, distinct=st.integers(1, 12))
-def test_tied_candidates_have_the_mean_of_their_ranks(
-    collection: RetrievalCollection, seed: int, distinct: int
-) -> None:
+def test_tied_passages_have_the_mean_of_their_ranks(collection: RetrievalCollection, seed: int, distinct: int) -> None:
     matrix = random_scores(collection, seed, distinct)
-    found = score_matrix_queries(matrix, collection).peer
+    found = score_matrix_queries(matrix, collection).peer_at_20
     for q, (scores, relevant) in enumerate(zip(matrix, relevance(collection), strict=True)):
         # By place: its rank, whether it is among the first 20; then the mean over the places of a tie.
         place = np.arange(1, len(scores) + 1)
@@ -160,7 +158,7 @@ def test_tied_candidates_have_the_mean_of_their_ranks(
         for score in set(scores.tolist()):
             places = place[scores[order] == score]
             ranks[scores == score] = np.where(places <= 20, places, tail).mean()
-        groups = [ranks[rest & (collection.candidate_languages == code)] for code in range(len(collection.languages))]
+        groups = [ranks[rest & (collection.passage_languages == code)] for code in range(len(collection.languages))]
         groups = [group for group in groups if len(group)]
         if len(groups) < 2:
             assert np.isnan(found[q])
@@ -177,11 +175,11 @@ def test_without_a_tail_and_with_nothing_relevant_between_it_is_the_textbook_tes
     collection = build(seed=3, languages=3, questions=2, filler=8)
     relevant = relevance(collection)
     matrix = np.where(relevant, -1.0, random_scores(collection, seed=0).astype(float))  # the relevant ones come last
-    found = score_matrix_queries(matrix.astype(np.float32), collection).peer
-    assert len(collection.candidates) <= 20
+    found = score_matrix_queries(matrix.astype(np.float32), collection).peer_at_20
+    assert len(collection.passages) <= 20
     assert len(found) > 1
     for value, scores, row in zip(found, matrix, relevant, strict=True):
-        groups = [scores[~row & (collection.candidate_languages == code)] for code in range(3)]
+        groups = [scores[~row & (collection.passage_languages == code)] for code in range(3)]
         assert value == pytest.approx(kruskal(*[group for group in groups if len(group)]).pvalue)
 
 
@@ -189,16 +187,16 @@ def test_why_the_weight_lies_on_what_is_not_relevant() -> None:
     """Two rankings: by language, and mixed. With other judgements or weights the package sees no bias in the first."""
     languages = np.arange(90) // 30
     collection = RetrievalCollection(
-        name="one relevant candidate a language",
+        name="one relevant passage a language",
         languages=("en", "de", "el"),
         query_ids=["q"],
         queries=["?"],
         query_languages=np.array([0]),
-        candidate_ids=[f"c{number}" for number in range(90)],
-        candidates=[""] * 90,
-        candidate_languages=languages,
+        passage_ids=[f"c{number}" for number in range(90)],
+        passages=[""] * 90,
+        passage_languages=languages,
         relevant_queries=np.zeros(3, dtype=int),
-        relevant_candidates=np.array([4, 34, 64]),
+        relevant_passages=np.array([4, 34, 64]),
     )
     sorted_by_language = -np.arange(90, dtype=np.float32)[None]
     mixed = -(np.arange(90, dtype=np.float32) % 30 * 3 + languages)[None]
@@ -211,5 +209,5 @@ def test_why_the_weight_lies_on_what_is_not_relevant() -> None:
     unjudged = {0: 1.0, 1: 0.0}
     assert peer_by_package(collection, sorted_by_language, (1, 0), unjudged) == [1.0]
 
-    assert score_matrix(sorted_by_language, collection)["multilingual"]["peer_at_20"] < 1e-5
-    assert score_matrix(mixed, collection)["multilingual"]["peer_at_20"] > 0.9
+    assert score_matrix(sorted_by_language, collection).multilingual.peer_at_20 < 1e-5
+    assert score_matrix(mixed, collection).multilingual.peer_at_20 > 0.9

@@ -55,30 +55,30 @@ def folder(tmp_path: Path) -> Path:
 
 def relevant_texts(collection: RetrievalCollection, query: str) -> set[str]:
     number = collection.queries.index(query)
-    return {collection.candidates[c] for c in collection.relevant_candidates[collection.relevant_queries == number]}
+    return {collection.passages[c] for c in collection.relevant_passages[collection.relevant_queries == number]}
 
 
 def test_reads_sentences_questions_and_relevance(folder: Path) -> None:
     collection = read_lareqa(folder, ["en", "th"])
     assert collection.name == "XQuAD-R"
     assert collection.query_counts == {"en": 4, "th": 4}
-    assert collection.candidate_counts == {"en": 6, "th": 4}
+    assert collection.passage_counts == {"en": 6, "th": 4}
     assert relevant_texts(collection, "en question q2?") == {"en sentence 0.2 ends here.", "th sentence 0.0 ends here."}
     assert relevant_texts(collection, "th question q3?") == {"en sentence 1.0 ends here.", "th sentence 1.0 ends here."}
-    assert collection.candidate_passages is not None
-    assert collection.candidate_passages.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 3, 3]
-    assert len(set(collection.candidate_ids)) == 10
+    assert collection.passage_contexts is not None
+    assert collection.passage_contexts.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 3, 3]
+    assert len(set(collection.passage_ids)) == 10
 
 
-def test_equal_sentences_are_separate_candidates(tmp_path: Path) -> None:
+def test_equal_sentences_are_separate_passages(tmp_path: Path) -> None:
     part = paragraph("en", 0, 2, ["q0"])
     part["context"] = "Same. Same."
     part["sentence_breaks"] = [[0, 5], [6, 11]]
     part["qas"][0]["answers"] = [{"answer_start": 6, "text": "Same"}]
     write(tmp_path, "en", [part])
     collection = read_lareqa(tmp_path)
-    assert list(collection.candidates) == ["Same.", "Same."]
-    assert collection.relevant_candidates.tolist() == [1]
+    assert list(collection.passages) == ["Same.", "Same."]
+    assert collection.relevant_passages.tolist() == [1]
 
 
 def test_several_answers_make_several_sentences_relevant(tmp_path: Path) -> None:
@@ -86,7 +86,7 @@ def test_several_answers_make_several_sentences_relevant(tmp_path: Path) -> None
     starts = [start for start, _ in part["sentence_breaks"]]
     part["qas"][0]["answers"] = [{"answer_start": s, "text": ""} for s in (starts[2], starts[0], starts[2] + 1)]
     write(tmp_path, "en", [part])
-    assert read_lareqa(tmp_path).relevant_candidates.tolist() == [0, 2]
+    assert read_lareqa(tmp_path).relevant_passages.tolist() == [0, 2]
 
 
 def test_mlqa_questions_need_not_exist_in_every_language(tmp_path: Path) -> None:
@@ -105,11 +105,11 @@ def test_published_counts_of_mlqa(tmp_path: Path) -> None:
         write(tmp_path / "mlqa-r", language, [paragraph(language, 0, sentences, [f"q{k}" for k in range(questions)])])
     collection = read_lareqa(tmp_path / "mlqa-r")
     check_counts(collection)
-    assert len(collection.candidates) == 20534
+    assert len(collection.passages) == 20534
 
 
 def test_published_counts_name_what_differs(folder: Path) -> None:
-    with pytest.raises(ValueError, match="en has 4 questions and 6 sentences, published are 1190 and 1180; th has"):
+    with pytest.raises(ValueError, match="en has 4 queries and 6 passages, published are 1190 and 1180; th has"):
         check_counts(read_lareqa(folder, ["en", "th"]))
     with pytest.raises(ValueError, match="No counts are published for 'mine'"):
         check_counts(read_lareqa(folder, name="mine"))

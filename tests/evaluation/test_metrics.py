@@ -19,8 +19,8 @@ def test_ranks_without_ties_are_the_counts() -> None:
     assert pessimistic_ranks(np.array([5, 1, 2]), np.array([0, 0, 1])).tolist() == [5, 1, 2]
 
 
-def test_tied_relevant_candidates_take_the_last_places_of_their_tie() -> None:
-    # Ranking 0: one candidate above, then three relevant ones and one other tie in places 2 to 5.
+def test_tied_relevant_passages_take_the_last_places_of_their_tie() -> None:
+    # Ranking 0: one passage above, then three relevant ones and one other tie in places 2 to 5.
     assert pessimistic_ranks(np.array([5, 5, 5, 9]), np.array([0, 0, 0, 1])).tolist() == [3, 4, 5, 9]
 
 

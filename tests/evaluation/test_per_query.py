@@ -16,7 +16,7 @@ def rows() -> pa.Table:
     """Per-query scores of two variants, three questions in two languages, in three pools."""
     keys = [
         {"task": "T", "variant": variant, "query_id": f"q{q}", "query_language": language, "pool": pool}
-        for variant in ("as it is", "evaluated")
+        for variant in ("plain", "centered: evaluated")
         for q in range(3)
         for language in ("en", "de")
         for pool in ("en", "de", "multi")
@@ -47,25 +47,25 @@ def test_two_runs_side_by_side(rows: pa.Table, tmp_path: Path) -> None:
 
 
 def test_two_variants_side_by_side(rows: pa.Table) -> None:
-    pairs = compare_queries(rows, rows, variants=("as it is", "evaluated"))
+    pairs = compare_queries(rows, rows, variants=("plain", "centered: evaluated"))
     assert pairs.column_names == ["task", "query_id", "query_language", "pool", "a", "b"]
-    plain, centred = (rows.filter(pc.field("variant") == name) for name in ("as it is", "evaluated"))
+    plain, centred = (rows.filter(pc.field("variant") == name) for name in ("plain", "centered: evaluated"))
     keys = [(name, "ascending") for name in pairs.column_names[:4]]
     assert pairs["a"].to_pylist() == plain.sort_by(keys)["map"].to_pylist()
     assert pairs["b"].to_pylist() == centred.sort_by(keys)["map"].to_pylist()
 
 
 def test_runs_that_cannot_be_compared(rows: pa.Table, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"run b lacks 1 rows of the other, such as \(T, as it is, q0, en, en\)"):
+    with pytest.raises(ValueError, match=r"run b lacks 1 rows of the other, such as \(T, plain, q0, en, en\)"):
         compare_queries(rows, rows.slice(1))
     with pytest.raises(ValueError, match=r"run a lacks 18 rows .* evaluated"):
-        compare_queries(rows.filter(pc.field("variant") == "as it is"), rows)
+        compare_queries(rows.filter(pc.field("variant") == "plain"), rows)
     with pytest.raises(ValueError, match="rows are repeated"):
         compare_queries(rows, pa.concat_tables([rows, rows.slice(0, 1)]))
     with pytest.raises(ValueError, match=r"no measure 'mrr'\. It has map, peer_at_20"):
         compare_queries(rows, rows, "mrr")
-    with pytest.raises(ValueError, match="Run b has no variant 'centred'"):
-        compare_queries(rows, rows, variants=("as it is", "centred"))
+    with pytest.raises(ValueError, match="Run b has no variant 'centered'"):
+        compare_queries(rows, rows, variants=("plain", "centered"))
     with pytest.raises(FileNotFoundError, match="no file"):
         compare_queries(rows, tmp_path / "none.parquet")
     pq.write_table(rows.drop_columns(["pool"]), tmp_path / "other.parquet")

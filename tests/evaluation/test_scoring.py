@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections import Counter, defaultdict
@@ -14,7 +15,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sentence_transformers import SentenceTransformer
 
-from st_hybrid.evaluation import RetrievalCollection, evaluate_retrieval, score_embeddings, score_queries
+from st_hybrid.evaluation import (
+    RetrievalCollection,
+    RetrievalScores,
+    SettingScores,
+    evaluate_retrieval,
+    score_embeddings,
+    score_queries,
+)
+from st_hybrid.evaluation.scoring import score_search
 
 from .random_collections import build, collections, score_matrix, score_matrix_queries, shuffled
 
@@ -27,11 +36,11 @@ def rankings(
 ) -> dict[str, list[tuple[np.ndarray, np.ndarray, np.ndarray]]]:
     """For each setting with something relevant: (query number, scores, relevance) of each query, by brute force."""
     relevant = np.zeros(matrix.shape, dtype=bool)
-    relevant[collection.relevant_queries, collection.relevant_candidates] = True
+    relevant[collection.relevant_queries, collection.relevant_passages] = True
     result = defaultdict(list)
     for q, a in enumerate(collection.query_languages):
         for b, name in [*enumerate(collection.languages), (None, "multi")]:
-            pool = np.full(matrix.shape[1], True) if b is None else collection.candidate_languages == b
+            pool = np.full(matrix.shape[1], True) if b is None else collection.passage_languages == b
             if relevant[q, pool].any():
                 result[f"{collection.languages[a]}-{name}"].append((q, matrix[q, pool], relevant[q, pool]))
     return result
@@ -59,9 +68,9 @@ def brute_force(matrix: np.ndarray, collection: RetrievalCollection) -> dict[str
     return result
 
 
-def without_fairness(scores: dict[str, float]) -> dict[str, float]:
-    """The scores but for PEER, which tests/retrieval/test_fairness.py knows about."""
-    return {measure: value for measure, value in scores.items() if measure != "peer_at_20"}
+def without_fairness(scores: SettingScores) -> dict[str, float]:
+    """The scores but for PEER, which test_fairness.py checks."""
+    return {measure: value for measure, value in scores.to_dict().items() if measure != "peer_at_20"}
 
 
 def kind_of(setting: str) -> str:
@@ -72,30 +81,29 @@ def kind_of(setting: str) -> str:
 @settings(max_examples=150, deadline=None)
 @given(collection=collections, distinct=st.integers(1, 40), seed=st.integers(0, 2**32 - 1))
 def test_equals_brute_force_with_any_ties(collection: RetrievalCollection, distinct: int, seed: int) -> None:
-    shape = len(collection.queries), len(collection.candidates)
+    shape = len(collection.queries), len(collection.passages)
     matrix = np.random.default_rng(seed).integers(0, distinct, shape).astype(np.float32)
     scores, expected = score_matrix(matrix, collection), brute_force(matrix, collection)
 
-    assert scores["per_pair"].keys() == expected.keys()
+    assert scores.per_pair.keys() == expected.keys()
     for setting, values in expected.items():
-        assert without_fairness(scores["per_pair"][setting]) == pytest.approx(values, abs=1e-12)
+        assert without_fairness(scores.per_pair[setting]) == pytest.approx(values, abs=1e-12)
     for kind in KINDS:  # macro average: over queries of a setting, then over settings
         own = [values for setting, values in expected.items() if kind_of(setting) == kind]
-        assert scores["counts"]["settings"][kind] == len(own)
-        assert (kind in scores) == bool(own)
+        assert scores.counts.settings[kind] == len(own)
+        assert (kind in scores.by_setting) == bool(own)
         for measure in MEASURES if own else ():
-            assert scores[kind][measure] == pytest.approx(np.mean([values[measure] for values in own]))
+            found = getattr(scores.by_setting[kind], measure)
+            assert found == pytest.approx(np.mean([values[measure] for values in own]))
     distances = [values["rank_distance"] for values in expected.values() if "rank_distance" in values]
-    assert ("rank_distance" in scores) == bool(distances)
-    if distances:
-        assert scores["rank_distance"] == pytest.approx(np.mean(distances))
+    assert scores.rank_distance == (pytest.approx(np.mean(distances)) if distances else None)
 
 
 @settings(max_examples=30, deadline=None)
 @given(collection=collections, seed=st.integers(0, 2**32 - 1))
 def test_agrees_with_pytrec_eval_on_full_rankings(collection: RetrievalCollection, seed: int) -> None:
     rng = np.random.default_rng(seed)
-    shape = len(collection.queries), len(collection.candidates)
+    shape = len(collection.queries), len(collection.passages)
     matrix = rng.permuted(np.tile(np.arange(shape[1], dtype=np.float32), (shape[0], 1)), axis=1)
     scores = score_matrix(matrix, collection)
     measures = {"map": "map", "recall_1": "recall_at_1", "recall_10": "recall_at_10", "ndcg_cut_10": "ndcg_at_10"}
@@ -105,22 +113,22 @@ def test_agrees_with_pytrec_eval_on_full_rankings(collection: RetrievalCollectio
         results = pytrec_eval.RelevanceEvaluator(qrels, {"map", "recall.1,10", "ndcg_cut.10"}).evaluate(run)
         for theirs, ours in measures.items():
             expected = np.mean([result[theirs] for result in results.values()])
-            assert scores["per_pair"][setting][ours] == pytest.approx(expected, abs=1e-6)
+            assert getattr(scores.per_pair[setting], ours) == pytest.approx(expected, abs=1e-6)
 
 
 def test_agrees_with_pytrec_eval_on_embeddings() -> None:
     collection = build(seed=5, languages=5, questions=60, filler=400)
     rng = np.random.default_rng(0)
     queries = rng.standard_normal((len(collection.queries), 24), dtype=np.float32)
-    candidates = rng.standard_normal((len(collection.candidates), 24), dtype=np.float32)
-    scores = score_embeddings(queries, candidates, collection)
-    unit = [v / np.linalg.norm(v, axis=1, keepdims=True) for v in (queries.astype(float), candidates.astype(float))]
+    passages = rng.standard_normal((len(collection.passages), 24), dtype=np.float32)
+    scores = score_embeddings(queries, passages, collection)
+    unit = [v / np.linalg.norm(v, axis=1, keepdims=True) for v in (queries.astype(float), passages.astype(float))]
     for setting, found in rankings(unit[0] @ unit[1].T, collection).items():
         run = {str(q): {str(c): float(s) for c, s in enumerate(row)} for q, row, _ in found}
         qrels = {str(q): {str(c): int(r) for c, r in enumerate(relevance)} for q, _, relevance in found}
         results = pytrec_eval.RelevanceEvaluator(qrels, {"map"}).evaluate(run)
         expected = np.mean([result["map"] for result in results.values()])
-        assert scores["per_pair"][setting]["map"] == pytest.approx(expected, abs=1e-6)
+        assert scores.per_pair[setting].map == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize(("languages", "settings_of_a_kind"), [(11, (11, 110, 11)), (7, (7, 42, 7))])
@@ -135,15 +143,15 @@ def test_number_of_settings(languages: int, settings_of_a_kind: tuple[int, ...])
         query_ids=[f"q{number}" for number in question],
         queries=["?"] * size,
         query_languages=language,
-        candidate_ids=[f"c{number}" for number in range(size)],
-        candidates=["."] * size,
-        candidate_languages=language,
+        passage_ids=[f"c{number}" for number in range(size)],
+        passages=["."] * size,
+        passage_languages=language,
         relevant_queries=pairs[:, 0],
-        relevant_candidates=pairs[:, 1],
+        relevant_passages=pairs[:, 1],
     )
     scores = score_matrix(np.random.default_rng(0).random((size, size), dtype=np.float32), collection)
-    assert tuple(scores["counts"]["settings"][kind] for kind in KINDS) == settings_of_a_kind
-    assert len(scores["per_pair"]) == sum(settings_of_a_kind)
+    assert tuple(scores.counts.settings[kind] for kind in KINDS) == settings_of_a_kind
+    assert len(scores.per_pair) == sum(settings_of_a_kind)
 
 
 @settings(max_examples=60, deadline=None)
@@ -158,13 +166,13 @@ def test_one_vector_for_every_text_is_the_worst_ranking(
     collection: RetrievalCollection, query: list[float], document: list[float], similarity: str, centering: Any
 ) -> None:
     queries = np.tile(np.float32(query), (len(collection.queries), 1))
-    candidates = np.tile(np.float32(document), (len(collection.candidates), 1))
-    scores = score_embeddings(queries, candidates, collection, similarity=similarity, centering=centering)
-    tied = np.zeros((len(queries), len(candidates)))
+    passages = np.tile(np.float32(document), (len(collection.passages), 1))
+    scores = score_embeddings(queries, passages, collection, similarity=similarity, centering=centering)
+    tied = np.zeros((len(queries), len(passages)))
     for setting, worst in brute_force(tied, collection).items():
-        assert without_fairness(scores["per_pair"][setting]) == pytest.approx(worst, abs=1e-12)
-    if "rank_distance" in scores:
-        assert scores["rank_distance"] == len(candidates) - 1
+        assert without_fairness(scores.per_pair[setting]) == pytest.approx(worst, abs=1e-12)
+    if scores.rank_distance is not None:
+        assert scores.rank_distance == len(passages) - 1
 
 
 @pytest.mark.parametrize("filler", [*range(12), *range(60, 64)])
@@ -174,39 +182,39 @@ def test_equal_vectors_tie_wherever_they_stand(filler: int, kinds: int) -> None:
     collection = build(seed=1, languages=2, questions=2, filler=filler)
     rng = np.random.default_rng(filler)
     queries = rng.standard_normal((len(collection.queries), 37), dtype=np.float32)
-    kind = np.append(np.arange(kinds), rng.integers(0, kinds, len(collection.candidates) - kinds))
+    kind = np.append(np.arange(kinds), rng.integers(0, kinds, len(collection.passages) - kinds))
     vectors = rng.standard_normal((kinds, 37), dtype=np.float32)
     unit = [v / np.linalg.norm(v, axis=1, keepdims=True) for v in (queries.astype(float), vectors.astype(float))]
     exact = (unit[0] @ unit[1].T)[:, kind]
     scores = score_embeddings(queries, vectors[kind], collection)
     for setting, values in brute_force(exact, collection).items():
-        assert without_fairness(scores["per_pair"][setting]) == pytest.approx(values, abs=1e-12)
+        assert without_fairness(scores.per_pair[setting]) == pytest.approx(values, abs=1e-12)
 
 
 @settings(max_examples=30, deadline=None)
 @given(collection=collections, seed=st.integers(0, 2**32 - 1))
 def test_order_of_the_columns_is_of_no_consequence(collection: RetrievalCollection, seed: int) -> None:
     rng = np.random.default_rng(seed)
-    matrix = rng.integers(0, 9, (len(collection.queries), len(collection.candidates))).astype(np.float32)
+    matrix = rng.integers(0, 9, (len(collection.queries), len(collection.passages))).astype(np.float32)
     other, q, c = shuffled(collection, rng)
     first, second = score_matrix(matrix, collection), score_matrix(matrix[q][:, c], other)
-    assert first["per_pair"].keys() == second["per_pair"].keys()
-    for setting, values in first["per_pair"].items():
-        assert second["per_pair"][setting] == pytest.approx(values)
-    for language, shares in first["top_10_languages"].items():
-        assert second["top_10_languages"][language] == pytest.approx(shares)
+    assert first.per_pair.keys() == second.per_pair.keys()
+    for setting, values in first.per_pair.items():
+        assert second.per_pair[setting].to_dict() == pytest.approx(values.to_dict())
+    for language, shares in first.top_10_languages.items():
+        assert second.top_10_languages[language] == pytest.approx(shares)
 
 
 def test_blocks_of_queries_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     collection = build(seed=3, languages=3, questions=20)
-    matrix = np.random.default_rng(0).integers(0, 5, (len(collection.queries), len(collection.candidates)))
+    matrix = np.random.default_rng(0).integers(0, 5, (len(collection.queries), len(collection.passages)))
     matrix = matrix.astype(np.float32)
     whole = score_matrix(matrix, collection)
-    monkeypatch.setattr("st_hybrid.evaluation.scoring._BLOCK_SCORES", 1)
+    monkeypatch.setattr("st_hybrid.evaluation.ranking._BLOCK_SCORES", 1)
     assert score_matrix(matrix, collection) == whole
 
 
-def test_queries_without_relevant_candidates_do_not_count() -> None:
+def test_queries_without_relevant_passages_do_not_count() -> None:
     collection = build(seed=4, languages=2, questions=5)
     lonely = replace(
         collection,
@@ -214,16 +222,16 @@ def test_queries_without_relevant_candidates_do_not_count() -> None:
         queries=[*collection.queries, "none"],
         query_languages=np.append(collection.query_languages, 0),
     )
-    matrix = np.random.default_rng(0).random((len(lonely.queries), len(lonely.candidates)), dtype=np.float32)
+    matrix = np.random.default_rng(0).random((len(lonely.queries), len(lonely.passages)), dtype=np.float32)
     with_it, without = score_matrix(matrix, lonely), score_matrix(matrix[:-1], collection)
     for part in ("per_pair", "top_10_languages", *KINDS, "rank_distance"):
-        assert with_it[part] == without[part]
+        assert getattr(with_it, part) == getattr(without, part)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_vectors_that_are_not_finite(value: float) -> None:
     collection = build(seed=0, languages=2, questions=3)
-    matrix = np.ones((len(collection.queries), len(collection.candidates)), dtype=np.float32)
+    matrix = np.ones((len(collection.queries), len(collection.passages)), dtype=np.float32)
     matrix[2, 1] = value
     with pytest.raises(ValueError, match="vector of query 2 is not finite"):
         score_matrix(matrix, collection)
@@ -236,12 +244,12 @@ def test_vectors_that_are_not_finite(value: float) -> None:
 def test_the_table_holds_what_the_averages_are_taken_from(
     collection: RetrievalCollection, distinct: int, seed: int
 ) -> None:
-    shape = len(collection.queries), len(collection.candidates)
+    shape = len(collection.queries), len(collection.passages)
     matrix = np.random.default_rng(seed).integers(0, distinct, shape).astype(np.float32)
     scores = score_matrix_queries(matrix, collection)
     table = scores.table()
     expected = {f"{a}-{b}" for a, b in zip(*(table[c].to_pylist() for c in ("query_language", "pool")), strict=True)}
-    per_pair = scores.summary()["per_pair"]
+    per_pair = scores.summary().per_pair
     assert per_pair.keys() == expected
     assert table.num_rows == sum(len(queries) for queries in rankings(matrix, collection).values())
     asked = set(zip(collection.query_ids, (collection.languages[c] for c in collection.query_languages), strict=True))
@@ -252,25 +260,25 @@ def test_the_table_holds_what_the_averages_are_taken_from(
     means = table.group_by(["query_language", "pool"]).aggregate([(measure, "mean") for measure in measures])
     for row in means.to_pylist():
         found = {measure: row[f"{measure}_mean"] for measure in measures if row[f"{measure}_mean"] is not None}
-        assert found == pytest.approx(per_pair[f"{row['query_language']}-{row['pool']}"], abs=1e-9)
+        assert found == pytest.approx(per_pair[f"{row['query_language']}-{row['pool']}"].to_dict(), abs=1e-9)
 
 
 def test_a_similarity_function_of_ones_own() -> None:
     collection = build(seed=6, languages=3, questions=9)
     rng = np.random.default_rng(0)
     queries = rng.standard_normal((len(collection.queries), 8), dtype=np.float32)
-    candidates = rng.standard_normal((len(collection.candidates), 8), dtype=np.float32)
-    expected = score_embeddings(queries, candidates, collection, similarity="euclidean")
-    distance = score_embeddings(queries, candidates, collection, similarity=lambda q, c: -torch.cdist(q, c))
+    passages = rng.standard_normal((len(collection.passages), 8), dtype=np.float32)
+    expected = score_embeddings(queries, passages, collection, similarity="euclidean")
+    distance = score_embeddings(queries, passages, collection, similarity=lambda q, c: -torch.cdist(q, c))
     assert distance == expected
-    coarse = score_embeddings(queries, candidates, collection, similarity=lambda q, c: (q @ c.T).to(torch.bfloat16))
-    assert coarse["multilingual"]["map"] == pytest.approx(
-        score_embeddings(queries, candidates, collection, similarity="dot")["multilingual"]["map"], abs=0.05
+    coarse = score_embeddings(queries, passages, collection, similarity=lambda q, c: (q @ c.T).to(torch.bfloat16))
+    assert coarse.multilingual.map == pytest.approx(
+        score_embeddings(queries, passages, collection, similarity="dot").multilingual.map, abs=0.05
     )
 
-    given_scores = torch.from_numpy(queries @ candidates.T)
+    given_scores = torch.from_numpy(queries @ passages.T)
     before = given_scores.clone()
-    twice = np.concatenate([candidates[:1], candidates[:1], candidates[2:]])  # equal vectors get equal scores
+    twice = np.concatenate([passages[:1], passages[:1], passages[2:]])  # equal vectors get equal scores
     score_embeddings(queries, twice, collection, similarity=lambda q, c: given_scores)
     assert torch.equal(given_scores, before)
 
@@ -278,13 +286,13 @@ def test_a_similarity_function_of_ones_own() -> None:
 @pytest.mark.parametrize(
     ("similarity", "message"),
     [
-        (lambda q, c: (q @ c.T).T, r"gave scores of the shape \(\d+, \d+\); for \d+ queries"),
+        (lambda q, c: (q @ c.T).T, r"returned scores of shape \(\d+, \d+\); for \d+ queries"),
         (lambda q, c: (q @ c.T).log(), "a score that is not finite"),
     ],
 )
 def test_a_similarity_function_that_gives_nonsense(similarity: Any, message: str) -> None:
     collection = build(seed=6, languages=3, questions=9, filler=1)
-    matrix = -np.ones((len(collection.queries), len(collection.candidates)), dtype=np.float32)
+    matrix = -np.ones((len(collection.queries), len(collection.passages)), dtype=np.float32)
     with pytest.raises(ValueError, match=message):
         score_queries(matrix, np.eye(matrix.shape[1], dtype=np.float32), collection, similarity=similarity)
 
@@ -309,16 +317,16 @@ class CountingEncoder:
 def test_each_distinct_text_is_encoded_once_and_with_its_prompt(tiny_model: SentenceTransformer) -> None:
     collection = build(seed=7, languages=3, questions=4)
     queries = ["both", *collection.queries[1:-1], "both"]
-    candidates = ["both", "twice", "twice", *collection.candidates[3:]]
-    collection = replace(collection, queries=queries, candidates=candidates)
+    passages = ["both", "twice", "twice", *collection.passages[3:]]
+    collection = replace(collection, queries=queries, passages=passages)
     encoder = CountingEncoder(tiny_model)
     scores = evaluate_retrieval(encoder, collection)  # type: ignore[arg-type]
     assert encoder.queries == Counter(set(queries))
-    assert encoder.documents == Counter(set(candidates))
+    assert encoder.documents == Counter(set(passages))
     expected = score_embeddings(
-        tiny_model.encode(queries, prompt="query: "), tiny_model.encode(candidates, prompt="passage: "), collection
+        tiny_model.encode(queries, prompt="query: "), tiny_model.encode(passages, prompt="passage: "), collection
     )
-    assert scores["multilingual"]["map"] == pytest.approx(expected["multilingual"]["map"], abs=1e-3)
+    assert scores.multilingual.map == pytest.approx(expected.multilingual.map, abs=1e-3)
 
 
 def test_given_prompts_replace_those_of_the_model(tiny_model: SentenceTransformer) -> None:
@@ -326,6 +334,33 @@ def test_given_prompts_replace_those_of_the_model(tiny_model: SentenceTransforme
     given_prompts = evaluate_retrieval(tiny_model, collection, query_prompt="Q: ", document_prompt="D: ")
     tiny_model.prompts = {"query": "Q: ", "document": "D: "}
     assert evaluate_retrieval(tiny_model, collection) == given_prompts
+
+
+@settings(max_examples=60, deadline=None)
+@given(collection=collections, distinct=st.integers(1, 40), seed=st.integers(0, 2**32 - 1))
+def test_scores_of_a_search_are_those_of_the_matrix(collection: RetrievalCollection, distinct: int, seed: int) -> None:
+    shape = len(collection.queries), len(collection.passages)
+    matrix = np.random.default_rng(seed).integers(0, distinct, shape).astype(np.float32)
+    for setting, queries in rankings(matrix, collection).items():
+        found = {str(q): {str(p): float(score) for p, score in enumerate(row)} for q, row, _ in queries}
+        relevant = {str(q): {str(p): 1 for p in np.flatnonzero(hits)} for q, _, hits in queries}
+        scores = score_search(found, relevant, len(queries[0][1])).to_dict()
+        expected = brute_force(matrix, collection)[setting]
+        assert {measure: scores[measure] for measure in expected} == pytest.approx(expected, abs=1e-12)
+
+
+def test_scores_go_to_json_and_back() -> None:
+    for languages in (3, 1):
+        collection = build(seed=9, languages=languages, questions=5)
+        matrix = np.random.default_rng(0).random((len(collection.queries), len(collection.passages)), dtype=np.float32)
+        scores = score_matrix(matrix, collection)
+        content = json.loads(json.dumps(scores.to_dict()))
+        assert RetrievalScores.from_dict(content) == scores
+        assert set(content) >= {"monolingual", "multilingual", "per_pair", "top_10_languages", "counts"}
+        assert content["per_pair"]["a-multi"]["map"] == scores.per_pair["a-multi"].map
+    assert "cross_lingual" not in content
+    with pytest.raises(TypeError, match="map"):
+        RetrievalScores.from_dict({**content, "multilingual": {}})
 
 
 def test_import_stays_light() -> None:

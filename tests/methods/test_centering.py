@@ -34,11 +34,11 @@ def collection_of(languages: list[str]) -> RetrievalCollection:
         query_ids=[f"q{number}" for number in meaning],
         queries=[f"{language} question {number}" for language, number in zip(languages, meaning, strict=True)],
         query_languages=codes,
-        candidate_ids=[f"c{number}" for number in range(len(languages))],
-        candidates=[f"{language} answer {number}" for language, number in zip(languages, meaning, strict=True)],
-        candidate_languages=codes,
+        passage_ids=[f"c{number}" for number in range(len(languages))],
+        passages=[f"{language} answer {number}" for language, number in zip(languages, meaning, strict=True)],
+        passage_languages=codes,
         relevant_queries=pairs[:, 0],
-        relevant_candidates=pairs[:, 1],
+        relevant_passages=pairs[:, 1],
     )
 
 
@@ -48,9 +48,9 @@ def test_centring_removes_a_language_offset(biased: tuple[np.ndarray, np.ndarray
     plain = score_embeddings(queries, documents, collection)
     means = LanguageCentering.from_embeddings(queries, languages, documents, languages)
     centred = score_embeddings(queries, documents, collection, centering=means)
-    assert plain["multilingual"]["map"] < 0.6
-    assert centred["multilingual"]["map"] == 1.0
-    assert centred["rank_distance"] == 2
+    assert plain.multilingual.map < 0.6
+    assert centred.multilingual.map == 1.0
+    assert centred.rank_distance == 2
     assert score_embeddings(queries, documents, collection, centering="evaluated") == centred
 
 
@@ -81,7 +81,7 @@ def test_saves_beside_the_model_and_loads(
 ) -> None:
     collection = collection_of(biased[2])
     means = LanguageCentering.fit(
-        tiny_model, collection.queries, biased[2], collection.candidates, biased[2], unseen="keep"
+        tiny_model, collection.queries, biased[2], collection.passages, biased[2], unseen="keep"
     )
     tiny_model.save_pretrained(str(tmp_path))
     means.save_pretrained(tmp_path)
@@ -117,7 +117,7 @@ def test_errors() -> None:
     vectors = np.ones((2, 3), dtype=np.float32)
     with pytest.raises(ValueError, match="2 texts but 1 languages"):
         LanguageCentering.from_embeddings(vectors, ["en"], vectors, ["en", "de"])
-    with pytest.raises(ValueError, match="no texts given"):
+    with pytest.raises(ValueError, match="there are no texts"):
         LanguageCentering.from_embeddings(vectors[:0], [], vectors, ["en", "de"])
     with pytest.raises(ValueError, match="of one length"):
         LanguageCentering.from_embeddings(vectors, ["en", "de"], vectors[:, :2], ["en", "de"])

@@ -29,7 +29,7 @@ def test_every_model_is_measured_for_every_seed(run: tuple[dict[str, Any], Path,
     ]
     for row in results["scores"]:
         assert all(0 < row[measure] <= 1 for measure in ("Mo.", "Cr.", "Mul."))
-        assert 0 < row["rank distance"] < results["settings"]["candidates"]
+        assert 0 < row["rank distance"] < results["settings"]["passages"]
         assert row["Mul."] < row["Mo."]
     assert len({row["Mo."] for row in results["scores"] if not row["centred"]}) == 8  # each was trained
 

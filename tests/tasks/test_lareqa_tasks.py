@@ -28,7 +28,7 @@ QUIET = {"show_progress_bar": False, "batch_size": 16}
 def get_task(name: str, data: Path, **filters: Any) -> LareqaTask:
     task = mteb.get_task(name, **filters)
     assert isinstance(task, LareqaTask)
-    task.data_dir, task.published = data, False
+    task.data_dir, task.verify = data, False
     return task
 
 
@@ -49,7 +49,7 @@ def test_each_text_is_encoded_once_for_all_subsets(
     task.load_data()
     assert task.collection is not None
     expected = {("query", text) for text in task.collection.queries}
-    assert set(encoder.encoded) == expected | {("document", text) for text in task.collection.candidates}
+    assert set(encoder.encoded) == expected | {("document", text) for text in task.collection.passages}
 
 
 @pytest.mark.parametrize("name", ["XQuAD-R", "MLQA-R"])
@@ -59,19 +59,19 @@ def test_one_pass_gives_what_the_command_gives(name: str, lareqa_data: Path, enc
     task.load_data()
     assert task.collection is not None
     expected = evaluate_retrieval(encoder.model, task.collection)
-    assert set(scores) == set(expected["per_pair"])
+    assert set(scores) == set(expected.per_pair)
     for subset, of_subset in scores.items():
         for measure in LAREQA_MEASURES:
             if measure == "rank_distance" and not subset.endswith("multi"):
                 continue
-            value = expected["per_pair"][subset][measure]
+            value = getattr(expected.per_pair[subset], measure)
             assert of_subset[measure] == pytest.approx(value, abs=1e-9), (subset, measure)
         assert of_subset["main_score"] == of_subset["map"]
         setting = setting_of(subset)
-        for measure, value in expected[setting].items():
+        for measure, value in expected.by_setting[setting].to_dict().items():
             if measure in LAREQA_MEASURES:
                 assert of_subset[f"macro_{measure}"] == pytest.approx(value, abs=1e-9)
-    assert scores["en-multi"]["macro_rank_distance"] == pytest.approx(expected["rank_distance"])
+    assert scores["en-multi"]["macro_rank_distance"] == pytest.approx(expected.rank_distance)
 
 
 def test_a_model_with_its_own_search_gets_the_same_scores(lareqa_data: Path, encoder: CountingEncoder):
@@ -131,8 +131,8 @@ def test_what_a_search_leaves_out_ranks_last(lareqa_data: Path, encoder: Countin
     task = get_task("XQuAD-R", lareqa_data)
     task.load_data()
     assert task.collection is not None
-    assert scores["en-en"]["map"] == pytest.approx(1 / task.collection.candidate_counts["en"])
-    assert scores["en-multi"]["rank_distance"] == len(task.collection.candidates) - 1
+    assert scores["en-en"]["map"] == pytest.approx(1 / task.collection.passage_counts["en"])
+    assert scores["en-multi"]["rank_distance"] == len(task.collection.passages) - 1
 
 
 def test_a_constant_model_is_no_better_than_chance(lareqa_data: Path, encoder: CountingEncoder):
@@ -228,7 +228,7 @@ def test_prompts_are_those_of_the_model(lareqa_data: Path, encoder: CountingEnco
     task.load_data()
     assert task.collection is not None
     expected = evaluate_retrieval(encoder.model, task.collection, query_prompt="ask: ")
-    assert other["en-de"]["map"] == pytest.approx(expected["per_pair"]["en-de"]["map"])
+    assert other["en-de"]["map"] == pytest.approx(expected.per_pair["en-de"].map)
     assert other["en-de"] != with_prompts["en-de"]
 
 
@@ -240,7 +240,7 @@ def test_missing_data_are_an_error_before_any_encoding(tmp_path: Path, encoder: 
 
 def test_other_data_than_the_published_are_refused(lareqa_data: Path, encoder: CountingEncoder):
     task = get_task("MLQA-R", lareqa_data)
-    task.published = True
+    task.verify = True
     with pytest.raises(ValueError, match="does not hold the published files"):
         run(encoder, task)
     assert not encoder.encoded

@@ -1,0 +1,148 @@
+"""Rank the passages of every pool of a collection, in one pass over blocks of queries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from sentence_transformers.util import SimilarityFunction, normalize_embeddings
+from torch import Tensor
+
+from st_hybrid.evaluation.collection import IntArray, RetrievalCollection
+from st_hybrid.evaluation.fairness import PEER_AT, SHARES_AT, TopPassages
+from st_hybrid.grouping import place_in_group
+
+Floats = npt.NDArray[np.float32]
+Similarity = str | SimilarityFunction | Callable[[Tensor, Tensor], Tensor]
+"""Name of a similarity function, or a function of the embeddings of some queries and of all passages."""
+
+_BLOCK_SCORES = 1 << 21  # scores of a block of queries, few enough for the processor's cache
+
+
+@dataclass(frozen=True, eq=False)
+class PassageRanks:
+    """All ranks of relevant passages, and the first passages of each query.
+
+    Args:
+        at_or_above: For each relevant pair of the collection and each language, the number of passages of that language
+            that score at least as high as the pair's passage, itself included, shape ``(pairs, languages)``.
+        above_best: For each query, the number of passages of all languages that score higher than its best relevant
+            passage, shape ``(queries,)``.
+        top: The first passages of each query in the pool of all languages.
+    """
+
+    at_or_above: IntArray
+    above_best: IntArray
+    top: TopPassages
+
+
+def rank_passages(
+    query_embeddings: Floats,
+    passage_embeddings: Floats,
+    collection: RetrievalCollection,
+    similarity: Similarity = SimilarityFunction.COSINE,
+) -> PassageRanks:
+    """Rank the relevant passages of each query in the pool of each language.
+
+    Passages with equal vectors get equal scores. A matrix product may round them differently in different columns, and a
+    model that cannot tell two texts apart must not gain from that.
+
+    Args:
+        query_embeddings: Shape ``(queries, dimensions)``, float32.
+        passage_embeddings: Shape ``(passages, dimensions)``, float32.
+        collection: Languages and relevance.
+        similarity: See :func:`~st_hybrid.evaluation.score_embeddings`.
+
+    Raises:
+        ValueError: A similarity function returns scores of another shape or that are not finite.
+    """
+    order = np.argsort(collection.passage_languages, kind="stable")
+    languages, starts = np.unique(collection.passage_languages[order], return_index=True)
+    vectors = np.ascontiguousarray(passage_embeddings[order])
+    repeats, originals = _equal_rows(vectors)
+    score = _scorer(query_embeddings, vectors, similarity)
+
+    by_query = np.argsort(collection.relevant_queries, kind="stable")
+    pair_query = collection.relevant_queries[by_query]
+    pair_column = np.argsort(order)[collection.relevant_passages[by_query]]
+    pair_slot = place_in_group(pair_query)
+    total, size = len(query_embeddings), len(collection.languages)
+    first_pair = np.searchsorted(pair_query, np.arange(total + 1))
+
+    at_or_above = np.zeros((len(pair_query), size), dtype=np.int32)
+    above_best = np.zeros(total, dtype=np.int32)
+    pair_scores = np.empty(len(pair_query))
+    depth = min(max(SHARES_AT, PEER_AT) + 1, len(vectors))
+    top_scores = np.empty((total, depth))
+    top_columns = np.empty((total, depth), dtype=np.int64)
+    tied = np.zeros((total, size), dtype=np.int32)
+    block = max(1, _BLOCK_SCORES // len(vectors))
+    for start in range(0, total, block):
+        end = min(start + block, total)
+        scores = score(start, end)
+        scores[:, repeats] = scores[:, originals]
+
+        pairs = slice(first_pair[start], first_pair[end])
+        row, slot = pair_query[pairs] - start, pair_slot[pairs]
+        thresholds = np.full((end - start, slot.max(initial=0) + 1), np.inf, dtype=scores.dtype)
+        thresholds[row, slot] = pair_scores[pairs] = scores[row, pair_column[pairs]]
+        counts = np.stack([_count(scores >= column[:, None], starts) for column in thresholds.T], axis=1)
+        at_or_above[pairs, languages] = counts[row, slot]
+        best = np.where(np.isinf(thresholds), -np.inf, thresholds).max(axis=1, keepdims=True)
+        above_best[start:end] = (scores > best).view(np.uint8).sum(axis=1, dtype=np.int32)
+
+        found = torch.topk(torch.from_numpy(scores), depth)
+        top_scores[start:end], top_columns[start:end] = found.values, found.indices
+        last = top_scores[start:end, -1]
+        if depth < len(vectors) and len(on := np.flatnonzero(top_scores[start:end, -2] == last)):
+            tied[np.ix_(start + on, languages)] = _count(scores[on] == last[on, None], starts)
+    pair = np.argsort(by_query)
+    top = TopPassages(top_scores, order[top_columns].astype(np.int32), tied, pair_scores[pair])
+    return PassageRanks(at_or_above[pair], above_best, top)
+
+
+def _count(flags: npt.NDArray[np.bool_], starts: npt.NDArray[np.intp]) -> IntArray:
+    """Number of true flags of each row between one start and the next, shape ``(rows, starts)``."""
+    return np.add.reduceat(flags.view(np.uint8), starts, axis=1, dtype=np.int32)
+
+
+def _equal_rows(vectors: Floats) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """Numbers of the rows that equal an earlier one, and of that earlier one."""
+    rows: Any = vectors.view(np.dtype((np.void, vectors.dtype.itemsize * vectors.shape[1]))).ravel()
+    _, first, inverse = np.unique(rows, return_index=True, return_inverse=True)
+    repeats = np.flatnonzero(first[inverse] != np.arange(len(vectors)))
+    return repeats, first[inverse[repeats]]
+
+
+def _scorer(
+    query_embeddings: Floats, passage_embeddings: Floats, similarity: Similarity
+) -> Callable[[int, int], npt.NDArray[Any]]:
+    """A function that scores all passages for the queries from one number up to another."""
+    queries, passages = torch.from_numpy(query_embeddings), torch.from_numpy(passage_embeddings)
+    if callable(similarity):
+        function = similarity
+    elif SimilarityFunction(similarity) == SimilarityFunction.COSINE:
+        queries, passages = normalize_embeddings(queries), normalize_embeddings(passages)
+        function = SimilarityFunction.to_similarity_fn(SimilarityFunction.DOT_PRODUCT)
+    else:
+        function = SimilarityFunction.to_similarity_fn(similarity)
+
+    def score(start: int, end: int) -> npt.NDArray[Any]:
+        scores = torch.as_tensor(function(queries[start:end], passages)).detach().cpu()
+        if not callable(similarity):
+            return scores.numpy()
+        if scores.shape != (end - start, len(passages)):
+            raise ValueError(
+                f"The similarity function returned scores of shape {tuple(scores.shape)}; for {end - start} queries "
+                f"and {len(passages)} passages the shape must be ({end - start}, {len(passages)})."
+            )
+        if not scores.isfinite().all():
+            raise ValueError("The similarity function returned a score that is not finite, which cannot be ranked.")
+        # A copy, because the scores of equal passages are made equal in place.
+        return scores.to(torch.float64 if scores.dtype == torch.float64 else torch.float32, copy=True).numpy()
+
+    return score

@@ -1,0 +1,210 @@
+"""Scores of a retrieval collection: the measures of each setting, and their means over the settings of a kind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+SETTINGS = ("monolingual", "cross_lingual", "multilingual")
+"""The kinds of settings: the pool is in the query's language, in one other language, or in all languages."""
+
+MEASURES = ("map", "recall_at_1", "recall_at_10", "ndcg_at_10", "mrr_at_10")
+"""The measures of every setting."""
+
+MULTI = "multi"
+"""Name of the pool of all languages."""
+
+PLAIN, CENTERED = "plain", "centered: {}"
+"""Names of a task's scores without and with language means subtracted."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SettingScores:
+    """Scores of one setting, or their means over the settings of a kind.
+
+    Args:
+        map: Mean average precision over the full ranking.
+        recall_at_1: Share of the relevant passages that rank first.
+        recall_at_10: Share of the relevant passages among the first 10.
+        ndcg_at_10: Normalised discounted cumulative gain of the first 10.
+        mrr_at_10: Mean reciprocal rank of the first relevant passage, 0 if it is not among the first 10.
+        peer_at_20: Language fairness of the first 20 (:func:`~st_hybrid.evaluation.fairness.peer`), for pools of all
+            languages only: near 0 where languages are preferred, about 0.5 where the order does not depend on language.
+        rank_distance: Largest minus smallest rank of a query's relevant passages, for a pool of all languages only;
+            None if no query has two.
+    """
+
+    map: float
+    recall_at_1: float
+    recall_at_10: float
+    ndcg_at_10: float
+    mrr_at_10: float
+    peer_at_20: float | None = None
+    rank_distance: float | None = None
+
+    def to_dict(self) -> dict[str, float]:
+        """The scores under the names of the attributes, without those that are None."""
+        return as_json(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counts:
+    """What the scores were computed from.
+
+    Args:
+        queries: Number of queries of each language.
+        passages: Number of passages of each language.
+        settings: Number of settings of each kind.
+    """
+
+    queries: dict[str, int]
+    passages: dict[str, int]
+    settings: dict[str, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrievalScores:
+    """Scores of a retrieval collection. The means are over the queries of a setting, then over the settings of a kind.
+
+    Args:
+        monolingual: Means over the settings whose pool is in the query's language; None if there are none.
+        cross_lingual: Means over the settings whose pool is in one other language; None if there are none.
+        multilingual: Means over the settings whose pool is in all languages.
+        rank_distance: The language bias, lower is better: mean rank distance in the pool of all languages; None if no
+            query has two relevant passages.
+        per_pair: Scores of each setting, by query language and pool: ``"en-de"``, or ``"en-multi"`` for the pool of all
+            languages.
+        top_10_languages: For each query language, the share of each language among the first 10 passages in the pool of
+            all languages.
+        counts: Numbers of queries, passages and settings.
+
+    Example:
+        ::
+
+            from st_hybrid.evaluation import RetrievalCollection, score_embeddings
+
+            collection = RetrievalCollection.from_dicts(
+                {"q": "Where?"}, {"p1": "Here.", "p2": "Hier."}, {"q": ["p1", "p2"]}, {"q": "en"}, {"p1": "en", "p2": "de"}
+            )
+            scores = score_embeddings([[1.0, 0.0]], [[1.0, 0.0], [0.0, 1.0]], collection)
+            print(scores.multilingual.map, scores.per_pair["en-de"].recall_at_1, scores.rank_distance)  # 1.0 1.0 1.0
+    """
+
+    monolingual: SettingScores | None = None
+    cross_lingual: SettingScores | None = None
+    multilingual: SettingScores
+    rank_distance: float | None = None
+    per_pair: dict[str, SettingScores]
+    top_10_languages: dict[str, dict[str, float]]
+    counts: Counts
+
+    @property
+    def by_setting(self) -> dict[str, SettingScores]:
+        """The means of each kind that has settings, under the names of :data:`SETTINGS`."""
+        means = {kind: getattr(self, kind) for kind in SETTINGS}
+        return {kind: scores for kind, scores in means.items() if scores is not None}
+
+    def to_dict(self) -> dict[str, Any]:
+        """The scores as nested dictionaries for JSON, under the names of the attributes, without those that are None."""
+        return as_json(self)
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Self:
+        """Make the scores from what :meth:`to_dict` returned.
+
+        Args:
+            content: The dictionaries.
+
+        Raises:
+            KeyError: A part is missing.
+            TypeError: A measure is missing, or a name is unknown.
+        """
+        parts: dict[str, Any] = {kind: SettingScores(**content[kind]) for kind in SETTINGS if kind in content}
+        parts["per_pair"] = {pair: SettingScores(**scores) for pair, scores in content["per_pair"].items()}
+        parts["counts"] = Counts(**content["counts"])
+        return cls(**{**content, **parts})
+
+
+def as_json(scores: Any) -> dict[str, Any]:
+    """A dataclass as nested dictionaries, without the fields that are None."""
+    return asdict(scores, dict_factory=lambda items: {name: value for name, value in items if value is not None})
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskScores(RetrievalScores):
+    """Scores of a task in a file of ``st-hybrid evaluate``, with and without language means subtracted.
+
+    Args:
+        centered: The scores with language means subtracted, by the means' origin: ``"evaluated"`` or a folder.
+        seconds: Seconds of ``encoding`` and of ``scoring``.
+        sample: Number of ``queries`` and ``seed`` of the sample; None if the task was evaluated whole.
+    """
+
+    centered: dict[str, RetrievalScores]
+    seconds: dict[str, float]
+    sample: dict[str, int] | None = None
+
+    @property
+    def variants(self) -> dict[str, RetrievalScores]:
+        """The scores by name: ``"plain"``, and ``"centered: …"`` for each origin of means."""
+        return {PLAIN: self, **{CENTERED.format(origin): scores for origin, scores in self.centered.items()}}
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Self:
+        """Make the scores from what :meth:`to_dict` returned, as :meth:`RetrievalScores.from_dict` does."""
+        centered = {origin: RetrievalScores.from_dict(scores) for origin, scores in content["centered"].items()}
+        return super().from_dict({**content, "centered": centered})
+
+
+@dataclass(frozen=True, kw_only=True)
+class MiraclMeans:
+    """Means of MIRACL's measures."""
+
+    ndcg_at_10: float
+    recall_at_100: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class MiraclLanguageScores(MiraclMeans):
+    """Scores of one language of MIRACL.
+
+    Args:
+        queries: Number of queries.
+        passages: Number of passages.
+        seconds: Seconds of encoding, search and scoring.
+        index_recall_at_100: Share of the 100 nearest passages that an approximate search found; None if it was exact.
+    """
+
+    queries: int
+    passages: int
+    seconds: float
+    index_recall_at_100: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class MiraclScores:
+    """Scores of MIRACL.
+
+    Args:
+        per_language: Scores of each language.
+        means: Means over ``all`` languages and, if they are there, over the 15 of the ``paper`` (arXiv 2408.10536).
+    """
+
+    per_language: dict[str, MiraclLanguageScores]
+    means: dict[str, MiraclMeans]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The scores as nested dictionaries for JSON."""
+        return as_json(self)
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> MiraclScores:
+        """Make the scores from what :meth:`to_dict` returned."""
+        return cls(
+            per_language={code: MiraclLanguageScores(**scores) for code, scores in content["per_language"].items()},
+            means={name: MiraclMeans(**means) for name, means in content["means"].items()},
+        )
