@@ -81,20 +81,20 @@ def evaluate_tasks(
 
     The JSON file holds the ``model``, the ``command``, ``date``, ``versions`` and ``hardware``, and the ``tasks``:
     :class:`~st_hybrid.evaluation.results.TaskScores` or :class:`~st_hybrid.evaluation.results.MiraclScores` as
-    dictionaries. ``scores.per-query.parquet`` beside ``scores.json`` has a row per ``task``, ``variant`` (``"plain"`` or
-    ``"centered: …"``), query and pool, with the columns of :meth:`~st_hybrid.evaluation.QueryScores.table`;
-    :func:`~st_hybrid.evaluation.per_query.compare_queries` compares two such files. Both are written after each task, and
-    after each language of MIRACL. They keep other tasks and languages of the same model.
+    dictionaries. ``scores.per-query.parquet`` beside ``scores.json`` has a row per ``task``, ``variant`` (``"plain"``
+    or ``"centered: …"``), query and pool; :func:`~st_hybrid.evaluation.per_query.compare_queries` compares two such
+    files. Both are written after each task and after each language of MIRACL, and keep other tasks and languages of the
+    same model.
 
     Args:
         model: A model, or the folder or Hub name to load it from.
         tasks: Tasks to evaluate on.
-        data_dir: Folder with ``xquad-r/<lang>.json``, ``mlqa-r/<lang>.json`` and MIRACL's official layout. By default the
-            variable ``ST_HYBRID_DATA``; without it the data are downloaded.
+        data_dir: Folder with ``xquad-r/<lang>.json``, ``mlqa-r/<lang>.json`` and MIRACL's official layout. By default
+            the variable ``ST_HYBRID_DATA``; without it the data are downloaded.
         output: JSON file to write.
         model_name: Name of the model in the file. By default the folder or Hub name in ``model``.
-        centers: Report also with language means subtracted: folders with means of ``st-hybrid center``, or ``evaluated``
-            for the means of the evaluated texts. Not for MIRACL.
+        centers: Report also with language means subtracted: folders with means of ``st-hybrid center``, or
+            ``evaluated`` for the means of the evaluated texts. Not for MIRACL.
         verify: Refuse XQuAD-R and MLQA-R files that are not the published ones.
         sample: Number of queries to draw, each in all its languages; the pool shrinks to their paragraphs. Not for
             MIRACL.
@@ -102,7 +102,7 @@ def evaluate_tasks(
         batch_size: Texts per encoding batch.
         query_prompt: Text before each query; by default the model's own query prompt.
         document_prompt: Text before each passage; by default the model's own document prompt.
-        plots: Folder for a figure per task, ``<task>-top-10-languages.png``: which languages rank first. Not for MIRACL.
+        plots: Folder for a figure per task of the languages that rank first. Not for MIRACL.
         corpus_search: Options of the search in MIRACL's passages.
         show_progress_bar: Show the progress of encoding.
 
@@ -287,8 +287,8 @@ class _ScoresFile:
             try:
                 for task, scores in content["tasks"].items():
                     self.tasks[task] = (MiraclScores if task == MIRACL else TaskScores).from_dict(scores)
-            except (KeyError, TypeError) as error:
-                raise ValueError(f"{output} is of another version: {error}. Choose another file.") from error
+            except (KeyError, ValueError) as error:
+                raise ValueError(f"{output} is of another version. Choose another file. {error}") from error
         if self.per_query.is_file():
             import pyarrow.compute as pc
 
@@ -348,7 +348,8 @@ def _measures_table(task: str, scores: TaskScores) -> Table:
     labels |= {"ndcg_at_10": "nDCG@10", "mrr_at_10": "MRR@10"}
     queries, passages = scores.counts.queries, scores.counts.passages
     table = Table(
-        title=f"{task}: {sum(queries.values()):,} queries, {sum(passages.values()):,} passages, {len(queries)} languages",
+        title=f"{task} in {len(queries)} languages: {sum(queries.values()):,} queries, "
+        f"{sum(passages.values()):,} passages",
         caption="Mo.: pool in the query's language. Cr.: in one other language. Mul.: in all languages. "
         "Rank distance: language bias, lower is better. PEER: language fairness of the first 20 in all languages, "
         "about .5 where the order does not depend on language.",

@@ -22,24 +22,22 @@ class RetrievalCollection:
     """Queries and passages, each with its language, and which passages are relevant to which query.
 
     A *setting* is a query language with a pool: the passages of one language, or those of all languages together. It
-    counts the queries that have a relevant passage in the pool; a query need not exist in every language.
-
-    :meth:`from_dicts` makes a collection from the dictionaries of sentence-transformers' evaluators, :meth:`from_rows`
-    from parallel rows.
+    counts the queries that have a relevant passage in the pool; a query need not exist in every language. Make a
+    collection with :meth:`from_dicts` or :meth:`from_rows`, or from arrays:
 
     Args:
         name: Name of the task, such as ``"XQuAD-R"``.
         languages: The language codes; the integer codes below index this sequence.
-        query_ids: Id of each query. Translations of one query share it, so that a sample takes them together.
+        query_ids: Id of each query; translations share it, so that a sample takes them together.
         queries: Text of each query.
         query_languages: Integer language code of each query, shape ``(queries,)``.
         passage_ids: Id of each passage, all different.
-        passages: Text of each passage. Equal texts may occur more than once; each occurrence is a passage.
+        passages: Text of each passage; each occurrence of a text is a passage.
         passage_languages: Integer language code of each passage, shape ``(passages,)``.
         relevant_queries: Query number of each relevant (query, passage) pair, shape ``(pairs,)``.
         relevant_passages: Passage number of each relevant pair, shape ``(pairs,)``.
-        passage_contexts: Number of the longer text that each passage is a part of, shape ``(passages,)``; by default
-            each passage is a text of its own. :meth:`sample` keeps the passages of a longer text together.
+        passage_contexts: Number of the longer text that each passage is a part of, which :meth:`sample` keeps
+            together, shape ``(passages,)``; by default each passage is a text of its own.
 
     Raises:
         ValueError: Lengths disagree, a number is out of range, or an id or a pair is repeated.
@@ -160,17 +158,13 @@ class RetrievalCollection:
     ) -> RetrievalCollection:
         """Make a collection from parallel rows, to measure a model on rows that it was not trained on.
 
-        Each distinct passage of a language becomes one passage. The relevant passages of a query are the positives of
-        its group, in all languages.
+        The relevant passages of a query are the positives of its group, in all languages. Equal positives in one
+        language are one passage.
 
         Args:
             rows: Parallel rows, such as ``split_groups(rows, 0.05)["test"]``.
-            columns: The data set's names of ``id``, ``language``, ``query`` and ``positive`` where they differ:
-                ``{"query": "question"}``.
+            columns: As for :class:`~st_hybrid.rows.ParallelRows`: ``{"query": "question"}``.
             name: Name of the collection.
-
-        Returns:
-            The collection, with the queries in the order of the rows.
 
         Raises:
             ValueError: The rows are not valid parallel rows; see :class:`~st_hybrid.rows.ParallelRows`.

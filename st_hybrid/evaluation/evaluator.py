@@ -29,10 +29,9 @@ _METRICS = [
 class CrossLingualRetrievalEvaluator(BaseEvaluator):
     """Evaluate a model during training on monolingual, cross-lingual and multilingual retrieval at once.
 
-    The primary metric is ``multilingual_map``. The others are ``monolingual_map`` and ``cross_lingual_map``; recall at 1
-    and at 10, nDCG at 10 and MRR at 10 of each kind; ``multilingual_peer_at_20``, the language fairness (higher is
-    better); and ``rank_distance``, the language bias (lower is better). See
-    :class:`~st_hybrid.evaluation.RetrievalScores` for what they mean.
+    The primary metric is ``multilingual_map``. The others are the measures of
+    :class:`~st_hybrid.evaluation.RetrievalScores`, such as ``cross_lingual_recall_at_10``, ``multilingual_peer_at_20``
+    (the language fairness, higher is better) and ``rank_distance`` (the language bias, lower is better).
 
     Args:
         collection: What to evaluate on. Data that picks a checkpoint are not test data: report on another collection.

@@ -91,13 +91,13 @@ def peer(top: TopPassages, collection: RetrievalCollection, k: int = PEER_AT) ->
     query. Where each language has one relevant passage, as in XQuAD-R and MLQA-R, a test on the relevant ones compares
     groups of one, and every ranking gets the same value; the rank distance measures those.
 
-    Every passage of the pool is judged, so all passages after the first ``k`` share one rank at the tail, whatever their
-    language. With judgements of the relevant passages alone, a language of which nothing was found drops out of the test,
-    and a list in the query's own language counts as perfectly fair.
+    Every passage of the pool is judged, so all passages after the first ``k`` share one rank at the tail. With
+    judgements of the relevant passages alone, a language of which nothing was found drops out of the test, and a list in
+    the query's own language counts as perfectly fair.
 
-    In terms of the authors' package this is ``PEER(weights={1: 1.0, 2: 0.0}, lang_mapping=...) @ k``, where the relevant
-    passages are judged 2 and all others 1. Only ties differ: passages with equal scores get the mean of the ranks that
-    they fill, so the order of the data has no effect, and equal ranks throughout give 1, not NaN.
+    In the authors' package this is ``PEER(weights={1: 1.0, 2: 0.0}, lang_mapping=...) @ k`` with the relevant passages
+    judged 2 and all others 1. Only ties differ: passages with equal scores get the mean of the ranks that they fill, so
+    the order of the data has no effect, and equal ranks throughout give 1, not NaN.
 
     Args:
         top: The first passages of each query.

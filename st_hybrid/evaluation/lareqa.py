@@ -80,8 +80,8 @@ def load_lareqa(
 
     Args:
         name: ``"XQuAD-R"`` or ``"MLQA-R"``.
-        data_dir: Folder that holds ``xquad-r/<language>.json`` and ``mlqa-r/<language>.json``. By default the one in the
-            variable ``ST_HYBRID_DATA``; without it the files are downloaded once into the folder in the variable
+        data_dir: Folder that holds ``xquad-r/<language>.json`` and ``mlqa-r/<language>.json``. By default the one in
+            the variable ``ST_HYBRID_DATA``; without it the files are downloaded once into the folder in the variable
             ``ST_HYBRID_CACHE``, or else into the user's cache folder.
         languages: Languages to load. By default all published ones; with ``verify=False`` all that the local folder
             has.
@@ -202,8 +202,8 @@ def _unavailable(name: str, folder: Path, languages: Sequence[str], reason: str)
     return FileNotFoundError(
         f"{name}: {reason}. The cache lacks these files:\n{addresses}\n"
         f"Download them elsewhere and put them unchanged into {folder}, or put all files of {name} into a folder "
-        f"{name.lower()} and name its parent in the variable ST_HYBRID_DATA. The variable ST_HYBRID_CACHE names another "
-        "cache folder."
+        f"{name.lower()} and name its parent in the variable ST_HYBRID_DATA. The variable ST_HYBRID_CACHE moves the "
+        "cache."
     )
 
 

@@ -1,7 +1,7 @@
 """Retrieval measures from the ranks of the relevant passages: the one place that computes them.
 
-The measures take the same three arguments: the rank (1 is best) of each relevant passage, the number of the ranking that
-it belongs to, and the number of rankings. They return one value per ranking, NaN where nothing is relevant. A ranking is
+The measures take the rank (1 is best) of each relevant passage, the number of the ranking that it belongs to, and the
+number of rankings. They return one value per ranking, shape ``(total,)``, NaN where nothing is relevant. A ranking is
 one query over one pool.
 """
 
@@ -51,14 +51,10 @@ def rank_distance(at_or_above: Integers, above_best: Integers, rankings: Integer
     The largest rank counts ties and the smallest does not: a tie must not make a language bias look small.
 
     Args:
-        at_or_above: As for :func:`measure_rankings`.
-        above_best: For each ranking, the number of passages that score higher than its best relevant one, shape
-            ``(total,)``.
-        rankings: Number of the ranking of each relevant passage, shape ``(pairs,)``.
+        at_or_above: As for :func:`measure_rankings`, like ``rankings`` and ``total``.
+        above_best: For each ranking, the number of passages that score higher than its best relevant one.
+        rankings: Number of the ranking of each relevant passage.
         total: Number of rankings.
-
-    Returns:
-        A distance per ranking, shape ``(total,)``.
     """
     largest = np.zeros(total, dtype=np.int64)
     np.maximum.at(largest, rankings, at_or_above)
@@ -66,17 +62,7 @@ def rank_distance(at_or_above: Integers, above_best: Integers, rankings: Integer
 
 
 def pessimistic_ranks(at_or_above: Integers, rankings: Integers) -> Integers:
-    """Ranks of relevant passages; those that tie take the last places of their tie, shape ``(pairs,)``.
-
-    Example:
-        ::
-
-            import numpy as np
-            from st_hybrid.evaluation.metrics import pessimistic_ranks
-
-            # Two relevant passages tie with a third one that is not relevant: they take places 2 and 3.
-            print(pessimistic_ranks(np.array([3, 3]), np.array([0, 0])))  # [2 3]
-    """
+    """Ranks of relevant passages; those that tie take the last places of their tie, shape ``(pairs,)``."""
     if not len(rankings):
         return at_or_above
     order = np.lexsort((at_or_above, rankings))
@@ -89,7 +75,7 @@ def pessimistic_ranks(at_or_above: Integers, rankings: Integers) -> Integers:
 
 
 def average_precision(ranks: Integers, rankings: Integers, total: int) -> Floats:
-    """Average precision over the full ranking, shape ``(total,)``."""
+    """Average precision over the full ranking."""
     order = np.lexsort((ranks, rankings))
     relevant = np.bincount(rankings, minlength=total)
     first = np.cumsum(relevant) - relevant
@@ -98,16 +84,12 @@ def average_precision(ranks: Integers, rankings: Integers, total: int) -> Floats
 
 
 def recall_at(k: int, ranks: Integers, rankings: Integers, total: int) -> Floats:
-    """Share of the relevant passages that are among the first ``k``, shape ``(total,)``."""
+    """Share of the relevant passages that are among the first ``k``."""
     return _divide(np.bincount(rankings[ranks <= k], minlength=total), np.bincount(rankings, minlength=total))
 
 
 def ndcg_at(k: int, ranks: Integers, rankings: Integers, total: int) -> Floats:
-    """Normalised discounted cumulative gain of the first ``k``, shape ``(total,)``.
-
-    A relevant passage at rank r gains 1 / log2(r + 1). The sum is divided by that of a ranking with all relevant passages
-    first, also cut at ``k``.
-    """
+    """Normalised discounted cumulative gain of the first ``k``: a relevant passage at rank r gains 1 / log2(r + 1)."""
     gains = 1 / np.log2(np.arange(2, k + 2))
     among = ranks <= k
     gained = np.bincount(rankings[among], weights=gains[ranks[among] - 1], minlength=total)
@@ -116,7 +98,7 @@ def ndcg_at(k: int, ranks: Integers, rankings: Integers, total: int) -> Floats:
 
 
 def reciprocal_rank_at(k: int, ranks: Integers, rankings: Integers, total: int) -> Floats:
-    """One over the rank of the first relevant passage, 0 if it is not among the first ``k``, shape ``(total,)``."""
+    """One over the rank of the first relevant passage, 0 if it is not among the first ``k``."""
     best = np.full(total, np.inf)
     np.minimum.at(best, rankings, ranks)
     return np.where(best <= k, 1 / best, np.where(np.isinf(best), np.nan, 0.0))

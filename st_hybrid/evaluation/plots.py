@@ -16,11 +16,10 @@ Shares = Mapping[str, Mapping[str, float]]
 def plot_top_languages(
     variants: Mapping[str, Shares], pool: Mapping[str, int], path: str | Path, *, title: str = ""
 ) -> None:
-    """Draw which languages rank first in a pool of mixed languages, as heat maps of query language by language found.
+    """Draw heat maps of the languages that rank first in a pool of mixed languages, by language of the query.
 
-    Each cell holds the share of a language among the first 10, in per cent. The last row is the share of each language in
-    the pool. A model that does not prefer languages has rows like the last one; one that prefers the query's own language
-    has a bright diagonal.
+    Each cell holds the share of a language among the first 10, in per cent; the last row is its share of the pool. A
+    model that prefers no language has rows like the last one. One that prefers the query's own has a bright diagonal.
 
     Args:
         variants: For each heat map its title and the shares of each query language, as

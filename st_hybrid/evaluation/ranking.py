@@ -48,8 +48,8 @@ def rank_passages(
 ) -> PassageRanks:
     """Rank the relevant passages of each query in the pool of each language.
 
-    Passages with equal vectors get equal scores. A matrix product may round them differently in different columns, and a
-    model that cannot tell two texts apart must not gain from that.
+    Passages with equal vectors get equal scores, which a matrix product may round differently: a model that cannot tell
+    two texts apart must not gain from that.
 
     Args:
         query_embeddings: Shape ``(queries, dimensions)``, float32.
@@ -90,7 +90,9 @@ def rank_passages(
         row, slot = pair_query[pairs] - start, pair_slot[pairs]
         thresholds = np.full((end - start, slot.max(initial=0) + 1), np.inf, dtype=scores.dtype)
         thresholds[row, slot] = pair_scores[pairs] = scores[row, pair_column[pairs]]
-        counts = np.stack([_count(scores >= column[:, None], starts) for column in thresholds.T], axis=1)
+        counts = np.empty((*thresholds.shape, len(languages)), dtype=np.int32)
+        for number in range(thresholds.shape[1]):
+            counts[:, number] = _count(scores >= thresholds[:, number, None], starts)
         at_or_above[pairs, languages] = counts[row, slot]
         best = np.where(np.isinf(thresholds), -np.inf, thresholds).max(axis=1, keepdims=True)
         above_best[start:end] = (scores > best).view(np.uint8).sum(axis=1, dtype=np.int32)

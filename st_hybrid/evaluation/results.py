@@ -1,10 +1,12 @@
-"""Scores of a retrieval collection: the measures of each setting, and their means over the settings of a kind."""
+"""Scores of retrieval tasks: the measures of each setting, and their means over the settings of a kind."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
+
+from pydantic import TypeAdapter
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -22,8 +24,22 @@ PLAIN, CENTERED = "plain", "centered: {}"
 """Names of a task's scores without and with language means subtracted."""
 
 
+class JsonScores:
+    """A dataclass of scores that goes to JSON and back."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The scores as nested dictionaries under the names of the attributes, without attributes that are None."""
+        present: Any = lambda items: {name: value for name, value in items if value is not None}  # noqa: E731
+        return asdict(self, dict_factory=present)  # type: ignore[call-overload]
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Self:
+        """Make the scores from what :meth:`to_dict` returned; ValueError if something is missing."""
+        return TypeAdapter(cls).validate_python(content)
+
+
 @dataclass(frozen=True, kw_only=True)
-class SettingScores:
+class SettingScores(JsonScores):
     """Scores of one setting, or their means over the settings of a kind.
 
     Args:
@@ -46,20 +62,10 @@ class SettingScores:
     peer_at_20: float | None = None
     rank_distance: float | None = None
 
-    def to_dict(self) -> dict[str, float]:
-        """The scores under the names of the attributes, without those that are None."""
-        return as_json(self)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Counts:
-    """What the scores were computed from.
-
-    Args:
-        queries: Number of queries of each language.
-        passages: Number of passages of each language.
-        settings: Number of settings of each kind.
-    """
+    """Numbers of queries and passages of each language, and of settings of each kind."""
 
     queries: dict[str, int]
     passages: dict[str, int]
@@ -67,14 +73,14 @@ class Counts:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RetrievalScores:
-    """Scores of a retrieval collection. The means are over the queries of a setting, then over the settings of a kind.
+class RetrievalScores(JsonScores):
+    """Scores of a retrieval collection. Means are over the queries of a setting, then over the settings of a kind.
 
     Args:
         monolingual: Means over the settings whose pool is in the query's language; None if there are none.
         cross_lingual: Means over the settings whose pool is in one other language; None if there are none.
         multilingual: Means over the settings whose pool is in all languages.
-        rank_distance: The language bias, lower is better: mean rank distance in the pool of all languages; None if no
+        rank_distance: Mean rank distance in the pool of all languages: the language bias, lower is better. None if no
             query has two relevant passages.
         per_pair: Scores of each setting, by query language and pool: ``"en-de"``, or ``"en-multi"`` for the pool of all
             languages.
@@ -87,9 +93,8 @@ class RetrievalScores:
 
             from st_hybrid.evaluation import RetrievalCollection, score_embeddings
 
-            collection = RetrievalCollection.from_dicts(
-                {"q": "Where?"}, {"p1": "Here.", "p2": "Hier."}, {"q": ["p1", "p2"]}, {"q": "en"}, {"p1": "en", "p2": "de"}
-            )
+            corpus, languages = {"p1": "Here.", "p2": "Hier."}, {"p1": "en", "p2": "de"}
+            collection = RetrievalCollection.from_dicts({"q": "Where?"}, corpus, {"q": corpus}, {"q": "en"}, languages)
             scores = score_embeddings([[1.0, 0.0]], [[1.0, 0.0], [0.0, 1.0]], collection)
             print(scores.multilingual.map, scores.per_pair["en-de"].recall_at_1, scores.rank_distance)  # 1.0 1.0 1.0
     """
@@ -108,35 +113,10 @@ class RetrievalScores:
         means = {kind: getattr(self, kind) for kind in SETTINGS}
         return {kind: scores for kind, scores in means.items() if scores is not None}
 
-    def to_dict(self) -> dict[str, Any]:
-        """The scores as nested dictionaries for JSON, under the names of the attributes, without those that are None."""
-        return as_json(self)
-
-    @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> Self:
-        """Make the scores from what :meth:`to_dict` returned.
-
-        Args:
-            content: The dictionaries.
-
-        Raises:
-            KeyError: A part is missing.
-            TypeError: A measure is missing, or a name is unknown.
-        """
-        parts: dict[str, Any] = {kind: SettingScores(**content[kind]) for kind in SETTINGS if kind in content}
-        parts["per_pair"] = {pair: SettingScores(**scores) for pair, scores in content["per_pair"].items()}
-        parts["counts"] = Counts(**content["counts"])
-        return cls(**{**content, **parts})
-
-
-def as_json(scores: Any) -> dict[str, Any]:
-    """A dataclass as nested dictionaries, without the fields that are None."""
-    return asdict(scores, dict_factory=lambda items: {name: value for name, value in items if value is not None})
-
 
 @dataclass(frozen=True, kw_only=True)
 class TaskScores(RetrievalScores):
-    """Scores of a task in a file of ``st-hybrid evaluate``, with and without language means subtracted.
+    """Scores of XQuAD-R or MLQA-R in a file of ``st-hybrid evaluate``.
 
     Args:
         centered: The scores with language means subtracted, by the means' origin: ``"evaluated"`` or a folder.
@@ -153,12 +133,6 @@ class TaskScores(RetrievalScores):
         """The scores by name: ``"plain"``, and ``"centered: …"`` for each origin of means."""
         return {PLAIN: self, **{CENTERED.format(origin): scores for origin, scores in self.centered.items()}}
 
-    @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> Self:
-        """Make the scores from what :meth:`to_dict` returned, as :meth:`RetrievalScores.from_dict` does."""
-        centered = {origin: RetrievalScores.from_dict(scores) for origin, scores in content["centered"].items()}
-        return super().from_dict({**content, "centered": centered})
-
 
 @dataclass(frozen=True, kw_only=True)
 class MiraclMeans:
@@ -170,13 +144,10 @@ class MiraclMeans:
 
 @dataclass(frozen=True, kw_only=True)
 class MiraclLanguageScores(MiraclMeans):
-    """Scores of one language of MIRACL.
+    """Scores of one language of MIRACL, the numbers of its queries and passages, and the seconds of the evaluation.
 
-    Args:
-        queries: Number of queries.
-        passages: Number of passages.
-        seconds: Seconds of encoding, search and scoring.
-        index_recall_at_100: Share of the 100 nearest passages that an approximate search found; None if it was exact.
+    ``index_recall_at_100`` is the share of the 100 nearest passages that an approximate search found; None if the search
+    was exact.
     """
 
     queries: int
@@ -186,7 +157,7 @@ class MiraclLanguageScores(MiraclMeans):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MiraclScores:
+class MiraclScores(JsonScores):
     """Scores of MIRACL.
 
     Args:
@@ -196,15 +167,3 @@ class MiraclScores:
 
     per_language: dict[str, MiraclLanguageScores]
     means: dict[str, MiraclMeans]
-
-    def to_dict(self) -> dict[str, Any]:
-        """The scores as nested dictionaries for JSON."""
-        return as_json(self)
-
-    @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> MiraclScores:
-        """Make the scores from what :meth:`to_dict` returned."""
-        return cls(
-            per_language={code: MiraclLanguageScores(**scores) for code, scores in content["per_language"].items()},
-            means={name: MiraclMeans(**means) for name, means in content["means"].items()},
-        )

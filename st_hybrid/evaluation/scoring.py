@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 Centering = LanguageCentering | Literal["evaluated"]
-"""Language means to subtract; ``"evaluated"`` takes them from the evaluated texts, which flatters the method a little."""
+"""Language means to subtract; ``"evaluated"`` takes them from the evaluated texts."""
 
 
 def evaluate_retrieval(
@@ -84,13 +84,7 @@ def encode_collection(
 ) -> tuple[Floats, Floats]:
     """Encode the queries and passages of a collection, each distinct text once per role.
 
-    Args:
-        model: The model.
-        collection: The texts.
-        batch_size: Texts per encoding batch.
-        query_prompt: Text before each query; by default the model's own query prompt.
-        document_prompt: Text before each passage; by default the model's own document prompt.
-        show_progress_bar: Show the progress of encoding.
+    The arguments are those of :func:`evaluate_retrieval`.
 
     Returns:
         Embeddings of the queries, shape ``(queries, dimensions)``, and of the passages, shape ``(passages,
@@ -106,15 +100,7 @@ def encode_collection(
 
 
 def encode_distinct(encode: Callable[[list[str]], Floats], texts: Sequence[str]) -> Floats:
-    """Encode each distinct text once.
-
-    Args:
-        encode: Returns the embeddings of a list of texts.
-        texts: The texts; some may be equal.
-
-    Returns:
-        An embedding per text, shape ``(texts, dimensions)``.
-    """
+    """Encode each distinct text once and return an embedding per text, shape ``(texts, dimensions)``."""
     numbers = {text: number for number, text in enumerate(dict.fromkeys(texts))}
     return encode(list(numbers))[[numbers[text] for text in texts]]
 
@@ -201,14 +187,13 @@ class QueryScores:
     Example:
         ::
 
-            from sentence_transformers import SentenceTransformer
+            import numpy as np
             from st_hybrid.evaluation import load_lareqa, score_queries
-            from st_hybrid.evaluation.scoring import encode_collection
 
-            model = SentenceTransformer("intfloat/multilingual-e5-small")
             collection = load_lareqa("XQuAD-R")
-            scores = score_queries(*encode_collection(model, collection), collection)
-            print(scores.summary().multilingual.map)
+            draw = np.random.default_rng(0).standard_normal
+            queries, passages = draw((len(collection.queries), 8)), draw((len(collection.passages), 8))
+            scores = score_queries(queries, passages, collection)
             hardest = scores.table().sort_by("map").slice(0, 10)
     """
 

@@ -205,7 +205,9 @@ class LanguageCentering:
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the means to the folder ``language_centering`` inside ``folder``, usually the model's own."""
         target = Path(folder) / FOLDER
-        stacks: dict[str, Floats] = {role: np.stack(list(vectors.values())).astype(np.float32) for role, vectors in self.means.items()}
+        stacks: dict[str, Floats] = {
+            role: np.stack(list(vectors.values())).astype(np.float32) for role, vectors in self.means.items()
+        }
         with replacing(target / "means.safetensors") as temporary:
             save_file(stacks, temporary)
         languages = {role: list(vectors) for role, vectors in self.means.items()}

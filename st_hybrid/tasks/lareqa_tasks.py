@@ -46,11 +46,10 @@ class _Pass:
 class LareqaTask(AbsTaskRetrieval):
     """Retrieval of the sentence that answers a question, over every pair of languages and over all together.
 
-    The subset ``en-de`` has English queries and German passages, ``en-multi`` passages of all languages. Scores are means
-    over the queries with an answer in the pool: ``map`` over the full ranking (the main score), ``recall_at_1``,
+    The subset ``en-de`` has English queries and German passages, ``en-multi`` passages of all languages. Scores are
+    means over the queries with an answer in the pool: ``map`` over the full ranking (the main score), ``recall_at_1``,
     ``recall_at_10``, ``ndcg_at_10``, ``mrr_at_10``, and in the multi subsets ``rank_distance``. Ties count against the
-    model. Once all requested subsets of a setting are done, each of them also has the setting's means, ``macro_map`` and
-    so on.
+    model. Once all requested subsets of a kind are done, each of them also has their means, ``macro_map`` and so on.
 
     A dense encoder encodes each distinct text once, however many subsets run. Sparse encoders and models with their own
     search run subset by subset, as in mteb's tasks, and get the same measures.

@@ -72,8 +72,8 @@ class Group:
 class RunningMeans:
     """Adds the means of a group to its subsets' scores as soon as all of them are done.
 
-    mteb evaluates a task subset by subset, and accepts more subsets than it asked for. So when the last subset of a group
-    is done, the earlier ones are returned again, with the means.
+    mteb evaluates a task subset by subset, and accepts more subsets than it asked for. So when the last subset of a
+    group is done, the earlier ones are returned again, with the means.
     """
 
     def __init__(self) -> None:

@@ -101,7 +101,7 @@ def test_train_center_evaluate(tiny_model_path: Path, rows: Path, data: Path, tm
     assert "centered: evaluated" in told
     found: dict[str, Any] = json.loads(scores.read_text(encoding="utf-8"))
     assert found["model"] == str(model)
-    assert found["command"].startswith("cli.py evaluate --model")
+    assert found["command"].startswith("main.py evaluate --model")
     task = found["tasks"]["XQuAD-R"]
     assert set(task["per_pair"]) == {"en-en", "en-de", "en-multi", "de-de", "de-en", "de-multi"}
     assert set(task["centered"]) == {"evaluated", str(model)}

@@ -36,7 +36,7 @@ class Mirror(ThreadingHTTPServer):
         self.failures: list[int] = []
 
         class Handler(BaseHTTPRequestHandler):
-            def do_GET(handler) -> None:  # noqa: N805
+            def do_GET(handler) -> None:
                 self.requests.append(handler.path)
                 data = self.files.get(handler.path)
                 status = self.failures.pop(0) if self.failures else 200 if data is not None else 404
@@ -45,7 +45,7 @@ class Mirror(ThreadingHTTPServer):
                 handler.end_headers()
                 handler.wfile.write(data or b"")
 
-            def log_message(handler, *_: object) -> None:  # noqa: N805
+            def log_message(handler, *_: object) -> None:
                 pass
 
         super().__init__(("127.0.0.1", 0), Handler)

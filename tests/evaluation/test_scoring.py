@@ -359,7 +359,7 @@ def test_scores_go_to_json_and_back() -> None:
         assert set(content) >= {"monolingual", "multilingual", "per_pair", "top_10_languages", "counts"}
         assert content["per_pair"]["a-multi"]["map"] == scores.per_pair["a-multi"].map
     assert "cross_lingual" not in content
-    with pytest.raises(TypeError, match="map"):
+    with pytest.raises(ValueError, match="map"):
         RetrievalScores.from_dict({**content, "multilingual": {}})
 
 
