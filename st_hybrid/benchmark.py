@@ -56,7 +56,7 @@ class CorpusSearch:
     @property
     def options(self) -> dict[str, Any]:
         """The options that were given."""
-        return {name: value for name, value in asdict(self).items() if value}
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 def evaluate_tasks(
@@ -122,11 +122,13 @@ def evaluate_tasks(
             scores = evaluate_tasks("intfloat/multilingual-e5-small", ["XQuAD-R"], None, "scores.json")
             print(scores["XQuAD-R"].multilingual.map)
     """
-    _check_options(tasks, centers, verify, sample, seed, plots, corpus_search)
+    search = corpus_search or CorpusSearch()
+    given = {"sample": sample is not None, "centers": bool(centers), "plots": plots is not None}
+    given |= {"seed": seed is not None, "verify=False": not verify}
+    _check_options(tasks, search, given)
+    model_name = model_name or (model if isinstance(model, str) else None)
     if model_name is None:
-        if not isinstance(model, str):
-            raise ValueError("Give model_name: the file of scores names the model.")
-        model_name = model
+        raise ValueError("Give model_name: the file of scores names the model.")
 
     from sentence_transformers import SentenceTransformer
 
@@ -138,7 +140,7 @@ def evaluate_tasks(
     if sample is not None:
         collections = {task: whole.sample(sample, seed=seed or 0) for task, whole in collections.items()}
     centerings = {name: name if name == "evaluated" else LanguageCentering.from_pretrained(name) for name in centers}
-    languages = _miracl_languages(data_dir, corpus_search) if MIRACL in tasks else []
+    languages = _miracl_languages(data_dir, search) if MIRACL in tasks else []
     if isinstance(model, str):
         model = SentenceTransformer(model)
 
@@ -152,44 +154,33 @@ def evaluate_tasks(
         if plots is not None:
             _plot(task, scores, model_name, Path(plots))
     if languages:
-        _score_miracl(model, languages, data_dir, corpus_search, file, prompts, encoding)
+        _score_miracl(model, languages, data_dir, search, file, prompts, encoding)
     return file.tasks
 
 
-def _check_options(
-    tasks: Sequence[str],
-    centers: Sequence[str],
-    verify: bool,
-    sample: int | None,
-    seed: int | None,
-    plots: str | Path | None,
-    corpus_search: CorpusSearch | None,
-) -> None:
-    """Refuse options without an effect."""
+def _check_options(tasks: Sequence[str], search: CorpusSearch, given: Mapping[str, bool]) -> None:
+    """Refuse unknown tasks, and options without an effect."""
     if unknown := [task for task in tasks if task not in get_args(Task)]:
         raise ValueError(f"The task must be one of {', '.join(get_args(Task))}, got {unknown[0]!r}.")
-    if MIRACL in tasks:
-        given = {"centers": bool(centers), "sample": sample is not None, "plots": plots is not None}
-        given["verify=False"] = not verify and len(tasks) == 1
-        if without_effect := [name for name, is_given in given.items() if is_given]:
-            raise ValueError(
-                f"{without_effect[0]} has no effect on MIRACL. Leave it out, or evaluate MIRACL on its own."
-            )
-    elif corpus_search is not None and corpus_search.options:
-        raise ValueError(
-            f"{', '.join(corpus_search.options)} has an effect on MIRACL only. Leave it out, or add the task MIRACL."
-        )
-    if seed is not None and sample is None:
+    if given["seed"] and not given["sample"]:
         raise ValueError("seed has no effect without sample. Leave it out, or give the size of a sample.")
+    if MIRACL not in tasks and search.options:
+        raise ValueError(
+            f"{', '.join(search.options)}: this has an effect on MIRACL only, which is not among the tasks."
+        )
+    for option, is_given in given.items():
+        # Other files than the published ones may still be meant for the other tasks.
+        if MIRACL in tasks and is_given and (option != "verify=False" or len(tasks) == 1):
+            raise ValueError(f"{option} has no effect on MIRACL. Leave it out, or evaluate MIRACL on its own.")
 
 
-def _miracl_languages(data_dir: str | Path | None, corpus_search: CorpusSearch | None) -> Sequence[str]:
+def _miracl_languages(data_dir: str | Path | None, search: CorpusSearch) -> Sequence[str]:
     from st_hybrid.tasks.miracl_task import available_languages
 
     available = available_languages(data_dir)
-    chosen = available if corpus_search is None or not corpus_search.languages else corpus_search.languages
+    chosen = search.languages or available
     if missing := [language for language in chosen if language not in available]:
-        raise ValueError(f"MIRACL has no language {missing[0]!r} there, only {', '.join(available)}.")
+        raise ValueError(f"MIRACL: the data have no language {missing[0]!r}, only {', '.join(available)}.")
     return chosen
 
 
@@ -228,7 +219,7 @@ def _score_miracl(
     model: SentenceTransformer,
     languages: Sequence[str],
     data_dir: str | Path | None,
-    corpus_search: CorpusSearch | None,
+    search: CorpusSearch,
     file: _ScoresFile,
     prompts: dict[str, Any],
     encoding: dict[str, Any],
@@ -242,12 +233,11 @@ def _score_miracl(
     from st_hybrid.tasks.miracl_task import score_language
     from st_hybrid.tasks.sharded_search import ShardedSearch, wrap_model
 
-    options = {} if corpus_search is None else corpus_search.options
-    options.pop("languages", None)
-    search = ShardedSearch(wrap_model(model, **prompts), **options)
+    options = {name: value for name, value in search.options.items() if name != "languages"}
+    sharded = ShardedSearch(wrap_model(model, **prompts), **options)
     for language in languages:
         began = time.perf_counter()
-        measured, rows = score_language(search, language, data_dir, encode_kwargs=encoding)
+        measured, rows = score_language(sharded, language, data_dir, encode_kwargs=encoding)
         seconds = round(time.perf_counter() - began, 1)
         per_language = dict(file.tasks[MIRACL].per_language) if MIRACL in file.tasks else {}
         per_language[language] = MiraclLanguageScores(**measured, seconds=seconds)

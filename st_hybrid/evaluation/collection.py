@@ -22,8 +22,8 @@ class RetrievalCollection:
     """Queries and passages, each with its language, and which passages are relevant to which query.
 
     A *setting* is a query language with a pool: the passages of one language, or those of all languages together. It
-    counts the queries that have a relevant passage in the pool; a query need not exist in every language. Make a
-    collection with :meth:`from_dicts` or :meth:`from_rows`, or from arrays:
+    counts the queries that have a relevant passage in the pool; a query need not exist in every language. Most
+    collections come from :meth:`from_dicts` or :meth:`from_rows`.
 
     Args:
         name: Name of the task, such as ``"XQuAD-R"``.
@@ -68,12 +68,9 @@ class RetrievalCollection:
                 raise ValueError(f"{self.name}: the {what} columns have different lengths: {sorted(found)}.")
             if found == {0}:
                 raise ValueError(f"{self.name}: the {what} columns are empty.")
-        for column, bound in (
-            ("query_languages", len(self.languages)),
-            ("passage_languages", len(self.languages)),
-            ("relevant_queries", len(self.queries)),
-            ("relevant_passages", len(self.passages)),
-        ):
+        bounds = {"query_languages": len(self.languages), "passage_languages": len(self.languages)}
+        bounds |= {"relevant_queries": len(self.queries), "relevant_passages": len(self.passages)}
+        for column, bound in bounds.items():
             numbers = np.asarray(getattr(self, column), dtype=np.int32)
             if numbers.min() < 0 or numbers.max() >= bound:
                 raise ValueError(f"{self.name}: {column} must lie in [0, {bound}).")
@@ -123,7 +120,6 @@ class RetrievalCollection:
                     relevant_docs={"q1": {"p1", "p2"}, "q2": {"p1", "p2"}},
                     query_languages={"q1": "en", "q2": "de"},
                     passage_languages={"p1": "en", "p2": "de"},
-                    name="storks",
                 )
         """
         relevant = {passage for passages in relevant_docs.values() for passage in passages}

@@ -15,41 +15,24 @@ from st_hybrid.evaluation.collection import IntArray, RetrievalCollection
 
 Floats = npt.NDArray[np.float64]
 
-SHARES_AT = 10
-"""Number of first passages that :func:`language_shares` looks at."""
-
-PEER_AT = 20
-"""Number of first passages that :func:`peer` looks at."""
+SHARES_AT, PEER_AT = 10, 20  # the first passages that language_shares and peer look at
 
 
 @dataclass(frozen=True, eq=False)
 class TopPassages:
-    """The first passages of each query in the pool of all languages, and what ties with the last of them.
-
-    Args:
-        scores: Scores in falling order, shape ``(queries, depth)``. The depth is one more than the largest ``k`` that
-            is asked for, or the whole pool if that is smaller.
-        passages: Numbers of the passages, shape ``(queries, depth)``. The order of equal scores has no meaning.
-        tied: For a query whose last two scores are equal, the number of passages of each language with that score in
-            the whole pool, shape ``(queries, languages)``; 0 for other queries.
-        relevant_scores: Score of each relevant pair of the collection, shape ``(pairs,)``.
-    """
+    """The first passages of each query in the pool of all languages, and what ties with the last of them."""
 
     scores: Floats
+    """Scores in falling order, shape ``(queries, depth)``; the depth is above every ``k``, or the whole pool."""
     passages: IntArray
+    """Numbers of the passages, shape ``(queries, depth)``; the order of equal scores has no meaning."""
     tied: IntArray
+    """Passages of each language with the last score, if the last two are equal, shape ``(queries, languages)``."""
     relevant_scores: Floats
+    """Score of each relevant pair of the collection, shape ``(pairs,)``."""
 
     def cut(self, k: int, collection: RetrievalCollection) -> tuple[npt.NDArray[np.bool_], Floats]:
-        """Divide the first ``k`` passages into those above the score of the last one, and all that share it.
-
-        Returns:
-            Which of the first ``k`` score higher than the ``k``-th, shape ``(queries, k)``; and the number of passages
-            of each language that score the same as it, anywhere in the pool, shape ``(queries, languages)``.
-
-        Raises:
-            ValueError: The list is too short to see what ties with the ``k``-th passage.
-        """
+        """Which of the first ``k`` passages score higher than the ``k``-th; how many of each language tie with it."""
         depth = self.scores.shape[1]
         if not 1 <= k < depth + (depth == len(collection.passages)):
             raise ValueError(f"Only the first {depth} passages of each query are known, too few for k = {k}.")
@@ -65,11 +48,6 @@ def language_shares(top: TopPassages, collection: RetrievalCollection, k: int = 
 
     Passages that tie for the last places divide them in equal parts, so a model that cannot tell passages apart gives
     each language its share of the pool.
-
-    Args:
-        top: The first passages of each query.
-        collection: Their languages.
-        k: Number of places to look at; the whole pool if it is smaller.
 
     Returns:
         Shape ``(queries, languages)``; each row sums to 1.
@@ -92,17 +70,12 @@ def peer(top: TopPassages, collection: RetrievalCollection, k: int = PEER_AT) ->
     groups of one, and every ranking gets the same value; the rank distance measures those.
 
     Every passage of the pool is judged, so all passages after the first ``k`` share one rank at the tail. With
-    judgements of the relevant passages alone, a language of which nothing was found drops out of the test, and a list in
-    the query's own language counts as perfectly fair.
+    judgements of the relevant passages alone, a language of which nothing was found drops out of the test, and a list
+    in the query's own language counts as perfectly fair.
 
     In the authors' package this is ``PEER(weights={1: 1.0, 2: 0.0}, lang_mapping=...) @ k`` with the relevant passages
     judged 2 and all others 1. Only ties differ: passages with equal scores get the mean of the ranks that they fill, so
     the order of the data has no effect, and equal ranks throughout give 1, not NaN.
-
-    Args:
-        top: The first passages of each query.
-        collection: Their languages and relevance.
-        k: Number of passages that count as found; the whole pool if it is smaller.
 
     Returns:
         Shape ``(queries,)``; NaN where fewer than two languages have a passage that is not relevant.

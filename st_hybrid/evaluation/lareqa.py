@@ -217,8 +217,8 @@ def read_lareqa(
     """Read a folder of ``<language>.json`` files in the LAReQA format.
 
     A file is SQuAD's JSON with ``sentence_breaks`` in each paragraph, a list of (start, end) character offsets. Every
-    sentence occurrence is a passage. It is relevant to a query, in any language, if an answer to the question with the
-    same id starts in it.
+    sentence is a passage. It is relevant to a query, in any language, if an answer to the question of the same id
+    starts in it.
 
     Args:
         folder: Folder with the files.
@@ -290,25 +290,20 @@ def read_lareqa(
 
 
 def check_counts(collection: RetrievalCollection) -> None:
-    """Compare the numbers of queries and passages with the published ones (:data:`PUBLISHED_COUNTS`).
+    """Raise ValueError if a language's numbers of queries or passages are not the published ones.
 
     Args:
         collection: XQuAD-R or MLQA-R, in some or all languages.
-
-    Raises:
-        ValueError: A language's counts differ, or nothing was published under the collection's name.
     """
     published = PUBLISHED_COUNTS.get(collection.name)
     if published is None:
         raise ValueError(f"No counts are published for {collection.name!r}, only for {', '.join(PUBLISHED_COUNTS)}.")
     queries, passages = collection.query_counts, collection.passage_counts
-    wrong = []
-    for language in collection.languages:
-        found, expected = (queries[language], passages[language]), published.get(language)
-        if found != expected:
-            right = "none" if expected is None else "{} and {}".format(*expected)
-            wrong.append(f"{language} has {found[0]} queries and {found[1]} passages, published are {right}")
-    if wrong:
+    if wrong := [
+        f"{code} has {queries[code]} queries and {passages[code]} passages, published are {published.get(code, 'none')}"
+        for code in collection.languages
+        if (queries[code], passages[code]) != published.get(code)
+    ]:
         raise ValueError(f"{collection.name} is not the published data: {'; '.join(wrong)}.")
 
 

@@ -24,7 +24,7 @@ def measure_rankings(at_or_above: Integers, rankings: Integers, total: int) -> d
         total: Number of rankings.
 
     Returns:
-        For each of :data:`~st_hybrid.evaluation.results.MEASURES`, a value per ranking, shape ``(total,)``.
+        Values of each of :data:`~st_hybrid.evaluation.results.MEASURES`, shape ``(total,)``.
 
     Example:
         ::
@@ -50,11 +50,7 @@ def rank_distance(at_or_above: Integers, above_best: Integers, rankings: Integer
 
     The largest rank counts ties and the smallest does not: a tie must not make a language bias look small.
 
-    Args:
-        at_or_above: As for :func:`measure_rankings`, like ``rankings`` and ``total``.
-        above_best: For each ranking, the number of passages that score higher than its best relevant one.
-        rankings: Number of the ranking of each relevant passage.
-        total: Number of rankings.
+    ``above_best`` is the number of passages that score higher than a ranking's best relevant one, shape ``(total,)``.
     """
     largest = np.zeros(total, dtype=np.int64)
     np.maximum.at(largest, rankings, at_or_above)

@@ -8,8 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-KEYS = ("task", "variant", "query_id", "query_language", "pool")
-"""The columns that identify a row."""
+KEYS = ("task", "variant", "query_id", "query_language", "pool")  # the columns that identify a row
 
 
 def per_query_path(output: str | Path) -> Path:
@@ -18,13 +17,7 @@ def per_query_path(output: str | Path) -> Path:
 
 
 def read_per_query(path: str | Path) -> pa.Table:
-    """Read a file of per-query scores that :func:`~st_hybrid.benchmark.evaluate_tasks` wrote.
-
-    Args:
-        path: The Parquet file.
-
-    Returns:
-        A row per task, variant, query and pool, with :data:`KEYS` and the measures.
+    """Read a file of per-query scores: a row per task, variant, query and pool, with :data:`KEYS` and the measures.
 
     Raises:
         FileNotFoundError: There is no such file.

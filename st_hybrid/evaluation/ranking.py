@@ -25,18 +25,12 @@ _BLOCK_SCORES = 1 << 21  # scores of a block of queries, few enough for the proc
 
 @dataclass(frozen=True, eq=False)
 class PassageRanks:
-    """All ranks of relevant passages, and the first passages of each query.
-
-    Args:
-        at_or_above: For each relevant pair of the collection and each language, the number of passages of that language
-            that score at least as high as the pair's passage, itself included, shape ``(pairs, languages)``.
-        above_best: For each query, the number of passages of all languages that score higher than its best relevant
-            passage, shape ``(queries,)``.
-        top: The first passages of each query in the pool of all languages.
-    """
+    """The ranks of relevant passages, and the first passages of each query."""
 
     at_or_above: IntArray
+    """Passages of each language that score at least as high as a relevant pair's passage, ``(pairs, languages)``."""
     above_best: IntArray
+    """Passages that score higher than a query's best relevant passage, ``(queries,)``."""
     top: TopPassages
 
 
@@ -51,11 +45,7 @@ def rank_passages(
     Passages with equal vectors get equal scores, which a matrix product may round differently: a model that cannot tell
     two texts apart must not gain from that.
 
-    Args:
-        query_embeddings: Shape ``(queries, dimensions)``, float32.
-        passage_embeddings: Shape ``(passages, dimensions)``, float32.
-        collection: Languages and relevance.
-        similarity: See :func:`~st_hybrid.evaluation.score_embeddings`.
+    The arguments are those of :func:`~st_hybrid.evaluation.score_embeddings`.
 
     Raises:
         ValueError: A similarity function returns scores of another shape or that are not finite.

@@ -48,10 +48,9 @@ class SettingScores(JsonScores):
         recall_at_10: Share of the relevant passages among the first 10.
         ndcg_at_10: Normalised discounted cumulative gain of the first 10.
         mrr_at_10: Mean reciprocal rank of the first relevant passage, 0 if it is not among the first 10.
-        peer_at_20: Language fairness of the first 20 (:func:`~st_hybrid.evaluation.fairness.peer`), for pools of all
-            languages only: near 0 where languages are preferred, about 0.5 where the order does not depend on language.
-        rank_distance: Largest minus smallest rank of a query's relevant passages, for a pool of all languages only;
-            None if no query has two.
+        peer_at_20: Language fairness (:func:`~st_hybrid.evaluation.fairness.peer`) of a pool of all languages: near 0
+            where languages are preferred, about 0.5 where the order does not depend on language.
+        rank_distance: Largest minus smallest rank of a query's relevant passages in a pool of all languages.
     """
 
     map: float
@@ -144,11 +143,7 @@ class MiraclMeans:
 
 @dataclass(frozen=True, kw_only=True)
 class MiraclLanguageScores(MiraclMeans):
-    """Scores of one language of MIRACL, the numbers of its queries and passages, and the seconds of the evaluation.
-
-    ``index_recall_at_100`` is the share of the 100 nearest passages that an approximate search found; None if the search
-    was exact.
-    """
+    """Scores of one language of MIRACL; ``index_recall_at_100`` is that of an approximate search."""
 
     queries: int
     passages: int

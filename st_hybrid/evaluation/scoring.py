@@ -84,11 +84,7 @@ def encode_collection(
 ) -> tuple[Floats, Floats]:
     """Encode the queries and passages of a collection, each distinct text once per role.
 
-    The arguments are those of :func:`evaluate_retrieval`.
-
-    Returns:
-        Embeddings of the queries, shape ``(queries, dimensions)``, and of the passages, shape ``(passages,
-        dimensions)``, for :func:`score_embeddings` or :func:`score_queries`.
+    The arguments are those of :func:`evaluate_retrieval`; :func:`score_queries` takes the two arrays.
     """
     options: dict[str, Any] = {"batch_size": batch_size, "show_progress_bar": show_progress_bar}
     return (
@@ -146,14 +142,7 @@ def score_queries(
     similarity: Similarity = SimilarityFunction.COSINE,
     centering: Centering | None = None,
 ) -> QueryScores:
-    """Measure given embeddings query by query. The arguments are those of :func:`score_embeddings`.
-
-    Returns:
-        The scores of each query in each pool.
-
-    Raises:
-        ValueError: A shape does not fit the collection, or a value is not finite.
-    """
+    """Measure given embeddings query by query; the arguments and errors are those of :func:`score_embeddings`."""
     query_embeddings = _checked(query_embeddings, len(collection.queries), "query")
     passage_embeddings = _checked(passage_embeddings, len(collection.passages), "passage")
     if centering is not None:
@@ -269,13 +258,11 @@ class QueryScores:
         )
 
     def table(self) -> pa.Table:
-        """The scores as a table with a row per query and pool.
+        """The scores as a table with a row per query and pool in which it has a relevant passage.
 
         Returns:
             A table with ``query_id``, ``query_language``, ``pool`` (a language, or ``"multi"``), the measures, and
-            ``rank_distance`` and ``peer_at_20``, which are null except for the pool of all languages. A query without a
-            relevant passage in a pool has no row for it. The mean of a measure over the rows of a query language and a
-            pool is what :meth:`summary` has under ``per_pair``.
+            ``rank_distance`` and ``peer_at_20``, which are null except for the pool of all languages.
         """
         query, pool = np.nonzero(~np.isnan(self.measures["map"]))
         languages = pa.array(list(self.collection.languages), pa.string())
@@ -300,12 +287,9 @@ def score_search(
     Passages that the search left out rank last, and ties count against the model.
 
     Args:
-        found: For each query id, the scores of passages by their ids.
-        relevant_docs: For each query id, the ids of its relevant passages, with any value.
+        found: Scores of passages by query id and passage id.
+        relevant_docs: The relevant passages by query id and passage id, with any value.
         pool_size: Number of passages in the pool.
-
-    Returns:
-        Means over the queries of ``relevant_docs``, with the rank distance.
 
     Example:
         ::

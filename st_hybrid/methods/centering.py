@@ -86,15 +86,7 @@ class LanguageCentering:
         *,
         unseen: Unseen = "error",
     ) -> LanguageCentering:
-        """Take the means of given embeddings.
-
-        Args:
-            queries: Query embeddings, shape ``(queries, dimensions)``.
-            query_languages: Language of each query.
-            documents: Document embeddings, shape ``(documents, dimensions)``.
-            document_languages: Language of each document.
-            unseen: See :class:`LanguageCentering`.
-        """
+        """Take the means of given embeddings, shapes ``(texts, dimensions)``, of texts in known languages."""
         means = _means("query", queries, query_languages), _means("document", documents, document_languages)
         return cls(dict(zip(ROLES, means, strict=True)), unseen)
 
@@ -124,7 +116,7 @@ class LanguageCentering:
             query_languages: Language of each query.
             documents: Texts to encode as documents.
             document_languages: Language of each document.
-            unseen: See :class:`LanguageCentering`.
+            unseen: As for the class.
             batch_size: Texts per encoding batch.
             query_prompt: Text before each query; by default the model's own query prompt.
             document_prompt: Text before each document; by default the model's own document prompt.
@@ -161,9 +153,6 @@ class LanguageCentering:
             per_language: Number of rows to draw per language; some hundreds are enough.
             seed: Seed of the draw.
             **options: The keyword arguments of :meth:`fit`.
-
-        Raises:
-            ValueError: The rows are not valid parallel rows.
         """
         parallel = ParallelRows(rows, columns=columns, negative_columns=[])
         order = np.random.default_rng(seed).permutation(len(parallel))
@@ -215,14 +204,7 @@ class LanguageCentering:
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> LanguageCentering:
-        """Read what :meth:`save_pretrained` wrote.
-
-        Args:
-            folder: The folder given to :meth:`save_pretrained`.
-
-        Raises:
-            FileNotFoundError: The folder holds no means.
-        """
+        """Read what :meth:`save_pretrained` wrote; FileNotFoundError if the folder holds no means."""
         source = Path(folder) / FOLDER
         if not (source / "config.json").is_file():
             raise FileNotFoundError(
