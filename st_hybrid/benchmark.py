@@ -165,9 +165,7 @@ def _check_options(tasks: Sequence[str], search: CorpusSearch, given: Mapping[st
     if given["seed"] and not given["sample"]:
         raise ValueError("seed has no effect without sample. Leave it out, or give the size of a sample.")
     if MIRACL not in tasks and search.options:
-        raise ValueError(
-            f"{', '.join(search.options)}: this has an effect on MIRACL only, which is not among the tasks."
-        )
+        raise ValueError(f"{', '.join(search.options)} can only be used with MIRACL, which is not among the tasks.")
     for option, is_given in given.items():
         # Other files than the published ones may still be meant for the other tasks.
         if MIRACL in tasks and is_given and (option != "verify=False" or len(tasks) == 1):
