@@ -20,8 +20,8 @@ def numbered(column: pa.Array | pa.ChunkedArray) -> tuple[Ints, pa.Array]:
     Returns:
         The number of each row's value, shape ``(rows,)``, and the distinct values.
     """
-    whole: Any = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    encoded = whole.dictionary_encode()
+    encoded: Any = column.dictionary_encode()  # before the chunks are combined: numbers are smaller than texts
+    encoded = encoded.combine_chunks() if isinstance(encoded, pa.ChunkedArray) else encoded
     return encoded.indices.to_numpy().astype(np.int64), encoded.dictionary
 
 

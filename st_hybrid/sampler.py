@@ -194,9 +194,7 @@ class HybridBatchSampler(DefaultBatchSampler):
             if len(left_out) == len(streams):
                 raise ValueError(f"No language fills a monolingual batch: {reason}. Choose a smaller batch.")
             names = ", ".join(name for name, size in sizes.items() if size < self._step_size)
-            logger.warning(
-                "Monolingual batches leave out %s: %s. A smaller batch would include them.", names, reason
-            )
+            logger.warning("Monolingual batches leave out %s: %s. A smaller batch would include them.", names, reason)
         return [stream for stream in streams if stream.largest_batch >= self._step_size]
 
     def _cross_lingual_stream(self, pairs: _Pairs) -> _Stream:

@@ -291,7 +291,12 @@ def test_a_language_with_few_clusters_is_left_out_with_one_warning(caplog: pytes
         (plain(9), {"batch_size": 10, "alpha": 1}, ValueError, r"No language fills .* at most 9 \(a\), 9 \(b\)"),
         (plain(9), {"batch_size": 10, "alpha": 0}, ValueError, "at most 9 with distinct passage clusters"),
         (plain(9), {"batch_size": 5, "world_size": 2, "alpha": 1}, ValueError, "2 processes of 5"),
-        (plain(9), {"batch_size": 10, "alpha": 1, "language_sampling": "mixed"}, ValueError, "The monolingual pairs give"),
+        (
+            plain(9),
+            {"batch_size": 10, "alpha": 1, "language_sampling": "mixed"},
+            ValueError,
+            "The monolingual pairs give",
+        ),
         (plain(9, "a"), {"alpha": 0.5}, ValueError, r"no group has rows in two languages.*alpha=1"),
     ],
 )
