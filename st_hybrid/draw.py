@@ -103,7 +103,8 @@ class Stream:
         """
         # Uses are dealt in rounds: the first `last` rounds serve all batches, the others all but the last batch.
         served = batches + (last > 0)
-        uses = self._uses(batches * size + last, max(batches, 1), rng)
+        # A key that several rows have, or a stack that begins after the first rounds, must leave out the last batch.
+        uses = self._uses(batches * size + last, served if self._most == 1 else max(batches, 1), rng)
         hand = self._stacked(uses, rng) if uses is not None else None
         if hand is None or self.loose.any():
             batch = np.concatenate([np.tile(np.arange(served), last), np.tile(np.arange(batches), size - last)])
@@ -152,6 +153,7 @@ class Stream:
             return hand
         start = np.cumsum(length) - length
         order = rng.permutation(len(length))
+        order = order[np.argsort(length[order] < length.max(), kind="stable")]  # one of all batches must begin early
         length, start = length[order], start[order]
         turned = counting(length) + np.repeat(rng.integers(np.maximum(length, 1)), length)
         return hand[np.repeat(start, length) + turned % np.repeat(length, length)]

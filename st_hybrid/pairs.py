@@ -192,7 +192,7 @@ def save_pairs(pairs: Dataset, path: str | Path) -> None:
             pairs = load_pairs("pairs")
     """
     path, text = Path(path), pair_text(pairs)
-    if path.exists() and any(path.iterdir()) and not (path / _ABOUT).is_file():
+    if path.exists() and not (path / _ABOUT).is_file() and (path.is_file() or any(path.iterdir())):
         raise FileExistsError(f"{path} holds files that save_pairs did not write. Choose another folder.")
     with replacing(path) as folder:
         pairs.with_format(None).save_to_disk(folder / "pairs")

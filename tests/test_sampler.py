@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from accelerate.data_loader import BatchSamplerShard
 from datasets import Dataset
 from hypothesis import given
 from hypothesis import strategies as st
@@ -138,6 +139,32 @@ def test_every_step_obeys_the_invariants(rows: Dataset, settings: dict[str, Any]
     assert len({len(batch) for batch in rest}) == 1  # ranks that gather each other's embeddings need equal batches
 
 
+@given(corpora(shared=True), samplings, st.integers(0, 2))
+def test_ranks_of_a_step_obey_the_rules_together(rows: Dataset, settings: dict[str, Any], epoch: int) -> None:
+    """Each rank's batches as accelerate deals them out, put together step by step."""
+    if (found := sample(rows, settings, epoch)) is None:
+        return
+    sampler, drawn = found
+    world_size = settings["world_size"]
+    ranks = [
+        list(BatchSamplerShard(sampler, num_processes=world_size, process_index=rank, even_batches=False))
+        for rank in range(world_size)
+    ]
+    assert {len(batches) for batches in ranks} == {len(sampler) // world_size}
+    kinds = []
+    for batches in zip(*ranks, strict=True):
+        assert len({len(batch) for batch in batches}) == 1
+        step = list(chain.from_iterable(batches))
+        query, positive = drawn.query_row[step], drawn.positive_row[step]
+        assert len(set(drawn.cluster[query])) == len(set(drawn.text[query])) == len(step)
+        same = drawn.language[query] == drawn.language[positive]
+        assert len(set(same)) == 1
+        kinds.append(same[0])
+        if same[0] and settings["language_sampling"] != "mixed":
+            assert len(set(drawn.language[query])) == 1
+    assert sum(kinds) == round(settings["alpha"] * len(kinds))
+
+
 @given(corpora(shared=True), samplings)
 def test_languages_of_monolingual_steps(rows: Dataset, settings: dict[str, Any]) -> None:
     if settings["language_sampling"] == "mixed" or (found := sample(rows, settings)) is None:
@@ -201,6 +228,37 @@ def test_a_big_cluster_and_a_common_question_take_no_more_than_their_place() -> 
         assert uses[in_cluster].sum() <= steps * 1.01
         assert uses[asking].sum() <= steps * 3  # three languages, three texts
         assert uses[other].sum() >= steps * (16 - 4)
+
+
+def short_texts(groups: int, share: float, texts: int) -> Dataset:
+    """Groups of which many have a common question, a common answer, or both."""
+    rng = np.random.default_rng(0)
+    passage, query = (
+        np.where(rng.random(groups) < share, rng.integers(texts, size=groups), texts + np.arange(groups))
+        for _ in range(2)
+    )
+    return corpus([("a", int(p), int(q)) for p, q in zip(passage, query, strict=True)])
+
+
+@pytest.mark.parametrize("batch_size", [8, 64])
+def test_rows_with_common_questions_and_answers_are_used(batch_size: int) -> None:
+    """Linked by both, half of the rows would be one cluster, which gives a batch a single row."""
+    rows = short_texts(4000, 0.3, 100)
+    found = sample(rows, {"batch_size": batch_size, "drop_last": True, "alpha": 1, "seed": 0})
+    assert found is not None
+    drawn = found[1]
+    uses = drawn.uses(True, "query_row")
+    common = (np.bincount(drawn.text)[drawn.text] > 1) | (np.bincount(drawn.cluster)[drawn.cluster] > 1)
+    assert 0.45 < common.mean() < 0.6
+    assert uses[common].sum() > 0.95 * common.sum()
+    assert (uses == 1).mean() > 0.9
+    assert uses.max() <= 3
+
+
+def test_uses_that_can_be_even_are_even_in_spite_of_common_texts() -> None:
+    drawn = sample(short_texts(4000, 0.1, 300), {"batch_size": 8, "drop_last": False, "alpha": 1, "seed": 0})
+    assert drawn is not None
+    assert (drawn[1].uses(True, "query_row") == 1).all()
 
 
 def test_partners_of_a_query_change_from_epoch_to_epoch() -> None:
