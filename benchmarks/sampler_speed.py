@@ -1,16 +1,15 @@
-"""The sampler's speed beside its peers over one million pairs, and what a million parallel rows cost.
+"""Speed of the sampler and its peers on one million pairs, and the cost of pairs from a million parallel rows.
 
     python benchmarks/sampler_speed.py --output benchmarks/results/sampler_speed.json
 
-All samplers draw whole epochs in turn, several times, in one process; the figures are medians. Peers are
-sentence-transformers' DefaultBatchSampler, which draws pairs at random, and NoDuplicatesBatchSampler with hashes of a
-first epoch, which keeps equal texts out of a batch.
+All samplers draw whole epochs in turn, several times, in one process; the figures are medians. The peers are
+sentence-transformers' DefaultBatchSampler, which draws pairs at random, and NoDuplicatesBatchSampler, which keeps equal
+texts out of a batch and hashes all texts in its first epoch.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
 import resource
 import statistics
@@ -28,6 +27,7 @@ from sentence_transformers.base.sampler import DefaultBatchSampler, NoDuplicates
 from torch.utils.data import RandomSampler
 
 from st_hybrid import HybridBatchSampler, parallel_pairs
+from st_hybrid.files import write_json
 from st_hybrid.pairs import pair_text
 from st_hybrid.provenance import provenance
 
@@ -35,7 +35,7 @@ LANGUAGES = ["ar", "de", "el", "en", "es", "fr", "hi", "ru", "tr", "zh"]
 
 
 def parallel_rows(groups: int, shared: bool) -> Dataset:
-    """Groups in ten languages; where ``shared``, three to a passage, and a tenth with another group's question."""
+    """Groups in ten languages; if ``shared``, three per passage, and a tenth have the question of another group."""
     number = [group for group in range(groups) for _ in LANGUAGES]
     passage = [group // 3 if shared else group for group in number]
     question = [group % (groups * 9 // 10) if shared else group for group in number]
@@ -56,7 +56,7 @@ def parallel_rows(groups: int, shared: bool) -> Dataset:
 
 
 def epochs(samplers: dict[str, Any], repeats: int) -> dict[str, list[float]]:
-    """Rows a second of each sampler's epochs, drawn in turn."""
+    """Rows per second of each sampler's epochs, drawn in turn."""
     rates: dict[str, list[float]] = {name: [] for name in samplers}
     for epoch in range(repeats):
         for name, sampler in samplers.items():
@@ -68,7 +68,7 @@ def epochs(samplers: dict[str, Any], repeats: int) -> dict[str, list[float]]:
 
 
 def speeds(groups: int, batch_size: int, repeats: int, shared: bool) -> dict[str, Any]:
-    """Rows a second of all samplers on one corpus of ``100 * groups`` pairs."""
+    """Rows per second of all samplers on one corpus of ``100 * groups`` pairs."""
     pairs = parallel_pairs(parallel_rows(groups, shared))
     texts = Dataset.from_dict({name: values for name, values in pairs[:].items() if name != "label"})
     settings: dict[str, Callable[[], Any]] = {
@@ -98,27 +98,27 @@ def speeds(groups: int, batch_size: int, repeats: int, shared: bool) -> dict[str
     }
 
 
-def million_rows(folder: str, told: Any) -> None:
-    """Seconds, memory and bytes a pair of ``parallel_pairs`` on rows from a folder, in a process of its own."""
+def million_rows(folder: str, results: Any) -> None:
+    """Seconds, memory and bytes per pair of ``parallel_pairs`` on rows from a folder, in a process of its own."""
     rows = load_from_disk(folder)
     began = time.perf_counter()
     pairs = parallel_pairs(rows)
     seconds = time.perf_counter() - began
     beyond_text = pairs.data.nbytes + pair_text(pairs).keys.data.nbytes
-    told.send(
+    results.send(
         {
             "rows": len(rows),
             "pairs": len(pairs),
             "seconds": round(seconds, 2),
             "peak_memory_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
-            "bytes_a_pair": round(beyond_text / len(pairs), 2),
+            "bytes_per_pair": round(beyond_text / len(pairs), 2),
         }
     )
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--groups", type=int, default=10_000, help="groups of ten languages; a hundred pairs each")
+    parser.add_argument("--groups", type=int, default=10_000, help="groups of ten languages, a hundred pairs each")
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--output", type=Path)
@@ -134,7 +134,7 @@ if __name__ == "__main__":
         process.join()
     results["samplers"] = [speeds(given.groups, given.batch_size, given.repeats, shared) for shared in (False, True)]
 
-    table = Table(title=f"Rows a second, {results['samplers'][0]['pairs']:,} pairs, batches of {given.batch_size}")
+    table = Table(title=f"Rows per second, {results['samplers'][0]['pairs']:,} pairs, batches of {given.batch_size}")
     for header in ("", "nothing shared", "shared passages and questions"):
         table.add_column(header, justify="right" if header else "left")
     for name in results["samplers"][0]["rows_per_second"]:
@@ -143,4 +143,4 @@ if __name__ == "__main__":
         table.add_row(ratio.replace("_", " "), *(f"{part[ratio]:.2f}" for part in results["samplers"]))
     Console().print(table, results["parallel_pairs"])
     if given.output:
-        given.output.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+        write_json(given.output, results)

@@ -1,7 +1,7 @@
-"""One retrieval model for a language, across languages and over a mix of them.
+"""One retrieval model for monolingual, cross-lingual and mixed-language search.
 
-An extension of sentence-transformers: hybrid batch sampling, a loss without false negatives among translations,
-and one-pass evaluation of monolingual, cross-lingual and multilingual retrieval.
+st-hybrid extends sentence-transformers with hybrid batch sampling, a loss that masks false negatives among
+translations, and an evaluation of monolingual, cross-lingual and multilingual retrieval in one encoding pass.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-# Loaded on first use, so that the command line's --help does not wait for torch.
+# Names are loaded on first use, so that the command line's --help does not wait for torch.
 _HOME = {
     "BatchKindLosses": "trainer",
     "CrossLingualRetrievalEvaluator": "evaluation",

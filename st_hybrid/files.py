@@ -31,6 +31,8 @@ def replacing(path: str | Path) -> Iterator[Path]:
     Example:
         ::
 
+            from st_hybrid.files import replacing
+
             with replacing("scores.json") as path:
                 path.write_text("{}")
     """
@@ -61,22 +63,17 @@ def sha256(path: str | Path) -> str:
     """SHA-256 of a file, or of the names and contents of all files in a folder, as 64 hexadecimal digits.
 
     Args:
-        path: The file or folder.
-
-    Raises:
-        FileNotFoundError: The file or folder does not exist.
+        path: The file or folder, which must exist.
     """
-    path = Path(path)
-    if not path.is_dir():
-        with path.open("rb") as file:
-            digest = hashlib.sha256()
-            while block := file.read(1 << 20):  # hashlib.file_digest needs Python 3.11
+    path, digest = Path(path), hashlib.sha256()
+    if path.is_dir():
+        for file in sorted(part for part in path.rglob("*") if part.is_file()):
+            digest.update(f"{sha256(file)} {file.relative_to(path).as_posix()}\n".encode())
+    else:
+        with path.open("rb") as stream:
+            while block := stream.read(1 << 20):  # hashlib.file_digest needs Python 3.11
                 digest.update(block)
-            return digest.hexdigest()
-    whole = hashlib.sha256()
-    for one in sorted(part for part in path.rglob("*") if part.is_file()):
-        whole.update(f"{sha256(one)} {one.relative_to(path).as_posix()}\n".encode())
-    return whole.hexdigest()
+    return digest.hexdigest()
 
 
 def cache_folder() -> Path:

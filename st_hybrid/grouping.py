@@ -20,13 +20,13 @@ def numbered(column: pa.Array | pa.ChunkedArray) -> tuple[Ints, pa.Array]:
     Returns:
         The number of each row's value, shape ``(rows,)``, and the distinct values.
     """
-    whole: Any = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    encoded = whole.dictionary_encode()
+    encoded: Any = column.dictionary_encode()  # before the chunks are combined: numbers are smaller than texts
+    encoded = encoded.combine_chunks() if isinstance(encoded, pa.ChunkedArray) else encoded
     return encoded.indices.to_numpy().astype(np.int64), encoded.dictionary
 
 
 def place_in_group(groups: NDArray[Any]) -> Ints:
-    """For each entry, how many earlier entries belong to the same group.
+    """Count, for each entry, the earlier entries of the same group.
 
     Args:
         groups: The group of each entry, shape ``(n,)``.
@@ -36,6 +36,9 @@ def place_in_group(groups: NDArray[Any]) -> Ints:
 
     Example:
         ::
+
+            import numpy as np
+            from st_hybrid.grouping import place_in_group
 
             place_in_group(np.array([7, 5, 7, 7]))  # [0, 0, 1, 2]
     """
@@ -58,6 +61,9 @@ def counting(lengths: Ints) -> Ints:
 
     Example:
         ::
+
+            import numpy as np
+            from st_hybrid.grouping import counting
 
             counting(np.array([2, 3]))  # [0, 1, 0, 1, 2]
     """

@@ -1,9 +1,10 @@
-"""Parallel rows to training pairs: text once per row, two integers per pair."""
+"""Training pairs from parallel rows: texts once per row, two integers per pair."""
 
 from __future__ import annotations
 
 import functools
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -12,26 +13,29 @@ import numpy as np
 import pyarrow as pa
 from datasets import Dataset, DatasetDict, load_from_disk
 
+from st_hybrid.files import replacing, write_json
 from st_hybrid.grouping import Ints, counting
 from st_hybrid.rows import ParallelRows
 
 Side = Literal["positive", "query"]
+_ABOUT = "st_hybrid.json"  # the file that marks a folder of save_pairs
+
 AnyDataset = TypeVar("AnyDataset", Dataset, DatasetDict)
 
 
 class PairText:
-    """The transform of a pairs data set: row numbers in, text and label out.
+    """The transform of a pairs data set: it turns row numbers into texts and labels.
 
-    It makes ``pairs[i]`` read as text. A batch of any size costs two look-ups in the parallel rows, three with
-    negatives. Nothing is stored per pair but two row numbers.
+    A pair stores two row numbers. Reading a batch of any size costs two look-ups in the parallel rows, three with
+    negatives.
 
     Args:
-        texts: The text columns of the parallel rows: ``query``, ``positive`` and the negatives.
-        keys: For each parallel row its passage ``cluster``, its ``language`` and its ``query_text`` (rows with the same
-            query text share that number), and for each column of negatives the cluster that the negative is a passage
-            of, ``cluster_of_negative_1`` and so on (-1 for none), all int32.
-        languages: The language codes; a language's number is its place here.
-        negatives_follow: Whose negatives a pair has, see :func:`parallel_pairs`.
+        texts: The columns ``query``, ``positive`` and the negatives of the parallel rows.
+        keys: For each parallel row, as int32: its passage ``cluster``; its ``language``; its ``query_text``, a number
+            that rows with the same query text share; and for each column of negatives the cluster of its text, such
+            as ``cluster_of_negative_1`` (-1 if the text is no row's positive).
+        languages: The language codes; a language's number is its index here.
+        negatives_follow: Which row's negatives a pair has, see :func:`parallel_pairs`.
     """
 
     def __init__(
@@ -47,14 +51,13 @@ class PairText:
         self._negatives = texts.select_columns(self.negative_columns) if self.negative_columns else None
 
     def __call__(self, batch: dict[str, list[int]]) -> dict[str, list[Any]]:
-        """Compose a batch of pairs.
+        """Read a batch of pairs.
 
         Args:
             batch: ``query_row`` and ``positive_row``, lists of row numbers of the parallel rows.
 
         Returns:
-            ``query``, ``positive``, the negatives under their own names, and ``label``: for each pair
-            ``[cluster, query language, passage language]`` and the clusters of its negatives.
+            Lists ``query``, ``positive``, the negatives under their own names, and ``label``.
         """
         rows: dict[Side, list[int]] = {"query": batch["query_row"], "positive": batch["positive_row"]}
         languages = self.keys[rows["query"]]["language"]
@@ -86,40 +89,38 @@ def parallel_pairs(
     partners: int | None = None,
     seed: int = 0,
 ) -> AnyDataset:
-    """Make training pairs of parallel rows, within each language and across languages.
+    """Make training pairs from parallel rows, within each language and across languages.
 
-    Rows that share ``id`` are translations of one another. Each row gives a monolingual pair (its own
-    query and positive), and each ordered pair of rows of a group a cross-lingual pair (the query of one,
-    the positive of the other). ``pairs[i]`` for ``i < len(rows)`` is row ``i``'s monolingual pair; the
-    cross-lingual pairs follow. Text is stored once per row and composed when a pair is read; a pair costs
-    8 bytes. A row whose group has one language only takes part in monolingual batches.
+    Rows that share ``id`` are translations of one another. Each row gives a monolingual pair: its own query and
+    positive. Each ordered pair of rows of a group gives a cross-lingual pair: the query of one, the positive of the
+    other. ``pairs[i]`` for ``i < len(rows)`` is the monolingual pair of row ``i``; the cross-lingual pairs follow.
+    Texts are stored once per row and read when a pair is read; a pair costs 8 bytes.
 
     Args:
-        rows: The parallel rows. A ``DatasetDict`` gives a ``DatasetDict`` of pairs, each data set by itself.
-        id_column: Column whose equal values mark translations of one another (text or integers).
+        rows: The parallel rows. A ``DatasetDict`` gives a ``DatasetDict`` of pairs, each data set on its own.
+        id_column: Column of text or integers that translations of one another have in common.
         language_column: Column of language codes, such as ``"de"``.
         query_column: Column of the queries.
         positive_column: Column of the passages that answer them.
-        negative_columns: Columns of hard negatives. By default every column whose name begins with ``negative``.
-        negatives_follow: Whose negatives a cross-lingual pair has: those of the row of its ``"positive"``, which are in
-            the positive's language if they were mined within it; or those of the row of its ``"query"``, which are then
-            in the query's language, where a biased model looks for the answer.
-        partners: At most this many partner languages for each query; by default all that its group has.
-            The partners are drawn so that each passage of a group is drawn equally often.
-        seed: Seed of that draw; unused without ``partners``.
+        negative_columns: Columns of hard negatives, by default all whose name begins with ``negative``.
+        negatives_follow: Which row's negatives a cross-lingual pair has. ``"positive"``: those of its positive's row,
+            in the positive's language if they were mined within it. ``"query"``: those of its query's row, in the
+            query's language, where a biased model looks for the answer.
+        partners: Maximum number of partner languages per query, by default all that its group has. They are drawn so
+            that each passage of a group is used equally often.
+        seed: Seed of that draw.
 
     Returns:
-        A ``datasets.Dataset`` whose rows read ``{"query", "positive"[, "negative"...], "label"}``, with
-        ``label`` the integers ``[passage cluster, query language, passage language]``, followed by the passage
-        cluster of each negative, -1 if it is no row's positive. Languages are numbered in alphabetic order. Two
-        groups share a passage cluster if any of their positives are the same text, transitively. ``select``,
-        ``filter``, ``shuffle``, ``DatasetDict`` and data-loader workers work as with any data set; use
-        :func:`save_pairs` in place of ``save_to_disk``, which cannot store a transform.
+        A ``Dataset`` whose rows read ``{"query", "positive"[, "negative"...], "label"}``. ``label`` holds integers:
+        passage cluster, query language, passage language, and the passage cluster of each negative (-1 if it is no
+        row's positive). Languages are numbered in alphabetic order. Two groups share a passage cluster if any of
+        their positives are the same text, transitively. ``select``, ``filter``, ``shuffle``, ``DatasetDict`` and
+        data-loader workers work as with any data set. To store pairs use :func:`save_pairs`, because ``save_to_disk``
+        cannot store a transform.
 
     Raises:
         TypeError: ``rows`` is not a ``Dataset`` or ``DatasetDict``.
-        ValueError: A column is missing or is not text, a text is null or empty, an ``(id, language)`` comes
-            twice, or there are no rows. The message names the columns or row numbers.
+        ValueError: The rows are not valid (see :class:`~st_hybrid.rows.ParallelRows`), or an option is not.
 
     Example:
         ::
@@ -152,62 +153,58 @@ def parallel_pairs(
     return make(rows)
 
 
-def _pairs(
-    rows: ParallelRows,
-    *,
-    negatives_follow: Side,
-    partners: int | None,
-    seed: int,
-) -> Dataset:
+def _pairs(rows: ParallelRows, *, negatives_follow: Side, partners: int | None, seed: int) -> Dataset:
     query_row, positive_row = _cross_lingual_rows(rows.group, partners, seed)
     every = np.arange(len(rows))
-    keys = {
-        "cluster": rows.cluster,
-        "language": rows.language,
-        "query_text": rows.query_text,
-        **{_cluster_key(name): rows.clusters_of(rows.table[name]) for name in rows.negative_columns},
-    }
-    text = PairText(
-        texts=rows.dataset.select_columns(["query", "positive", *rows.negative_columns]),
-        keys=_integers(keys),
-        languages=rows.languages,
-        negatives_follow=negatives_follow,
-    )
+    keys = {"cluster": rows.cluster, "language": rows.language, "query_text": rows.query_text}
+    keys |= {_cluster_key(name): rows.clusters_of(rows.table[name]) for name in rows.negative_columns}
+    texts = rows.dataset.select_columns(["query", "positive", *rows.negative_columns])
     pairs = _integers(
-        {
-            "query_row": np.concatenate([every, query_row]),
-            "positive_row": np.concatenate([every, positive_row]),
-        }
+        {"query_row": np.concatenate([every, query_row]), "positive_row": np.concatenate([every, positive_row])}
     )
-    return pairs.with_transform(text)
+    return pairs.with_transform(PairText(texts, _integers(keys), rows.languages, negatives_follow))
 
 
 def save_pairs(pairs: Dataset, path: str | Path) -> None:
-    """Write pairs and the rows that they read from to a folder.
+    """Write pairs and the rows that they read from to a folder, whole or not at all.
 
     Args:
-        pairs: A data set of :func:`parallel_pairs`, also after ``select``, ``filter`` or ``shuffle``.
-        path: Folder to write; made if missing.
+        pairs: Pairs from :func:`parallel_pairs`, also after ``select``, ``filter`` or ``shuffle``.
+        path: Folder to write. A folder that this function wrote before is replaced.
+
+    Raises:
+        FileExistsError: The folder holds other files.
+        ValueError: The data set did not come from :func:`parallel_pairs`.
 
     Example:
         ::
 
-            save_pairs(pairs, "pairs")
+            from datasets import Dataset
+            from st_hybrid import load_pairs, parallel_pairs, save_pairs
+
+            rows = Dataset.from_dict({
+                "id": [1, 1],
+                "language": ["de", "en"],
+                "query": ["Wo nisten Störche?", "Where do storks nest?"],
+                "positive": ["Auf Dächern.", "On roofs."],
+            })
+            save_pairs(parallel_pairs(rows), "pairs")
             pairs = load_pairs("pairs")
     """
     path, text = Path(path), pair_text(pairs)
-    pairs.with_format(None).save_to_disk(path / "pairs")
-    text.texts.save_to_disk(path / "texts")
-    text.keys.save_to_disk(path / "keys")
-    about = {
-        "languages": text.languages,
-        "negatives_follow": text.negatives_follow,
-    }
-    (path / "st_hybrid.json").write_text(json.dumps(about, ensure_ascii=False, indent=2), encoding="utf-8")
+    if path.exists() and not (path / _ABOUT).is_file() and (path.is_file() or any(path.iterdir())):
+        raise FileExistsError(f"{path} holds files that save_pairs did not write. Choose another folder.")
+    with replacing(path) as folder:
+        pairs.with_format(None).save_to_disk(folder / "pairs")
+        text.texts.save_to_disk(folder / "texts")
+        text.keys.save_to_disk(folder / "keys")
+        write_json(folder / _ABOUT, {"languages": text.languages, "negatives_follow": text.negatives_follow})
+        if (path / _ABOUT).is_file():
+            shutil.rmtree(path)  # only an empty folder can be replaced
 
 
 def load_pairs(path: str | Path) -> Dataset:
-    """Read what :func:`save_pairs` wrote; text stays on disk until a pair is read.
+    """Read what :func:`save_pairs` wrote. Texts stay on disk until a pair is read.
 
     Args:
         path: The folder.
@@ -216,31 +213,24 @@ def load_pairs(path: str | Path) -> Dataset:
         The same pairs in the same order.
 
     Raises:
-        FileNotFoundError: The folder is not one of :func:`save_pairs`.
+        FileNotFoundError: :func:`save_pairs` did not write the folder.
     """
     path = Path(path)
-    about = path / "st_hybrid.json"
-    if not about.is_file():
-        raise FileNotFoundError(f"{path} has no st_hybrid.json: it was not written by st_hybrid.save_pairs.")
-    text = PairText(
-        texts=load_from_disk(path / "texts"),
-        keys=load_from_disk(path / "keys"),
-        **json.loads(about.read_text(encoding="utf-8")),
-    )
+    if not (path / _ABOUT).is_file():
+        raise FileNotFoundError(f"{path} has no {_ABOUT}. Give a folder that save_pairs wrote.")
+    about = json.loads((path / _ABOUT).read_text(encoding="utf-8"))
+    text = PairText(texts=load_from_disk(path / "texts"), keys=load_from_disk(path / "keys"), **about)
     return load_from_disk(path / "pairs").with_transform(text)
 
 
 def pair_text(pairs: Any) -> PairText:
-    """The transform of a pairs data set, which knows its rows and languages.
+    """Get the transform of a pairs data set, which knows its rows and languages.
 
     Args:
-        pairs: A data set of :func:`parallel_pairs`.
-
-    Returns:
-        Its :class:`PairText`.
+        pairs: Pairs from :func:`parallel_pairs`.
 
     Raises:
-        ValueError: The data set is of another origin.
+        ValueError: The data set did not come from :func:`parallel_pairs`.
     """
     if isinstance(pairs, Dataset) and {"query_row", "positive_row"} <= set(pairs.column_names):
         transform = pairs.format["format_kwargs"].get("transform")
@@ -250,7 +240,7 @@ def pair_text(pairs: Any) -> PairText:
             return transform
     raise ValueError(
         f"This {type(pairs).__name__} did not come from parallel_pairs, so its passage clusters and languages are "
-        "not known. Make it with st_hybrid.parallel_pairs(rows) and pass the result on without with_format or map."
+        "unknown. Make it with st_hybrid.parallel_pairs(rows), and do not call with_format or map on the result."
     )
 
 
@@ -261,8 +251,8 @@ def _cluster_key(negative_column: str) -> str:
 def _cross_lingual_rows(group: Ints, partners: int | None, seed: int) -> tuple[Ints, Ints]:
     """Row numbers of queries and positives of all cross-lingual pairs.
 
-    A group's rows stand in a ring, and a *shift* pairs each query with the positive so many places on. A shift
-    uses each row once as query and once as positive, so any set of shifts uses a group's rows evenly.
+    A group's rows form a ring, and a shift by k pairs each query with the positive k places further. A shift uses each
+    row once as query and once as positive, so any set of shifts uses a group's rows evenly.
     """
     order = np.argsort(group, kind="stable")
     size = np.bincount(group)
@@ -284,5 +274,4 @@ def _cross_lingual_rows(group: Ints, partners: int | None, seed: int) -> tuple[I
 
 def _integers(columns: dict[str, Ints]) -> Dataset:
     """An in-memory data set of int32 columns."""
-    table = pa.table({name: pa.array(values.astype(np.int32)) for name, values in columns.items()})
-    return Dataset(table)
+    return Dataset(pa.table({name: pa.array(values.astype(np.int32)) for name, values in columns.items()}))

@@ -18,15 +18,17 @@ def progress_bar(
     Args:
         total: Number of units of work; None if unknown.
         description: Text in front of the bar.
-        show: Show the bar; False yields the same function and prints nothing.
+        show: Show the bar. With False the function that is yielded does nothing.
         unit: Name of the units, in the plural.
-        done: Units that were done before, by an earlier run.
+        done: Units that an earlier run completed.
 
     Yields:
         A function that takes the number of units just done.
 
     Example:
         ::
+
+            from st_hybrid.progress import progress_bar
 
             with progress_bar(100, "Encoding", unit="texts") as advance:
                 for _ in range(10):

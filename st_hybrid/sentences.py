@@ -1,4 +1,4 @@
-"""Where sentences begin and end, for files that do not say."""
+"""Sentence boundaries, for files that do not mark them."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from collections.abc import Callable
 import sentencex
 
 Splitter = Callable[[str, str], list[tuple[int, int]]]
-"""Takes a language's code and a text, and returns start and end of each sentence, in characters and in order."""
+"""Takes a language code and a text; returns the start and end of each sentence in characters, in order."""
 
 WITHOUT_MARKS = frozenset({"khm", "km", "lao", "lo", "th", "tha"})
-"""Languages that mark the end of a sentence by a space at most, where rules that go by marks find few ends."""
+"""Languages that mark the end of a sentence by a space at most, where :func:`sentence_spans` finds few ends."""
 
 
 def sentence_spans(language: str, text: str) -> list[tuple[int, int]]:
     """Split a text into sentences with Wikimedia's sentencex.
 
-    It goes by the marks that end sentences in a language and by its abbreviations, and knows some 300 languages, many
-    through a related one. Of Thai and the others in :data:`WITHOUT_MARKS` it finds long pieces of several sentences.
+    It uses the punctuation and the abbreviations of some 300 languages, many through a related one. In Thai and the
+    other languages of :data:`WITHOUT_MARKS` it returns long pieces of several sentences.
 
     Args:
-        language: The text's language.
+        language: The text's language code.
         text: The text.
 
     Returns:
@@ -28,6 +28,8 @@ def sentence_spans(language: str, text: str) -> list[tuple[int, int]]:
 
     Example:
         ::
+
+            from st_hybrid.sentences import sentence_spans
 
             sentence_spans("de", "Das gilt z. B. hier. Und dort.")  # [(0, 20), (21, 30)]
 

@@ -1,9 +1,8 @@
-"""Pairs: what each holds, which groups share a cluster, what they cost, and every error."""
+"""Pairs: what each holds, what they cost, how they are stored, and every error."""
 
 from __future__ import annotations
 
 import pickle
-from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 from datasets import Dataset, DatasetDict, concatenate_datasets
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
-from st_hybrid import load_pairs, parallel_pairs, save_pairs, split_groups
+from st_hybrid import load_pairs, parallel_pairs, save_pairs
 from st_hybrid.pairs import pair_text
 
 
@@ -63,33 +62,6 @@ def test_label_names_cluster_and_languages(rows: Dataset) -> None:
         assert languages[query_language] == language_of[pair["query"]]
         assert 0 <= cluster < len(rows)
         assert pair["positive"].split()[-1] in (languages[passage_language], "0")
-
-
-@given(corpora)
-def test_clusters_are_the_groups_that_shared_passages_connect(rows: Dataset) -> None:
-    cluster_of: dict[int, int] = {group: group for group in rows["id"]}
-    changed = True
-    while changed:  # brute force: a group takes the smallest number that it shares a passage with
-        changed = False
-        for one in rows:
-            for other in rows:
-                low = min(cluster_of[one["id"]], cluster_of[other["id"]])
-                if one["positive"] == other["positive"] and cluster_of[one["id"]] + cluster_of[other["id"]] != 2 * low:
-                    cluster_of[one["id"]] = cluster_of[other["id"]] = low
-                    changed = True
-    found = pair_text(parallel_pairs(rows)).keys["cluster"]
-    by_number = defaultdict(set)
-    for group, cluster in zip(rows["id"], found, strict=True):
-        by_number[cluster].add(cluster_of[group])
-    assert all(len(groups) == 1 for groups in by_number.values())
-    assert len(by_number) == len(set(cluster_of.values()))
-
-
-def test_text_that_stands_untranslated_links_groups_of_two_languages() -> None:
-    rows = Dataset.from_list(
-        [row(0, "en", positive="LATEX"), row(0, "de"), row(1, "de", positive="LATEX"), row(1, "fr")]
-    )
-    assert len(set(pair_text(parallel_pairs(rows)).keys["cluster"])) == 1
 
 
 def test_negatives_go_where_their_positive_goes() -> None:
@@ -158,6 +130,11 @@ def test_column_names_are_parameters() -> None:
         rows, id_column="key", language_column="lang", query_column="question", positive_column="answer"
     )
     assert list(pairs[0]) == ["query", "positive", "label"]
+    sentences = rows.remove_columns("question").rename_column("answer", "text")
+    pairs = parallel_pairs(
+        sentences, id_column="key", language_column="lang", query_column="text", positive_column="text"
+    )
+    assert (pairs[2]["query"], pairs[2]["positive"]) == ("answer 0 a", "answer 0 b")
 
 
 @given(st.lists(st.integers(2, 6), min_size=1, max_size=8), st.integers(1, 6), st.integers(0, 3))
@@ -225,42 +202,50 @@ def test_saved_pairs_come_back_in_their_order(tmp_path: Path) -> None:
         load_pairs(tmp_path)
 
 
-@given(corpora, st.floats(0.05, 0.95), st.integers(0, 3))
-def test_split_keeps_groups_and_passages_on_one_side(rows: Dataset, test_size: float, seed: int) -> None:
-    clusters = len(set(pair_text(parallel_pairs(rows)).keys["cluster"]))
-    assume(clusters > 1 and round(test_size * len(set(rows["id"]))) >= 1)
-    try:
-        parts = split_groups(rows, test_size, seed=seed)
-    except ValueError:  # the last cluster that it takes to reach the size may be all the rest
-        assume(False)
-    for column in ("id", "positive"):
-        assert not set(parts["train"][column]) & set(parts["test"][column])
-    assert len(parts["train"]) + len(parts["test"]) == len(rows)
-    assert len(set(parts["test"]["id"])) >= round(test_size * len(set(rows["id"])))
+def test_saved_pairs_may_replace_those_they_were_loaded_from(tmp_path: Path) -> None:
+    save_pairs(parallel_pairs(rows_of(["abc", "ab"])), tmp_path / "pairs")
+    pairs = load_pairs(tmp_path / "pairs").shuffle(seed=2).select(range(4))
+    wanted = list(pairs)
+    save_pairs(pairs, tmp_path / "pairs")
+    assert list(load_pairs(tmp_path / "pairs")) == wanted
+    assert [path.name for path in tmp_path.iterdir()] == ["pairs"]
 
 
-def test_split_by_number_of_groups() -> None:
-    parts = split_groups(rows_of(["ab"] * 20), 5)
-    assert len(parts["test"]) == 10
-    assert split_groups(rows_of(["ab"] * 20), 5)["test"]["id"] == parts["test"]["id"]
-    with pytest.raises(ValueError, match="without rows"):
-        split_groups(rows_of(["ab"] * 20), 20)
+def test_pairs_are_saved_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pairs = parallel_pairs(rows_of(["abc", "ab"]))
+    save_pairs(pairs, tmp_path / "pairs")
+
+    def full_disk(*_: Any) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("st_hybrid.pairs.write_json", full_disk)
+    for folder in ("pairs", "new"):
+        with pytest.raises(OSError, match="No space left"):
+            save_pairs(pairs.select([0]), tmp_path / folder)
+    assert list(load_pairs(tmp_path / "pairs")) == list(pairs)
+    assert [path.name for path in tmp_path.iterdir()] == ["pairs"]
+
+
+def test_saved_pairs_replace_no_other_files(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work", encoding="utf-8")
+    for path in (tmp_path, tmp_path / "thesis.txt"):
+        with pytest.raises(FileExistsError, match="holds files that save_pairs did not write"):
+            save_pairs(parallel_pairs(rows_of(["ab"])), path)
+    assert (tmp_path / "thesis.txt").read_text(encoding="utf-8") == "years of work"
+    (tmp_path / "empty").mkdir()
+    save_pairs(parallel_pairs(rows_of(["ab"])), tmp_path / "empty")
+    assert len(load_pairs(tmp_path / "empty")) == 4
 
 
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
         (rows_of(["ab"]).remove_columns("query"), "no column 'query'"),
-        (rows_of(["ab"]).select([]), "no rows"),
         (Dataset.from_list([row(0, "a"), row(0, "b", query=" ")]), "'query' is null or empty in row 1"),
-        (Dataset.from_list([row(0, "a"), {**row(0, "b"), "positive": None}]), "'positive' is null or empty in row 1"),
-        (Dataset.from_list([row(0, "a"), {**row(1, "b"), "id": None}]), "'id' is null or empty in row 1"),
         (concatenate_datasets([rows_of(["ab"])] * 2), r"rows 2, 3 repeat \(0, 'a'\), \(0, 'b'\)"),
-        (Dataset.from_list([{**row(0, "a"), "query": 3}]), "'query' holds int64, not text"),
-        (Dataset.from_list([{**row(0, "a"), "id": 0.5}]), "'id' holds double, not text or integers"),
     ],
 )
-def test_errors_name_rows_and_columns(rows: Dataset, message: str) -> None:
+def test_rows_are_checked(rows: Dataset, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         parallel_pairs(rows)
 

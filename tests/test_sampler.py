@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from accelerate.data_loader import BatchSamplerShard
 from datasets import Dataset
 from hypothesis import given
 from hypothesis import strategies as st
@@ -66,10 +67,10 @@ samplings = st.fixed_dictionaries(
         "world_size": st.integers(1, 3),
         "drop_last": st.booleans(),
         "alpha": st.sampled_from([0, 0.25, 0.5, 0.9, 1]),
-        "languages": st.sampled_from(["uniform", "proportional", "mixed"]),
+        "language_sampling": st.sampled_from(["uniform", "proportional", "mixed"]),
         "seed": st.integers(0, 5),
     }
-)
+).map(lambda settings: settings if settings["alpha"] else settings | {"language_sampling": None})
 
 
 class Drawn:
@@ -126,7 +127,7 @@ def test_every_step_obeys_the_invariants(rows: Dataset, settings: dict[str, Any]
         query = drawn.query_row[step]
         assert len(set(drawn.cluster[query])) == len(step)
         assert len(set(drawn.text[query])) == len(step)
-        if monolingual and settings["languages"] != "mixed":
+        if monolingual and settings["language_sampling"] != "mixed":
             assert len(set(drawn.language[query])) == 1
 
     assert len(drawn.batches) == len(sampler)
@@ -138,9 +139,35 @@ def test_every_step_obeys_the_invariants(rows: Dataset, settings: dict[str, Any]
     assert len({len(batch) for batch in rest}) == 1  # ranks that gather each other's embeddings need equal batches
 
 
+@given(corpora(shared=True), samplings, st.integers(0, 2))
+def test_ranks_of_a_step_obey_the_rules_together(rows: Dataset, settings: dict[str, Any], epoch: int) -> None:
+    """Each rank's batches as accelerate deals them out, put together step by step."""
+    if (found := sample(rows, settings, epoch)) is None:
+        return
+    sampler, drawn = found
+    world_size = settings["world_size"]
+    ranks = [
+        list(BatchSamplerShard(sampler, num_processes=world_size, process_index=rank, even_batches=False))
+        for rank in range(world_size)
+    ]
+    assert {len(batches) for batches in ranks} == {len(sampler) // world_size}
+    kinds = []
+    for batches in zip(*ranks, strict=True):
+        assert len({len(batch) for batch in batches}) == 1
+        step = list(chain.from_iterable(batches))
+        query, positive = drawn.query_row[step], drawn.positive_row[step]
+        assert len(set(drawn.cluster[query])) == len(set(drawn.text[query])) == len(step)
+        same = drawn.language[query] == drawn.language[positive]
+        assert len(set(same)) == 1
+        kinds.append(same[0])
+        if same[0] and settings["language_sampling"] != "mixed":
+            assert len(set(drawn.language[query])) == 1
+    assert sum(kinds) == round(settings["alpha"] * len(kinds))
+
+
 @given(corpora(shared=True), samplings)
 def test_languages_of_monolingual_steps(rows: Dataset, settings: dict[str, Any]) -> None:
-    if settings["languages"] == "mixed" or (found := sample(rows, settings)) is None:
+    if settings["language_sampling"] == "mixed" or (found := sample(rows, settings)) is None:
         return
     sampler, drawn = found
     step_of = zip(drawn.steps, drawn.monolingual, strict=True)
@@ -148,7 +175,7 @@ def test_languages_of_monolingual_steps(rows: Dataset, settings: dict[str, Any])
     n_steps, streams = sum(drawn.monolingual), sampler._monolingual
     sizes = {int(drawn.language[stream.row[0]]): len(stream.row) for stream in streams}
     for language, size in sizes.items():
-        share = 1 / len(sizes) if settings["languages"] == "uniform" else size / sum(sizes.values())
+        share = 1 / len(sizes) if settings["language_sampling"] == "uniform" else size / sum(sizes.values())
         assert abs(visits[language] - share * n_steps) < 1
     assert set(visits) <= set(sizes)
 
@@ -164,7 +191,7 @@ def test_rows_of_a_language_are_used_evenly(rows: Dataset, settings: dict[str, A
         uses = drawn.uses(monolingual, "query_row")
         # A cluster is once in a batch, so a group of several rows cannot give more uses than there are batches.
         bound = n_steps[monolingual] * settings["batch_size"] * settings["world_size"]
-        free = monolingual and settings["languages"] != "mixed"
+        free = monolingual and settings["language_sampling"] != "mixed"
         if not free and np.ceil(bound / max(1, (size > 1).sum())) * size.max() > max(1, n_steps[monolingual] - 1):
             continue
         for language in range(len(set(rows["language"]))):
@@ -201,6 +228,37 @@ def test_a_big_cluster_and_a_common_question_take_no_more_than_their_place() -> 
         assert uses[in_cluster].sum() <= steps * 1.01
         assert uses[asking].sum() <= steps * 3  # three languages, three texts
         assert uses[other].sum() >= steps * (16 - 4)
+
+
+def short_texts(groups: int, share: float, texts: int) -> Dataset:
+    """Groups of which many have a common question, a common answer, or both."""
+    rng = np.random.default_rng(0)
+    passage, query = (
+        np.where(rng.random(groups) < share, rng.integers(texts, size=groups), texts + np.arange(groups))
+        for _ in range(2)
+    )
+    return corpus([("a", int(p), int(q)) for p, q in zip(passage, query, strict=True)])
+
+
+@pytest.mark.parametrize("batch_size", [8, 64])
+def test_rows_with_common_questions_and_answers_are_used(batch_size: int) -> None:
+    """Linked by both, half of the rows would be one cluster, which gives a batch a single row."""
+    rows = short_texts(4000, 0.3, 100)
+    found = sample(rows, {"batch_size": batch_size, "drop_last": True, "alpha": 1, "seed": 0})
+    assert found is not None
+    drawn = found[1]
+    uses = drawn.uses(True, "query_row")
+    common = (np.bincount(drawn.text)[drawn.text] > 1) | (np.bincount(drawn.cluster)[drawn.cluster] > 1)
+    assert 0.45 < common.mean() < 0.6
+    assert uses[common].sum() > 0.95 * common.sum()
+    assert (uses == 1).mean() > 0.9
+    assert uses.max() <= 3
+
+
+def test_uses_that_can_be_even_are_even_in_spite_of_common_texts() -> None:
+    drawn = sample(short_texts(4000, 0.1, 300), {"batch_size": 8, "drop_last": False, "alpha": 1, "seed": 0})
+    assert drawn is not None
+    assert (drawn[1].uses(True, "query_row") == 1).all()
 
 
 def test_partners_of_a_query_change_from_epoch_to_epoch() -> None:
@@ -287,11 +345,16 @@ def test_a_language_with_few_clusters_is_left_out_with_one_warning(caplog: pytes
         (plain(9), {"alpha": float("nan")}, ValueError, "between 0 and 1, got nan"),
         (plain(9), {"alpha": "half"}, TypeError, "must be a number between 0 and 1, got 'half'"),
         (plain(9), {"alpha": True}, TypeError, "must be a number"),
-        (plain(9), {"languages": "evenly"}, ValueError, "languages must be"),
+        (plain(9), {"language_sampling": "evenly"}, ValueError, "language_sampling must be"),
         (plain(9), {"batch_size": 10, "alpha": 1}, ValueError, r"No language fills .* at most 9 \(a\), 9 \(b\)"),
         (plain(9), {"batch_size": 10, "alpha": 0}, ValueError, "at most 9 with distinct passage clusters"),
         (plain(9), {"batch_size": 5, "world_size": 2, "alpha": 1}, ValueError, "2 processes of 5"),
-        (plain(9), {"batch_size": 10, "alpha": 1, "languages": "mixed"}, ValueError, "The monolingual pairs give"),
+        (
+            plain(9),
+            {"batch_size": 10, "alpha": 1, "language_sampling": "mixed"},
+            ValueError,
+            "The monolingual pairs give",
+        ),
         (plain(9, "a"), {"alpha": 0.5}, ValueError, r"no group has rows in two languages.*alpha=1"),
     ],
 )
