@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Any
@@ -38,9 +38,10 @@ _TAG = re.compile(r"([a-z]{2,3})(?:[-_][A-Za-z]{4})?(?:[-_](?:[A-Za-z]{2}|\d{3})
 # FLORES-200's code for Santali names the wrong script (github.com/facebookresearch/flores, issue 52).
 # fmt: off
 _TAGS = MappingProxyType({
-    "acm": "acm-Arab", "acq": "acq-Arab", "ajp": "ajp-Arab", "azb": "azb-Arab", "crh": "crh-Latn", "tzm": "tzm-Tfng",
-    "ko-Hang": "ko", "fuv": "ff", "fuv-Latn": "ff", "pbt": "ps", "pbt-Arab": "ps", "quy": "qu", "quy-Latn": "qu",
-    "tw": "tw", "tw-Latn": "tw", "ak-Latn": "ak", "ns": "nso", "sat-Beng": "sat",
+    "acm": "acm-Arab", "acq": "acq-Arab", "ajp": "ajp-Arab", "azb": "azb-Arab", "cjk": "cjk-Latn", "crh": "crh-Latn",
+    "dik": "dik-Latn", "lus": "lus-Latn", "tzm": "tzm-Tfng", "ko-Hang": "ko", "fuv": "ff", "fuv-Latn": "ff",
+    "pbt": "ps", "pbt-Arab": "ps", "quy": "qu", "quy-Latn": "qu", "tw": "tw-Latn", "tw-Latn": "tw-Latn",
+    "ak-Latn": "ak", "ns": "nso", "sat-Beng": "sat",
 })
 # fmt: on
 
@@ -52,6 +53,7 @@ _MEMBERS = {"Hans": ("Hani",), "Hant": ("Hani",), "Jpan": ("Hani", "Hira", "Kana
 # Wrong output of a translation model is mostly in one of these.
 _WIDELY_WRITTEN = re.findall(r"\w+", "ar de en es fa fr hi it ja nl pl pt ru tr uk ur vi zh")
 _SHORT_HAN = 12  # characters
+_BLOCK = 1000  # texts that lingua ranks at once, in parallel
 
 
 def is_language(code: str) -> bool:
@@ -319,8 +321,11 @@ class LanguageDetector:
                 other[number] = han < letters or han > _SHORT_HAN
         return other
 
-    def _ranked(self, texts: Sequence[str]) -> list[Any]:
-        return self._detector.compute_language_confidence_values_in_parallel(list(texts))
+    def _ranked(self, texts: Sequence[str]) -> Iterator[Any]:
+        for start in range(0, len(texts), _BLOCK):
+            yield from self._detector.compute_language_confidence_values_in_parallel(
+                list(texts[start : start + _BLOCK])
+            )
 
     def _same(self, code: str) -> frozenset[str]:
         """Lingua's codes of a language; Norwegian has two."""

@@ -121,7 +121,7 @@ def translate(
         tokenizer,
         beam_size,
         max_length,
-        max_source_length,  # type: ignore[arg-type]
+        max_source_length,
     )
     columns = named_columns(column)
     if Path(data).is_file():

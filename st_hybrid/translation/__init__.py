@@ -10,7 +10,7 @@ from st_hybrid.translation.models import (
     TranslateFunction,
     Translator,
 )
-from st_hybrid.translation.translate import LanguageReport, Translated, TranslationReport, translate_rows
+from st_hybrid.translation.translate import LanguageReport, TranslationReport, translate_rows
 
 __all__ = [
     "REASONS",
@@ -20,7 +20,6 @@ __all__ = [
     "ModelOptions",
     "ModelTranslator",
     "TranslateFunction",
-    "Translated",
     "TranslationReport",
     "Translator",
     "reasons_of",

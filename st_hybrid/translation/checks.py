@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -151,7 +150,7 @@ def reasons_of(mask: int) -> list[str]:
 
 
 def copied_share(source: str, text: str) -> float:
-    """Share of a translation's letters in strings that the source contains too; see :class:`Checks`."""
+    """Share of a translation's letters in strings that the source contains too."""
     before, after = _plain(source), _plain(text)
     if not before or not after:
         return 0.0
@@ -217,13 +216,8 @@ def _weights(text: str) -> NDArray[np.float64]:
     weights = np.ones(len(text))
     if _DENSE.search(text):
         for script, weight in _WEIGHTS.items():
-            weights[[found.start() for found in _of_script(script).finditer(text)]] = weight
+            weights[[found.start() for found in regex.finditer(rf"\p{{Script={script}}}", text)]] = weight
     return weights
-
-
-@functools.cache
-def _of_script(script: str) -> regex.Pattern[str]:
-    return regex.compile(rf"\p{{Script={script}}}")
 
 
 def _repeated_share(text: str) -> float:

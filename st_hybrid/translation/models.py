@@ -29,7 +29,6 @@ _COMPUTE_TYPES: dict[str, tuple[str, ...]] = {
     "ctranslate2": (*_FLOATS, "int8", "int8_float32", "int8_float16", "int8_bfloat16", "int16"),
 }
 _FLORES_TOKEN, _M2M_TOKEN = re.compile(r"[a-z]{3}_[A-Z][a-z]{3}"), re.compile(r"__([a-z]{2,3})__")
-_SHOWN = 20  # languages that an error names
 
 
 @dataclass(frozen=True)
@@ -138,10 +137,7 @@ class FunctionTranslator:
 
     def translate(self, texts: list[str], source: str, target: str) -> list[str]:
         """Call the function."""
-        translations = self.function(texts, source, target)
-        if len(translations) != len(texts) or not all(isinstance(text, str) for text in translations):
-            raise ValueError(f"{self.name} must return a list of {len(texts)} strings, not {translations!r}.")
-        return list(translations)
+        return list(self.function(texts, source, target))
 
 
 class ModelTranslator:
@@ -202,7 +198,8 @@ class ModelTranslator:
                 f"{model} is neither NLLB-200 nor M2M100: its tokenizer has no languages. In Python, a function can "
                 "translate with any other model."
             )
-        self._text_ids = frozenset(vocabulary.values()) - set(self._ids(self.languages.values()))
+        languages = map(self.tokenizer.convert_tokens_to_ids, self.languages.values())
+        self._text_ids = frozenset(vocabulary.values()) - frozenset(languages)
 
     @cached_property
     def engine(self) -> _Transformers | _CTranslate2:
@@ -223,7 +220,7 @@ class ModelTranslator:
         if found is None:
             close = [code for code in close_languages(language) if supported_code(code, self.languages)]
             tags = sorted(map(language_tag, self.languages))
-            has = ", ".join(tags) if len(tags) <= _SHOWN else f"{len(tags)} others"
+            has = ", ".join(tags) if len(tags) <= 20 else f"{len(tags)} others"
             raise ValueError(
                 f"{self.name} has no language {language!r}" + (f". {suggestion(close)}" if close else f", but {has}.")
             )
@@ -235,27 +232,23 @@ class ModelTranslator:
 
     def lengths(self, texts: list[str], source: str) -> Ints:
         """Tokens of each text, including special tokens, before any is cut off."""
-        self.tokenizer.src_lang = source
-        encoded = self.tokenizer(texts, truncation=False, verbose=False)["input_ids"] if texts else []
-        return np.array([len(ids) for ids in encoded], dtype=np.int64)
+        return np.array([len(ids) for ids in self.encode(texts, source, cut=False)], dtype=np.int64)
 
     def translate(self, texts: list[str], source: str, target: str) -> list[str]:
         """Translate one batch."""
         return [self.decode(ids) for ids in self.engine.translate(self.encode(texts, source), self.languages[target])]
 
-    def encode(self, texts: list[str], source: str) -> list[list[int]]:
-        """The ids that the model reads, cut off at ``max_source_length``."""
+    def encode(self, texts: list[str], source: str, *, cut: bool = True) -> list[list[int]]:
+        """The ids of texts with special tokens, cut off at ``max_source_length`` unless ``cut`` is False."""
         self.tokenizer.src_lang = source
-        return self.tokenizer(texts, truncation=True, max_length=self.max_source_length)["input_ids"]
+        longest = self.max_source_length if cut else None
+        return self.tokenizer(texts, truncation=cut, max_length=longest, verbose=False)["input_ids"] if texts else []
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of ids, without special tokens, languages and embeddings that belong to no token."""
         kept = [number for number in ids if number in self._text_ids]
         text: str = self.tokenizer.decode(kept, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         return text.strip()
-
-    def _ids(self, tokens: Iterable[str]) -> list[int]:
-        return self.tokenizer.convert_tokens_to_ids(list(tokens))
 
 
 class _Transformers:
@@ -331,17 +324,21 @@ class _CTranslate2:
             token = self.tokenizer.convert_ids_to_tokens(number)
             own = token is not None and self.tokenizer.convert_tokens_to_ids(token) == number
             vocabulary[token if own else f"unused {number}"] = number
-        special = ("bos_token", "eos_token", "unk_token", "unk_token_id")
+        used = ("bos_token", "eos_token", "unk_token", "unk_token_id", "convert_ids_to_tokens")
         tokenizer = SimpleNamespace(
             get_vocab=lambda: vocabulary,
             num_madeup_words=0,
             special_tokens_map={},
-            **{name: getattr(self.tokenizer, name) for name in special},
+            **{name: getattr(self.tokenizer, name) for name in used},
         )
 
         class Converter(TransformersConverter):
             def load_tokenizer(self, *_: Any, **__: Any) -> Any:
                 return tokenizer
 
-        with replacing(self.folder) as temporary:
-            Converter(model).convert(str(temporary), quantization=self.options.compute_type)
+        try:
+            with replacing(self.folder) as temporary:
+                Converter(model).convert(str(temporary), quantization=self.options.compute_type)
+        except OSError:
+            if not self.folder.is_dir():  # which another process may have made in the meantime
+                raise

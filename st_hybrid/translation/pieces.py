@@ -26,16 +26,6 @@ class Pieces:
 
     Attributes:
         distinct: The distinct pieces with letters, in order of appearance.
-
-    Example:
-        ::
-
-            from st_hybrid.translation.pieces import Pieces
-
-            pieces = Pieces(["It rains. Take a coat.", "It rains."], "en")
-            print(pieces.distinct)  # ['It rains.', 'Take a coat.']
-            print(pieces.join(["Es regnet.", "Nimm einen Mantel."], "de"))
-            # ['Es regnet. Nimm einen Mantel.', 'Es regnet.']
     """
 
     def __init__(self, texts: Sequence[str], language: str, *, sentences: bool = True) -> None:

@@ -95,19 +95,6 @@ class TranslationReport:
         return table
 
 
-class Translated(NamedTuple):
-    """What :func:`translate_rows` returns.
-
-    Args:
-        rows: Parallel rows: first those given, then the translations. They are memory-mapped from a temporary file that
-            is deleted when the process ends; ``save_to_disk`` or :func:`~st_hybrid.data.write_rows` keeps them.
-        report: What was translated and what was left out.
-    """
-
-    rows: Dataset
-    report: TranslationReport
-
-
 def translate_rows(
     rows: Dataset,
     languages: Sequence[str],
@@ -122,7 +109,7 @@ def translate_rows(
     max_batch_tokens: int = 4096,
     scratch: str | Path | None = None,
     show_progress_bar: bool = False,
-) -> Translated:
+) -> tuple[Dataset, TranslationReport]:
     """Translate rows in one language into parallel rows.
 
     Every text of a row is translated into each language, and the translations get the row's id. A distinct sentence is
@@ -149,7 +136,8 @@ def translate_rows(
         show_progress_bar: Show progress bars.
 
     Returns:
-        The rows and a report.
+        The parallel rows, first those given and then the translations, and a report. The rows are memory-mapped from a
+        temporary file that is deleted when the process ends; :func:`~st_hybrid.data.write_rows` keeps them.
 
     Raises:
         ValueError: The rows are not valid parallel rows, a language is unknown to the model, or there is nothing to
@@ -200,20 +188,15 @@ def translate_rows(
                 writer.write_table(block.cast(given.schema))
     result = Dataset.from_file(str(path))
     report.kept = len(result)
-    return Translated(result, report)
+    return result, report
 
 
 def token_batches(lengths: ArrayLike, max_tokens: int) -> list[Ints]:
-    """Divide texts into batches of similar length.
-
-    The longest texts come first, so that a batch that is too large for the memory fails early.
+    """The numbers of the texts of each batch, the longest first, so that one too large for the memory fails early.
 
     Args:
         lengths: Tokens of each text.
         max_tokens: Largest number of tokens in a batch, including padding. A longer text is a batch of its own.
-
-    Returns:
-        The numbers of each batch's texts. Texts of equal length keep their order.
     """
     tokens = np.maximum(np.asarray(lengths, dtype=np.int64), 1)
     order = np.argsort(-tokens, kind="stable")
@@ -284,17 +267,7 @@ class _Run:
             "emptied": pieces.any(np.array([not translation.strip() for translation in made], dtype=bool)),
             "truncated": pieces.any(lengths > (self.model.max_source_length or np.inf)),
         }
-        failed = np.zeros(len(texts), dtype=np.uint8)
-        with progress_bar(len(texts), f"Checking {task.language}", show=self.show, unit="texts") as advance:
-            for block in _blocks(len(texts), 1000):
-                failed[block] = self.checks.run(
-                    texts[block],
-                    translations[block],
-                    task.target,
-                    detector=self.detector,
-                    known={name: flags[block] for name, flags in known.items()},
-                )
-                advance(len(texts[block]))
+        failed = self.checks.run(texts, translations, task.target, detector=self.detector, known=known)
         return translations, failed
 
     def _translate_pieces(self, pieces: list[str], lengths: Ints, task: _Task) -> list[str]:
@@ -310,9 +283,8 @@ class _Run:
             batches = [left[batch] for batch in token_batches(lengths[left], self.max_batch_tokens)]
         self.report.pieces += len(pieces)
         self.report.reused += int(np.count_nonzero(done))
-        total, before = int(lengths.sum()), int(lengths[done].sum())
-        description = f"{task.source} → {task.language}"
-        with progress_bar(total, description, show=self.show, unit="tokens", done=before) as advance:
+        total, before, name = int(lengths.sum()), int(lengths[done].sum()), f"{task.source} → {task.language}"
+        with progress_bar(total, name, show=self.show, unit="tokens", done=before) as advance:
             for batch in batches:
                 if done[batch].all():
                     continue
@@ -320,8 +292,8 @@ class _Run:
                 began = time.perf_counter()
                 translations = self.model.translate(texts, task.source, task.target)
                 self.report.seconds += time.perf_counter() - began
-                if len(translations) != len(texts):
-                    raise ValueError(f"{self.model.name} gave {len(translations)} translations of {len(texts)} texts.")
+                if len(translations) != len(texts) or not all(isinstance(text, str) for text in translations):
+                    raise ValueError(f"{self.model.name} must give {len(texts)} texts, not {translations!r}.")
                 if self.journal is not None:
                     self.journal.write(dict(zip(texts, translations, strict=True)), task.source, task.target)
                 for number, translation in zip(batch.tolist(), translations, strict=True):
