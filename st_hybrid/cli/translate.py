@@ -117,7 +117,7 @@ def translate(
     options = ModelOptions(
         backend.value,
         device,
-        compute_type,
+        compute_type,  # type: ignore[arg-type]
         tokenizer,
         beam_size,
         max_length,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,11 +23,9 @@ Ints = NDArray[np.int64]
 TranslateFunction = Callable[[list[str], str, str], list[str]]
 """Takes texts, the code of their language and the target's, and returns the translations in the same order."""
 
-_FLOATS = ("float32", "float16", "bfloat16")
-_COMPUTE_TYPES: dict[str, tuple[str, ...]] = {
-    "transformers": _FLOATS,
-    "ctranslate2": (*_FLOATS, "int8", "int8_float32", "int8_float16", "int8_bfloat16", "int16"),
-}
+ComputeType = Literal[
+    "float32", "float16", "bfloat16", "int8", "int8_float32", "int8_float16", "int8_bfloat16", "int16"
+]
 _FLORES_TOKEN, _M2M_TOKEN = re.compile(r"[a-z]{3}_[A-Z][a-z]{3}"), re.compile(r"__([a-z]{2,3})__")
 
 
@@ -38,9 +36,9 @@ class ModelOptions:
     Args:
         backend: What runs the model. ``ctranslate2`` is faster; it comes with the extra ``translate``.
         device: ``cpu``, ``cuda`` or ``cuda:1``. By default a GPU if there is one.
-        compute_type: ``float32``, ``float16`` or ``bfloat16``; for ctranslate2 also ``int8``, the fastest on a CPU, and
-            its other types. By default, for transformers float16 on a GPU and float32 elsewhere, for ctranslate2 the
-            type in which the model is stored.
+        compute_type: The number type. transformers has ``float32``, ``float16`` and ``bfloat16``; ``int8`` of
+            ctranslate2 is the fastest on a CPU. By default, for transformers float16 on a GPU and float32 elsewhere,
+            for ctranslate2 the type in which the model is stored.
         tokenizer: Folder or hub name of the tokenizer, if the model's folder has none.
         beam_size: Hypotheses kept in beam search; 1 is greedy. More are slightly better and slower.
         max_length: Largest number of tokens in the translation of a sentence. For short sentences it is lower, five
@@ -54,7 +52,7 @@ class ModelOptions:
 
     backend: Literal["transformers", "ctranslate2"] = "transformers"
     device: str | None = None
-    compute_type: str | None = None
+    compute_type: ComputeType | None = None
     tokenizer: str | None = None
     beam_size: int = 4
     max_length: int = 256
@@ -64,7 +62,8 @@ class ModelOptions:
         for name in ("beam_size", "max_length", "max_source_length"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}.")
-        if self.compute_type is not None and self.compute_type not in (types := _COMPUTE_TYPES[self.backend]):
+        types = get_args(ComputeType)[: 3 if self.backend == "transformers" else None]
+        if self.compute_type is not None and self.compute_type not in types:
             raise ValueError(f"compute_type must be one of {', '.join(types)}, got {self.compute_type!r}.")
 
     def limit(self, longest: int) -> int:

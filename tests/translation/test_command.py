@@ -143,7 +143,7 @@ def test_an_error_is_one_line(nllb_path: Path, rows: Path, tmp_path: Path) -> No
         ({"tokenizer": "./none"}, r"no tokenizer for \./none"),
         ({"compute_type": "int3"}, "compute_type must be one of float32, float16, bfloat16, got"),
         ({"compute_type": "int3", "backend": BackEnd.CTRANSLATE2}, "compute_type must be one of .* int8_float32"),
-        ({"model": "./none"}, "neither a folder here"),
+        ({"model": "./none"}, "neither a folder with one"),
         ({"output": Path("out.xlsx")}, r"\.jsonl"),
         ({"beam_size": 0}, "beam_size must be positive"),
     ],
