@@ -2,10 +2,9 @@
 
     python benchmarks/translation.py --output benchmarks/results/translation.json
 
-The weights are random (12 + 12 layers, 1024 dimensions, 16 heads, 4096 in between, 128,112 tokens), so a translation
-never ends by itself: every text gets the same number of tokens, and what is measured does not hang on what is said.
-Texts, batches and decoding go the way of ``st-hybrid data translate``, tokenizer included. Each back end runs in a
-process of its own, and all take turns, so that whatever else the machine does hits all of them.
+The weights are random (12 + 12 layers, 1024 dimensions, 16 heads, 4096 feed-forward, 128,112 tokens), so no translation
+ends early: every text gets the same number of tokens. Texts, tokenizer and decoding are those of ``st-hybrid data
+translate``. Each back end runs in a process of its own, and they take turns, so that other load affects all of them.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+import os
 import random
 import statistics
 import tempfile
@@ -35,7 +35,7 @@ def letters() -> list[str]:
 
 
 def build(folder: Path, layers: int) -> None:
-    """Write a model with random weights, and a tokenizer to whom every word of two letters is one token."""
+    """Write a model with random weights, and a tokenizer in which every word of two letters is one token."""
     import torch
     from transformers import M2M100Config, M2M100ForConditionalGeneration, NllbTokenizer
 
@@ -57,31 +57,26 @@ def build(folder: Path, layers: int) -> None:
 
 
 def texts(number: int, pairs: int) -> list[str]:
-    """Texts of so many pairs of letters each."""
+    """Texts of ``pairs`` pairs of letters each."""
     drawn, known = random.Random(0), letters()
     return ["".join("".join(drawn.choices(known[:300], k=2)) for _ in range(pairs)) for _ in range(number)]
 
 
 def child(folder: Path, name: str, given: argparse.Namespace, beam_size: int, pipe: Any) -> None:
-    """Translate a batch with one back end, and tell how long it took."""
+    """Translate a batch with one back end, and send the time that it took."""
     import torch
 
-    from st_hybrid.translation import CTranslate2Translator, Decoding, TransformersTranslator
+    from st_hybrid.translation import ModelOptions, ModelTranslator
 
     torch.set_num_threads(given.threads)
-    kind, dtype = BACK_ENDS[name]
-    decoding = Decoding(beam_size=beam_size, max_length=given.length + 1)  # and the language's token
-    if kind == "transformers":
-        model: Any = TransformersTranslator(folder, decoding=decoding, device="cpu", dtype=dtype)
-    else:
-        converted = folder.with_name(f"{folder.name}-{dtype}")
-        model = CTranslate2Translator(
-            folder, decoding=decoding, device="cpu", compute_type=dtype, converted=converted, threads=given.threads
-        )
-    _ = model.model  # converted and loaded
+    backend, compute_type = BACK_ENDS[name]
+    length = given.length + 1  # with the language's token
+    options = ModelOptions(backend, "cpu", compute_type, beam_size=beam_size, max_length=length)
+    model: Any = ModelTranslator(folder, options)
+    _ = model.engine  # converted and loaded
     made: list[int] = []
-    decode = model.tokens.decode
-    model.tokens.decode = lambda ids: (made.append(len([number for number in ids if number > 3])), decode(ids))[1]
+    decode = model.decode
+    model.decode = lambda ids: (made.append(len([number for number in ids if number > 3])), decode(ids))[1]
     batch = texts(given.batch, given.words)
     lengths = model.lengths(batch, "eng_Latn").tolist()
     model.translate(batch[:2], "eng_Latn", "zho_Hans")
@@ -111,6 +106,7 @@ def main() -> None:
     results: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "model"
+        os.environ |= {"ST_HYBRID_CACHE": scratch, "OMP_NUM_THREADS": str(given.threads)}  # of the processes to come
         build(folder, given.layers)
         for beam_size in given.beam_sizes:
             runs: dict[str, list[dict[str, Any]]] = {name: [] for name in BACK_ENDS}
@@ -145,11 +141,12 @@ def main() -> None:
             }
     print(json.dumps(results, indent=2))
     if given.output:
+        from st_hybrid.files import write_json
         from st_hybrid.provenance import provenance
 
-        told = provenance()
-        told["versions"]["ctranslate2"] = version("ctranslate2")
-        told["hardware"] = f"CPU, {given.threads} thread(s)"
+        about = provenance()
+        about["versions"]["ctranslate2"] = version("ctranslate2")
+        about["hardware"] = f"CPU, {given.threads} thread(s)"
         setting = {
             "shape": f"{given.layers} + {given.layers} layers, 1024 dimensions, 16 heads, 4096 feed-forward, "
             f"{TOKENS:,} tokens; random weights",
@@ -160,11 +157,11 @@ def main() -> None:
         }
         report = {
             "what": "translated tokens per second; medians, and medians of the ratios of runs that took turns",
-            **told,
+            **about,
             "setting": setting,
             "results": results,
         }
-        given.output.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        write_json(given.output, report)
 
 
 if __name__ == "__main__":

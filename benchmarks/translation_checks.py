@@ -1,18 +1,17 @@
-"""How many good translations do the checks take for bad, and how many bad ones do they find?
+"""How many good translations do the checks mark, and how many bad ones do they find?
 
-    python benchmarks/translation_checks.py --rows rows.jsonl.gz --output benchmarks/results/translation_checks.json
+    python benchmarks/translation_checks.py --rows data/help-parallel.jsonl.gz \
+        --output benchmarks/results/translation_checks.json
 
-Good translations are people's: pairs of rows that share an id, of any two languages. Bad ones are made of them: a
-source copied whole or by half, a translation in another language, cut to its half, one that goes round in circles, or
-another text altogether. ``found`` is the share of which any check finds something; ``by`` says which, and a translation
-counts for each check that objects to it. The groups that the checks' defaults were set on (``--tuned`` of them, the
-first of a seeded shuffle) are left out.
+Good translations are by people: pairs of rows that share an id, in two random languages. Bad translations are made
+from them: the source copied whole or by half, a translation into another language, half a translation, a translation
+that repeats itself, or another text. ``found`` is the share that fails any check, ``by`` the share that fails each
+check. The groups on which the defaults of the checks were set (the first ``--tuned`` of a seeded shuffle) are left out.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import time
 from collections.abc import Callable
@@ -23,9 +22,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from st_hybrid.data import load_rows
+from st_hybrid.files import write_json
+from st_hybrid.languages import LanguageDetector, language_scripts
 from st_hybrid.provenance import provenance
-from st_hybrid.translation import REASONS, Checks, LinguaDetector
-from st_hybrid.translation.scripts import language_scripts
+from st_hybrid.translation import REASONS, Checks
 
 WITHOUT_SPACES = ("ja", "th", "zh")
 
@@ -96,7 +96,7 @@ KINDS: dict[str, Callable[[Pair], str | None]] = {
 }
 
 
-def measure(pairs: list[Pair], kind: Callable[[Pair], str | None], detector: LinguaDetector) -> dict[str, Any]:
+def measure(pairs: list[Pair], kind: Callable[[Pair], str | None], detector: LanguageDetector) -> dict[str, Any]:
     """What the checks say of translations of one kind."""
     checks = Checks()
     made = [(pair, text) for pair in pairs if (text := kind(pair)) is not None]
@@ -129,7 +129,7 @@ def main() -> None:
     random.Random(given.seed).shuffle(names)
     kept = [groups[name] for name in names[given.tuned :]]
     languages = sorted({code for group in kept for code in group})
-    detector = LinguaDetector(languages)
+    detector = LanguageDetector(languages)
     results: dict[str, Any] = {}
     began = time.perf_counter()
     for column in ("query", "positive"):
@@ -140,19 +140,19 @@ def main() -> None:
             print(column, name, results[column][name], flush=True)
     checked = sum(kind["texts"] for part in results.values() for kind in part.values())
     if given.output:
-        told = provenance()
-        told["versions"]["lingua-language-detector"] = version("lingua-language-detector")
+        about = provenance()
+        about["versions"]["lingua-language-detector"] = version("lingua-language-detector")
         report = {
-            "what": "share of translations that the checks take for suspicious; all but 'good' are bad ones",
-            **told,
+            "what": "share of translations that fail a check; all kinds but 'good' are bad translations",
+            **about,
             "rows": Path(given.rows).name,
             "groups": len(kept),
             "languages": languages,
             "seed": given.seed,
-            "milliseconds a text": round(1000 * (time.perf_counter() - began) / checked, 2),
+            "milliseconds per text": round(1000 * (time.perf_counter() - began) / checked, 2),
             "results": results,
         }
-        given.output.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        write_json(given.output, report)
 
 
 if __name__ == "__main__":

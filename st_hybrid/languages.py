@@ -1,137 +1,366 @@
-"""Language codes: which there are, and which one was meant by one that is none.
+"""Languages: codes, names and scripts, from the data of langcodes, and detection with lingua.
 
-Codes are BCP 47 tags of language, script and region as people write them: ``de``, ``deu``, ``zh-Hans``, ``pt_BR``,
-``deu_Latn``. The lists are those of Unicode CLDR, which the package babel carries.
+A code is a BCP 47 tag or one of FLORES-200's codes: ``de``, ``deu``, ``deu_Latn``, ``zh-Hans``, ``pt_BR``.
+
+Example:
+    ::
+
+        from st_hybrid import languages
+
+        languages.close_languages("jp")  # ["ja"]
+        languages.language_tag("deu_Latn"), languages.language_tag("zho_Hant")  # ("de", "zh-Hant")
+        languages.supported_code("de", {"deu_Latn", "eng_Latn"})  # "deu_Latn"
+        languages.supported_code("sr-Latn", {"srp_Cyrl"})  # None
+        languages.mteb_code("zh")  # "zho-Hans"
+        languages.language_scripts("ja")  # frozenset({"Hani", "Hira", "Kana"})
+        languages.count_letters("Привет, Bob!", frozenset({"Cyrl"}))  # 6
 """
 
 from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from difflib import get_close_matches
+from types import MappingProxyType
+from typing import Any
 
-from babel import Locale
-from babel.core import get_global
-from babel.localedata import locale_identifiers
+import langcodes
+import numpy as np
+import regex
+from langcodes.data_dicts import LIKELY_SUBTAGS
+from numpy.typing import NDArray
 
-_TAG = re.compile(r"([a-z]{2,3})(?:[-_]([A-Za-z]{4}))?(?:[-_]([A-Za-z]{2}|\d{3}))?")
+_TAG = re.compile(r"([a-z]{2,3})(?:[-_][A-Za-z]{4})?(?:[-_](?:[A-Za-z]{2}|\d{3}))?")
+
+# Tags that replace those of langcodes: scripts that CLDR does not know or that differ in FLORES-200; members that
+# FLORES-200 has of Fula, Pashto and Quechua; Twi, which is not merged with Akan; M2M100's code for Northern Sotho.
+# FLORES-200's code for Santali names the wrong script (github.com/facebookresearch/flores, issue 52).
+# fmt: off
+_TAGS = MappingProxyType({
+    "acm": "acm-Arab", "acq": "acq-Arab", "ajp": "ajp-Arab", "azb": "azb-Arab", "cjk": "cjk-Latn", "crh": "crh-Latn",
+    "dik": "dik-Latn", "lus": "lus-Latn", "tzm": "tzm-Tfng", "ko-Hang": "ko", "fuv": "ff", "fuv-Latn": "ff",
+    "pbt": "ps", "pbt-Arab": "ps", "quy": "qu", "quy-Latn": "qu", "tw": "tw-Latn", "tw-Latn": "tw-Latn",
+    "ak-Latn": "ak", "ns": "nso", "sat-Beng": "sat",
+})
+# fmt: on
+
+_MAX_DISTANCE = 5  # of langcodes: a regional variant or a member of the macrolanguage, but no related language
+
+# Codes of ISO 15924 that combine several of Unicode's scripts, or that name a style of one.
+_MEMBERS = {"Hans": ("Hani",), "Hant": ("Hani",), "Jpan": ("Hani", "Hira", "Kana"), "Kore": ("Hang",)}
+
+# Wrong output of a translation model is mostly in one of these.
+_WIDELY_WRITTEN = re.findall(r"\w+", "ar de en es fa fr hi it ja nl pl pt ru tr uk ur vi zh")
+_SHORT_HAN = 12  # characters
+_BLOCK = 1000  # texts that lingua ranks at once, in parallel
 
 
 def is_language(code: str) -> bool:
     """Whether a code is that of a language.
 
     Args:
-        code: Such as ``"de"`` or ``"zh-Hans"``.
-
-    Example:
-        ::
-
-            is_language("pt_BR"), is_language("portuguese")  # True, False
+        code: A code in lower case, with a script and a region if wanted.
     """
     tag = _TAG.fullmatch(code)
-    if tag is None or tag[1] not in _languages():
-        return False
-    english = Locale("en")
-    return (tag[2] is None or tag[2].title() in english.scripts) and (
-        tag[3] is None or tag[3].upper() in english.territories
+    return (
+        tag is not None
+        and not "qaa" <= tag[1] <= "qtz"  # private use
+        and langcodes.tag_is_valid(code)
+        and not langcodes.Language.make(language=tag[1]).display_name().endswith(" languages")  # a family of them
     )
 
 
 def check_language(code: str, where: str) -> str:
-    """Refuse what is no language's code, and say which one may have been meant.
+    """Raise an error that suggests a code unless the code is that of a language.
 
     Args:
-        code: What should be a language's code.
-        where: Where it stands, to begin the message with: file and line, or the option.
+        code: The code to check.
+        where: Begins the error message: a file and line, or an option.
 
     Returns:
-        The code as it is.
+        The code, unchanged.
 
     Raises:
-        ValueError: It is no language's code.
-
-    Example:
-        ::
-
-            check_language("german", "rows.jsonl:3")  # ValueError: ... Did you mean 'de' (German)?
+        ValueError: The code is not that of a language.
     """
     if is_language(code):
         return code
-    meant = [f"{found!r} ({english_name(found) or found})" for found in close_languages(code)]
+    meant = suggestion(close_languages(code))
     raise ValueError(
         f"{where}: {code!r} is not the code of a language. "
-        + (f"Did you mean {' or '.join(meant)}?" if meant else "Codes are ISO 639's, such as 'de', or 'zh-Hans'.")
+        + (meant or "Use a code of ISO 639 such as 'de', or with a script 'zh-Hans'.")
     )
 
 
 def close_languages(word: str) -> list[str]:
-    """The codes that may be meant by a language's name in English or in itself, a country's code, or a misspelling.
+    """Codes that a name, a country's code or a misspelled name may mean.
 
     Args:
         word: Such as ``"german"``, ``"Deutsch"``, ``"jp"`` or ``"portugese"``.
 
     Returns:
         Up to two codes, the likelier first.
-
-    Example:
-        ::
-
-            close_languages("jp")  # ["ja"]
     """
-    exact = language_named(word)
-    if exact is not None:
-        return [exact]
-    by_people = get_global("territory_languages").get(word.upper(), {})
-    if by_people:
-        return [max(by_people, key=lambda code: (by_people[code]["population_percent"], code))]
     base = re.split(r"[-_]", word.lower())[0]
-    if base in _languages():  # what follows it is no script or region
+    if is_language(base):  # what follows it is not a script or region
         return [base]
-    names = _named() | _autonyms()
-    return list(dict.fromkeys(names[name] for name in get_close_matches(word.lower(), names, n=3, cutoff=0.8)))[:2]
+    if f"und-{word.upper()}" in LIKELY_SUBTAGS:
+        return [langcodes.Language.make(territory=word.upper()).maximize().language or ""]
+    try:
+        return [str(langcodes.find(word))]
+    except LookupError:
+        names = _names()
+        return list(dict.fromkeys(names[name] for name in get_close_matches(word.lower(), names, cutoff=0.8)))[:2]
+
+
+def suggestion(codes: Iterable[str]) -> str:
+    """``Did you mean 'de' (German)?``, or an empty string without codes."""
+    named = [f"{code!r} ({name})" if (name := english_name(code)) else repr(code) for code in codes]
+    return f"Did you mean {' or '.join(named)}?" if named else ""
 
 
 def english_name(code: str) -> str | None:
-    """A language's name in English, or None for one that CLDR has no name for, as it has for some 650.
+    """The English name of a language.
 
     Args:
-        code: A language's code; script and region count for nothing.
+        code: Its code; script and region do not matter.
 
-    Example:
-        ::
-
-            english_name("nl")  # "Dutch"
+    Returns:
+        The name, or None for a language with a code of three letters that CLDR counts no speakers of. Such codes are
+        more often abbreviations: ``src`` is Logudorese Sardinian.
     """
-    name: str | None = Locale("en").languages.get(re.split(r"[-_]", code)[0])
-    return name
+    language = langcodes.Language.make(language=re.split(r"[-_]", code)[0])
+    known = language.is_valid() and (len(str(language)) == 2 or str(language) in _population())
+    return language.display_name() if known else None
 
 
 def language_named(name: str) -> str | None:
     """The code of a language by its English name in any case, or None.
 
     Args:
-        name: Such as ``"portuguese"``, as files of mMARCO are called.
+        name: Such as ``"portuguese"``; mMARCO names its files so.
+    """
+    try:
+        return str(langcodes.find(name, language="en"))
+    except LookupError:
+        return None
+
+
+def language_tag(code: str) -> str:
+    """The one BCP 47 tag for all codes of a language.
+
+    It replaces outdated codes and codes of three letters (``iw`` and ``heb`` by ``he``) and the main member of a
+    macrolanguage (``cmn`` by ``zh``), and leaves out the usual script of a language.
+
+    Args:
+        code: Any code of the language, in any case.
+
+    Raises:
+        ValueError: The code does not have the form of a tag.
+    """
+    tag = langcodes.standardize_tag(code)
+    tag = _TAGS.get(tag) or langcodes.standardize_tag(tag, macro=True)
+    return _TAGS.get(tag, tag)
+
+
+def supported_code(code: str, supported: Collection[str]) -> str | None:
+    """What a model or a library calls a language.
+
+    Args:
+        code: Any code of the language.
+        supported: The codes of the languages that it supports.
+
+    Returns:
+        One of ``supported``: the code itself, another code of the same language, or that of a regional variant or of a
+        member of its macrolanguage in the same script. None if there is no such code.
+    """
+    if code in supported:
+        return code
+    try:
+        tag = language_tag(code)
+    except ValueError:
+        return None
+    code_of = _code_of_tag(frozenset(supported))
+    if tag not in code_of:
+        found = langcodes.closest_supported_match(tag, list(code_of), max_distance=_MAX_DISTANCE)
+        if found is None or _script(found) != _script(tag):
+            return None
+        tag = found
+    return code_of[tag]
+
+
+def mteb_code(code: str) -> str:
+    """A language's code in mteb's metadata: ISO 639-3 and the script.
+
+    Args:
+        code: Any code of the language.
+    """
+    language = langcodes.Language.get(language_tag(code)).maximize()
+    return f"{language.to_alpha3()}-{language.script}"
+
+
+def language_scripts(code: str) -> frozenset[str]:
+    """The scripts that a language is written in.
+
+    Args:
+        code: A language's code. A script in it is the only one; otherwise it is the likely one, and for Serbian both.
+
+    Returns:
+        ISO 15924 codes of Unicode's scripts: ``Hani``, ``Hira`` and ``Kana`` for Japanese. Empty if CLDR does not know
+        the language's script.
+    """
+    tag = language_tag(code)
+    if tag == "sr":
+        return frozenset({"Cyrl", "Latn"})
+    language = langcodes.Language.get(tag)
+    if language.script is None and language.language not in LIKELY_SUBTAGS:
+        return frozenset()
+    return frozenset(_MEMBERS.get(_script(tag), (_script(tag),)))
+
+
+def count_letters(text: str, scripts: frozenset[str] | None = None) -> int:
+    """Count the letters of a text, and the marks on letters.
+
+    Args:
+        text: The text.
+        scripts: Count only letters of these scripts (ISO 15924). Letters and marks that several scripts share, such as
+            a combining accent, count for each.
+    """
+    return len(_letters(scripts).findall(text))
+
+
+class LanguageDetector:
+    """Detects the language of texts with lingua.
+
+    lingua compares the n-grams of a text with those of the languages that it considers. It is right for almost every
+    sentence and often wrong for headings of a few words.
+
+    The default thresholds were set on 3,000 headings and 3,000 paragraphs of software help in 11 languages. They marked
+    four paragraphs as another language, all of them untranslated, and no heading, apart from Japanese ones in Han
+    characters, which could be Chinese. A text of up to 12 Han characters and no other letters passes as either.
+
+    Args:
+        languages: Codes of the languages that texts may be in. English and 17 other widely written languages are
+            considered as well. By default all 75 languages that lingua knows, which is slower.
+        other_above: A text is in another language only if that one has more than this probability, in [0, 1].
+        own_below: A text is in another language only if its own has less than this probability, in [0, 1].
+
+    Attributes:
+        known: Those of ``languages`` that lingua knows, in alphabetic order.
+
+    Raises:
+        ModuleNotFoundError: lingua is not installed.
 
     Example:
         ::
 
-            language_named("dutch")  # "nl"
+            from st_hybrid.languages import LanguageDetector
+
+            detector = LanguageDetector(["de", "fr"])
+            print(detector.other(["Das Wetter ist heute schön."], "fr"))  # [ True]
+
+    References:
+        https://github.com/pemistahl/lingua-py
     """
-    return _named().get(name.lower())
+
+    def __init__(
+        self, languages: Iterable[str] | None = None, *, other_above: float = 0.5, own_below: float = 0.05
+    ) -> None:
+        try:
+            from lingua import Language, LanguageDetectorBuilder
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError("Language detection needs lingua: pip install 'st-hybrid[check]'.") from error
+        self.other_above, self.own_below = other_above, own_below
+        self._language: dict[str, Any] = {one.iso_code_639_1.name.lower(): one for one in Language.all()}
+        self._code = {one: code for code, one in self._language.items()}
+        given = sorted(self._language if languages is None else set(languages))
+        self.known = [code for code in given if self._same(code)]
+        considered = {one for code in [*self.known, *_WIDELY_WRITTEN] for one in self._same(code)}
+        self._considered = frozenset(considered)
+        self._detector = LanguageDetectorBuilder.from_languages(
+            *(self._language[one] for one in sorted(considered))
+        ).build()
+
+    def knows(self, language: str) -> bool:
+        """Whether :meth:`other` can check texts in a language: lingua knows it and it is among those considered."""
+        return bool(self._same(language) & self._considered)
+
+    def detect(self, texts: Sequence[str]) -> tuple[list[str], NDArray[np.float64]]:
+        """Detect the language of each text, on all cores.
+
+        Args:
+            texts: The texts.
+
+        Returns:
+            The ISO 639-1 code of each text's likeliest language, and its probability, shape ``(texts,)``.
+        """
+        first = [ranked[0] for ranked in self._ranked(texts)]
+        return [self._code[one.language] for one in first], np.array([one.value for one in first])
+
+    def other(self, texts: Sequence[str], language: str) -> NDArray[np.bool_]:
+        """Find the texts that are surely in another language.
+
+        Args:
+            texts: The texts.
+            language: The code of the language that they should be in.
+
+        Returns:
+            True for a text in another language, shape ``(texts,)``. All False if :meth:`knows` is false.
+        """
+        other = np.zeros(len(texts), dtype=bool)
+        own = self._same(language)
+        if not own & self._considered:
+            return other
+        for number, (text, ranked) in enumerate(zip(texts, self._ranked(texts), strict=True)):
+            first = self._code[ranked[0].language]
+            mine = max(one.value for one in ranked if self._code[one.language] in own)
+            other[number] = first not in own and ranked[0].value > self.other_above and mine < self.own_below
+            if other[number] and {first} | own == {"ja", "zh"}:
+                han, letters = count_letters(text, frozenset({"Hani"})), count_letters(text)
+                other[number] = han < letters or han > _SHORT_HAN
+        return other
+
+    def _ranked(self, texts: Sequence[str]) -> Iterator[Any]:
+        for start in range(0, len(texts), _BLOCK):
+            yield from self._detector.compute_language_confidence_values_in_parallel(
+                list(texts[start : start + _BLOCK])
+            )
+
+    def _same(self, code: str) -> frozenset[str]:
+        """Lingua's codes of a language; Norwegian has two."""
+        base = langcodes.Language.get(language_tag(code)).language or ""
+        found = supported_code(base, self._language.keys())
+        return frozenset({"nb", "nn"} if base == "no" else {found} if found else ())
+
+
+def _script(tag: str) -> str:
+    return langcodes.Language.get(tag).maximize().script or ""
 
 
 @functools.cache
-def _named() -> dict[str, str]:
-    return {name.lower(): code for code, name in Locale("en").languages.items()}
+def _code_of_tag(codes: frozenset[str]) -> dict[str, str]:
+    return {language_tag(code): code for code in sorted(codes, reverse=True)}
 
 
 @functools.cache
-def _autonyms() -> dict[str, str]:
-    locales = [Locale(identifier) for identifier in locale_identifiers() if "_" not in identifier]
-    return {locale.languages.get(locale.language, "").lower(): locale.language for locale in locales}
+def _letters(scripts: frozenset[str] | None) -> regex.Pattern[str]:
+    if scripts is None:
+        return regex.compile(r"[\p{L}\p{M}]")
+    allowed = "".join(rf"\p{{Script={script}}}" for script in sorted({*scripts, "Zinh", "Zyyy"}))
+    return regex.compile(rf"[[\p{{L}}\p{{M}}]&&[{allowed}]]", regex.V1)
 
 
 @functools.cache
-def _languages() -> frozenset[str]:
-    tags = (*get_global("likely_subtags"), *get_global("language_aliases"), *Locale("en").languages)
-    return frozenset(re.split(r"[-_]", tag)[0] for tag in tags)
+def _population() -> frozenset[str]:
+    """Languages whose speakers CLDR counts."""
+    from language_data.population_data import LANGUAGE_SPEAKING_POPULATION
+
+    return frozenset(tag for tag in LANGUAGE_SPEAKING_POPULATION if "-" not in tag and tag != "und")
+
+
+@functools.cache
+def _names() -> dict[str, str]:
+    """Codes by names in English and in the language itself."""
+    languages = [langcodes.Language.make(language=code) for code in sorted(_population())]
+    return {name.lower(): str(one) for one in languages for name in (one.autonym(), one.display_name())}

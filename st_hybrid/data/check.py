@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +17,9 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.progress import Progress
 from rich.table import Table
 
-from st_hybrid.data.language_detection import LanguageDetector
 from st_hybrid.data.letters import letters
 from st_hybrid.data.near_duplicates import near_duplicates
+from st_hybrid.languages import LanguageDetector
 from st_hybrid.pairs import pair_text, parallel_pairs
 from st_hybrid.provenance import provenance
 
@@ -160,7 +159,7 @@ def check_rows(
         language_column: As for :func:`~st_hybrid.parallel_pairs`.
         query_column: As for :func:`~st_hybrid.parallel_pairs`.
         positive_column: As for :func:`~st_hybrid.parallel_pairs`.
-        detect: Detect the language of texts, see :class:`~st_hybrid.data.language_detection.LanguageDetector`.
+        detect: Detect the language of texts, see :class:`~st_hybrid.languages.LanguageDetector`.
         every_language: Consider all languages that the detector knows, not only those of the rows.
         confidence: A text is in the wrong language if another has at least this probability. Among the languages of
             the rows 0.9 gave no false alarm in 2,000 paragraphs; among all languages probabilities spread.
@@ -325,10 +324,11 @@ def _detect(
     show_progress_bar: bool,
 ) -> list[str]:
     """Add what is in the wrong language to the report, and give the languages that cannot be detected."""
-    detector = LanguageDetector(about, every=every)
-    known = np.isin(table["language"].take(rows).to_numpy(zero_copy_only=False).astype(str), detector.known)
+    detector = LanguageDetector(None if every else about, other_above=confidence)
+    detectable = [code for code in about if detector.knows(code)]
+    known = np.isin(table["language"].take(rows).to_numpy(zero_copy_only=False).astype(str), detectable)
     rows = rows[known]
-    for code in detector.known:
+    for code in detectable:
         about[code] |= {"texts_looked_at": 0, "wrong_language": 0, "detected": {}}
     examples["wrong_language"] = []
     with Progress(console=Console(stderr=True), disable=not show_progress_bar) as progress:
@@ -336,23 +336,25 @@ def _detect(
             texts = table[column].take(rows)
             long = np.flatnonzero(letters(texts).lengths >= min_letters)
             task = progress.add_task(f"Languages of {column}", total=len(long))
-            found = detector.detect(texts.take(long).to_pylist(), partial(progress.advance, task))
-            spoken = table["language"].take(rows[long]).to_pylist()
-            sure = found.confidence >= confidence
-            wrong = []
-            for place, (code, detected) in enumerate(zip(spoken, found.languages, strict=True)):
-                about[code]["texts_looked_at"] += 1
-                if sure[place] and not detector.agrees(code, detected):
-                    about[code]["wrong_language"] += 1
-                    counts = about[code]["detected"]
-                    counts[detected] = counts.get(detected, 0) + 1
-                    wrong.append(place)
-            chosen = np.array(wrong[:_EXAMPLES], dtype=np.int64)
-            shown = _examples(table, rows[long[chosen]], column)
-            for example, place in zip(shown, chosen.tolist(), strict=True):
-                example |= {"detected": found.languages[place], "confidence": round(float(found.confidence[place]), 3)}
+            spoken = np.array(table["language"].take(rows[long]).to_pylist())
+            given = np.array(texts.take(long).to_pylist(), dtype=object)
+            other = np.zeros(len(long), dtype=bool)
+            for code in detectable:
+                mine = spoken == code
+                about[code]["texts_looked_at"] += int(mine.sum())
+                other[mine] = detector.other(given[mine].tolist(), code)
+                progress.advance(task, int(mine.sum()))
+            wrong = np.flatnonzero(other)
+            languages, confidences = detector.detect(given[wrong].tolist())
+            for code, detected in zip(spoken[wrong].tolist(), languages, strict=True):
+                about[code]["wrong_language"] += 1
+                counts = about[code]["detected"]
+                counts[detected] = counts.get(detected, 0) + 1
+            shown = _examples(table, rows[long[wrong[:_EXAMPLES]]], column)
+            for example, detected, sure in zip(shown, languages, confidences, strict=False):
+                example |= {"detected": detected, "confidence": round(float(sure), 3)}
             examples["wrong_language"] += shown
-    return sorted(set(about) - set(detector.known))
+    return sorted(set(about) - set(detectable))
 
 
 def _count_tokens(

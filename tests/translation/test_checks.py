@@ -128,7 +128,7 @@ def test_script_of_kept_names_does_not_count() -> None:
 def test_language() -> None:
     mask = Checks().run([SOURCE] * 3, [GOOD["fr"], GOOD["de"], ""], "de", detector=Suspects(GOOD["fr"], ""))
     assert [reasons_of(int(value)) for value in mask] == [["language"], [], ["emptied"]]
-    checks = Checks(reasons=tuple(name for name in REASONS if name != "language"))
+    checks = Checks(skip=("language",))
     assert checks.run([SOURCE], [GOOD["fr"]], "de", detector=Suspects(GOOD["fr"])).tolist() == [0]
 
 
@@ -189,14 +189,14 @@ def test_reasons_that_are_known_beforehand() -> None:
 
 def test_checks_can_be_left_out() -> None:
     assert found(SOURCE, SOURCE) == ["copied"]
-    assert found(SOURCE, SOURCE, reasons=("emptied", "length")) == []
+    assert found(SOURCE, SOURCE, skip=("copied", "script")) == []
 
 
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"reasons": ("spelling",)}, "no check 'spelling'; there are emptied, copied"),
-        ({"copied": 1.5}, r"copied is a share in \[0, 1\], got 1.5"),
+        ({"skip": ("spelling",)}, "no check 'spelling'. The checks are emptied, copied"),
+        ({"copied": 1.5}, r"copied must be in \[0, 1\], got 1.5"),
         ({"ratio": 0.5}, "ratio must be at least 1, got 0.5"),
     ],
 )

@@ -1,83 +1,75 @@
-"""The journal: what is kept, what is read, and what a killed process leaves behind."""
+"""The journal: what is stored, what is read, and what a killed process leaves behind."""
 
 from __future__ import annotations
 
-import json
+import os
+import signal
+import subprocess
+import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from st_hybrid.translation.journal import Journal, text_fingerprint
-
-A, B, C = (text_fingerprint(text, "en") for text in "abc")
+from st_hybrid.translation.journal import Journal
 
 
-def test_what_was_kept_is_read(tmp_path: Path) -> None:
-    journal = Journal(tmp_path, "key")
-    assert journal.read("de", {A: 0}) == {}
-    with journal.locked():
-        journal.append("de", [A, B], ["Ä\n", "ß"])
-        journal.append("de", [C], ["ç"])
-        journal.append("fr", [A], ["à"])
-    assert Journal(tmp_path, "key").read("de", {A: 5, C: 7}) == {5: "Ä\n", 7: "ç"}
-    assert Journal(tmp_path, "key").read("fr", {A: 5, C: 7}) == {5: "à"}
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "journal"
+    with closing(Journal(path, "model")) as journal:
+        assert journal.read(["a"], "en", "de") == [None]
+        journal.write({"a": "Ä\n", "b": ""}, "en", "de")
+        journal.write({"c": "ç"}, "en", "de")
+        journal.write({"a": "à"}, "en", "fr")
+        journal.write({"a": "A"}, "en", "de")  # replaces
+    with closing(Journal(path, "model")) as journal:
+        assert journal.read(["c", "b", "x", "a"], "en", "de") == ["ç", "", None, "A"]
+        assert journal.read(["a", "b"], "en", "fr") == ["à", None]
+        assert journal.read(["a"], "fr", "de") == [None]
+    with closing(Journal(path, "other")) as journal:
+        assert journal.read(["a"], "en", "de") == [None]
+        journal.write({"a": "other"}, "en", "de")
+    with closing(Journal(path, "model")) as journal:
+        assert journal.read(["a"], "en", "de") == ["A"]
 
 
-def test_another_model_or_language_of_the_source_finds_nothing(tmp_path: Path) -> None:
-    with Journal(tmp_path, "key").locked():
-        Journal(tmp_path, "key").append("de", [A], ["Ä"])
-    assert Journal(tmp_path, "other").read("de", {A: 0}) == {}
-    assert Journal(tmp_path, "key").read("de", {text_fingerprint("a", "fr"): 0}) == {}
-    assert Journal(tmp_path, "key").read("de", {A: 0}) == {0: "Ä"}
-
-
-@pytest.mark.parametrize("left", ["", '{"key"', '{"key": "key", "texts": ["00"], "translations": ["x"]}', "\0\0\0\n"])
-def test_a_torn_last_line_is_dropped_and_written_anew(tmp_path: Path, left: str) -> None:
-    with Journal(tmp_path, "key").locked():
-        Journal(tmp_path, "key").append("de", [A], ["Ä"])
-    path = tmp_path / "de.jsonl"
-    path.write_bytes(path.read_bytes() + left.encode())
-    journal = Journal(tmp_path, "key")
-    with journal.locked():
-        assert journal.read("de", {A: 0, B: 1}) == {0: "Ä"}
-        journal.append("de", [B], ["ß"])
-    assert journal.read("de", {A: 0, B: 1}) == {0: "Ä", 1: "ß"}
-    assert [json.loads(line)["translations"] for line in path.read_text(encoding="utf-8").splitlines()] == [
-        ["Ä"],
-        ["ß"],
-    ]
-
-
-def test_any_cut_through_the_last_line_costs_that_line_alone(tmp_path: Path) -> None:
-    journal = Journal(tmp_path, "key")
-    with journal.locked():
-        journal.append("de", [A], ["Ä"])
-        kept = (tmp_path / "de.jsonl").stat().st_size
-        journal.append("de", [B], ["ß"])
-    whole = (tmp_path / "de.jsonl").read_bytes()
-    for end in range(kept, len(whole)):
-        (tmp_path / "de.jsonl").write_bytes(whole[:end])
-        assert journal.read("de", {A: 0, B: 1}) == {0: "Ä"}
-        assert (tmp_path / "de.jsonl").stat().st_size == kept
-
-
-def test_a_line_that_was_changed_is_an_error(tmp_path: Path) -> None:
-    journal = Journal(tmp_path, "key")
-    with journal.locked():
-        journal.append("de", [A], ["Ä"])
-    path = tmp_path / "de.jsonl"
-    path.write_bytes(b"nonsense\n" + path.read_bytes())
-    with pytest.raises(ValueError, match=r"de\.jsonl:1: not a batch of translations\. Delete the line"):
-        journal.read("de", {A: 0})
+def test_a_killed_process_loses_at_most_the_batch_that_it_was_writing(tmp_path: Path) -> None:
+    """Killed in the middle of a transaction."""
+    code = (
+        "import os, signal, sys\n"
+        "from st_hybrid.translation.journal import Journal\n"
+        "journal = Journal(sys.argv[1], 'model')\n"
+        "journal.write({'a': 'A', 'b': 'B'}, 'en', 'de')\n"
+        "def pairs():\n"
+        "    yield 'c', 'C'\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+        "class Batch(dict):\n"
+        "    def items(self): return pairs()\n"
+        "journal._connection.execute('PRAGMA cache_size = 1')\n"
+        "journal._connection.execute('INSERT INTO translations VALUES (?, ?, ?, ?, ?)',"
+        " ('model', 'en', 'de', 'd', 'D' * 1_000_000))\n"  # larger than the cache, so part of it is in the file
+        "journal.write(Batch(), 'en', 'de')\n"
+    )
+    path = tmp_path / "journal"
+    done = subprocess.run([sys.executable, "-c", code, str(path)], env=os.environ, check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert path.stat().st_size > 500_000
+    with closing(Journal(path, "model")) as journal:
+        assert journal.read(["a", "b", "c", "d"], "en", "de") == ["A", "B", None, None]
 
 
 def test_one_at_a_time(tmp_path: Path) -> None:
-    """The lock is the operating system's, so two of one process stand for two processes."""
-    with (
-        Journal(tmp_path, "key").locked(),
-        pytest.raises(BlockingIOError, match="Another process is translating"),
-        Journal(tmp_path, "other").locked(),
-    ):
-        pass
-    with Journal(tmp_path, "key").locked():
-        pass
+    path = tmp_path / "journal"
+    with closing(Journal(path, "model")) as journal:
+        for _ in range(2):
+            with pytest.raises(BlockingIOError, match="Another process uses the journal"):
+                Journal(path, "other")
+            journal.write({"a": "A"}, "en", "de")
+    Journal(path, "other").close()
+
+
+def test_what_is_not_a_journal(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text("nonsense\n" * 100, encoding="utf-8")
+    for path in (tmp_path, tmp_path / "rows.jsonl"):
+        with pytest.raises(ValueError, match=r"is not a journal of translations: .*Name another file"):
+            Journal(path, "model")

@@ -6,6 +6,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -18,16 +19,17 @@ from st_hybrid import parallel_pairs
 from st_hybrid.translation import (
     REASONS,
     Checks,
-    CTranslate2Translator,
     FunctionTranslator,
-    TransformersTranslator,
+    ModelOptions,
+    ModelTranslator,
     translate_rows,
 )
+from st_hybrid.translation.translate import token_batches
 
 from .conftest import translate_words
 from .test_checks import GOOD, SOURCE
 
-NO_CHECKS = Checks(reasons=())
+NO_CHECKS = Checks(skip=tuple(REASONS))
 
 
 class Recorder:
@@ -58,7 +60,7 @@ def monolingual(*texts: tuple[str, str], **more: list[str]) -> Dataset:
 
 def translate(rows: Dataset, languages: list[str], function: Callable[..., list[str]], **options: object) -> Dataset:
     given = {"language": "en", "checks": NO_CHECKS, "detector": None, **options}
-    return translate_rows(rows, languages, function, **given).rows
+    return translate_rows(rows, languages, function, **given)[0]
 
 
 def test_every_text_is_translated_into_every_language() -> None:
@@ -163,13 +165,10 @@ def test_many_rows() -> None:
     assert table["positive"].to_pylist() == [shifted(positive, "de") for _, positive in texts]
 
 
-def test_a_translator_that_loses_texts() -> None:
-    class Losing(FunctionTranslator):
-        def translate(self, texts: list[str], source: str, target: str) -> list[str]:
-            return texts[1:]
-
-    with pytest.raises(ValueError, match="mine gave 1 translations of 2 texts"):
-        translate(monolingual(("a", "b")), ["de"], Losing(Recorder(), "mine"))
+@pytest.mark.parametrize("given", [["a"], ["a", "b", "c"], ["a", None]])
+def test_a_translator_that_returns_something_else(given: list[str]) -> None:
+    with pytest.raises(ValueError, match=r"mine must give 2 texts, not \['a'"):
+        translate(monolingual(("a", "b")), ["de"], FunctionTranslator(lambda *_: given, "mine"))
 
 
 class TestSuspicious:
@@ -191,10 +190,6 @@ class TestSuspicious:
         assert report.languages["de"].rows == 4
         assert report.languages["de"].suspicious == {"emptied": 1, "script": 1}
         assert (report.given, report.groups, report.kept, report.kept_suspicious) == (4, 4, 6, False)
-        assert str(report) == (
-            "6 rows in 4 groups, 4 of them given; de: 4 translated, 2 left out (emptied 1, script 1); whether it is "
-            "that language was not checked"
-        )
 
     def test_or_kept_and_marked(self) -> None:
         rows = monolingual(*self.texts)
@@ -220,8 +215,8 @@ class TestSuspicious:
         rows = monolingual(*self.texts)
         made, report = translate_rows(rows, ["de", "yue"], self.answer, language="en", keep_suspicious=True)
         assert made["suspicious"][4:8] == ["language"] * 3 + [None]  # though no row is to be French
-        assert report.languages["de"].identified
-        assert not report.languages["yue"].identified
+        assert report.languages["de"].language_checked
+        assert not report.languages["yue"].language_checked
 
     def test_without_lingua_the_other_checks_are_made(
         self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -229,12 +224,12 @@ class TestSuspicious:
         monkeypatch.setitem(sys.modules, "lingua", None)
         _, report = translate_rows(monolingual(*self.texts), ["de"], self.answer, language="en")
         assert report.languages["de"].suspicious == {"emptied": 1, "script": 1}
-        assert not report.languages["de"].identified
-        assert "st-hybrid[translate]" in caplog.text
+        assert not report.languages["de"].language_checked
+        assert "st-hybrid[check]" in caplog.text
 
     def test_what_the_model_did_not_read_to_the_end(self) -> None:
         translator = FunctionTranslator(self.answer)
-        translator.max_source = 10  # a quarter of the bytes
+        translator.max_source_length = 10  # a quarter of the bytes
         made, _ = translate_rows(
             monolingual(*self.texts), ["de"], translator, language="en", detector=None, keep_suspicious=True
         )
@@ -279,7 +274,7 @@ class TestJournal:
 
     def test_more_rows_and_languages_take_what_is_there(self, tmp_path: Path) -> None:
         first, second = Recorder(), Recorder()
-        options = {"max_batch_tokens": 20, "journal": tmp_path}
+        options = {"max_batch_tokens": 20, "journal": tmp_path / "journal"}
         translate(self.rows.select(range(0, 30, 2)), ["de"], FunctionTranslator(first, "f"), **options)
         made = translate(self.rows, ["de", "fr"], FunctionTranslator(second, "f"), **options)
         assert not first.asked("de") & second.asked("de")
@@ -287,31 +282,23 @@ class TestJournal:
         assert made.to_list() == translate(self.rows, ["de", "fr"], Recorder(), max_batch_tokens=20).to_list()
 
     def test_another_translator_takes_nothing(self, tmp_path: Path) -> None:
-        for name in ("one", "two", "one"):
+        for name, asks in (("one", True), ("two", True), ("one", False)):
             function = Recorder()
-            translate(self.rows, ["de"], FunctionTranslator(function, name), journal=tmp_path)
-            assert bool(function.calls) is (name == "two" or not (tmp_path / "seen").exists())
-            (tmp_path / "seen").touch()
-
-    def test_a_torn_line_costs_its_batch(self, tmp_path: Path) -> None:
-        options = {"max_batch_tokens": 20, "journal": tmp_path}
-        first, second = Recorder(), Recorder()
-        expected = translate(self.rows, ["de"], FunctionTranslator(first, "f"), **options).to_list()
-        path = tmp_path / "de.jsonl"
-        path.write_bytes(path.read_bytes()[:-9])
-        assert translate(self.rows, ["de"], FunctionTranslator(second, "f"), **options).to_list() == expected
-        assert second.calls == first.calls[-1:]
-        lines = path.read_text(encoding="utf-8").splitlines()
-        assert len(lines) == len(first.calls)
-        assert all(json.loads(line) for line in lines)
+            translate(self.rows, ["de"], FunctionTranslator(function, name), journal=tmp_path / "journal")
+            assert bool(function.calls) is asks
 
 
-@pytest.mark.parametrize("back_end", [TransformersTranslator, CTranslate2Translator])
-def test_with_a_model(nllb_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, back_end: type) -> None:
+@pytest.mark.parametrize("back_end", ["transformers", "ctranslate2"])
+def test_with_a_model(nllb_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, back_end: str) -> None:
     monkeypatch.setenv("ST_HYBRID_CACHE", str(tmp_path))
     rows = monolingual(("sun", "rain wind. snow"), ("moon star cloud", "sun"), ("storm", "12"))
     made, report = translate_rows(
-        rows, ["de", "rus_Cyrl"], back_end(nllb_path, device="cpu"), language="en", detector=None, max_batch_tokens=20
+        rows,
+        ["de", "rus_Cyrl"],
+        ModelTranslator(nllb_path, ModelOptions(back_end, device="cpu")),
+        language="en",
+        detector=None,
+        max_batch_tokens=20,
     )
     assert [row["query"] for row in made][3:6] == [translate_words(query, "deu_Latn") for query in rows["query"]]
     assert made[6]["language"] == "rus_Cyrl"
@@ -326,34 +313,34 @@ class TestBadInput:
     rows = monolingual(("abc", "cat dog"), ("xyz", "ox"))
 
     @pytest.fixture
-    def model(self, nllb_path: Path, tmp_path: Path) -> TransformersTranslator:
+    def model(self, nllb_path: Path, tmp_path: Path) -> ModelTranslator:
         """A model without weights: loading it would be another error."""
         for path in nllb_path.iterdir():
             if path.suffix != ".safetensors":
                 (tmp_path / path.name).write_bytes(path.read_bytes())
-        return TransformersTranslator(tmp_path, device="cpu")
+        return ModelTranslator(tmp_path, ModelOptions(device="cpu"))
 
     @pytest.mark.parametrize(
         ("change", "languages", "language", "said"),
         [
             ({}, ["german"], "en", r"no language 'german'\. Did you mean 'de'"),
-            ({}, ["de", "deu_Latn"], "en", "are the same to .*: de, deu_Latn"),
-            ({}, [], "en", "Say which languages to translate into"),
-            ({}, ["de"], None, r"no column 'language', .* Say which language all of them are in"),
+            ({}, ["de", "deu_Latn"], "en", "has one language for de, deu_Latn"),
+            ({}, [], "en", "Name at least one language"),
+            ({}, ["de"], None, r"no column 'language'\. Give the language of all rows"),
             ({}, ["de"], "english", r"language: 'english' .* Did you mean 'en'"),
             ({}, ["de"], "fr", "no language 'fr', but de, en, ru"),
             ({}, ["de"], "de", "nothing to translate"),
-            ({"language": ["en", "en"]}, ["de"], "en", "have a column 'language', so give no language"),
-            ({"query": ["abc", " "]}, ["de"], "en", r"Row 1, counted from 0, has no query"),
-            ({"positive": [None, "ox"]}, ["de"], "en", r"Row 0, counted from 0, has no positive"),
-            ({"id": [None, "1"]}, ["de"], "en", r"Row 0, counted from 0, has no id"),
-            ({"id": ["1", "1"]}, ["de"], "en", r"id '1' has two rows in 'en'"),
-            ({"positive": None}, ["de"], "en", "no column 'positive', only 'id', 'query'"),
+            ({"language": ["en", "en"]}, ["de"], "en", "have a column 'language'. Do not give"),
+            ({"query": ["abc", " "]}, ["de"], "en", "'query' is null or empty in row 1"),
+            ({"positive": [None, "ox"]}, ["de"], "en", "'positive' is null or empty in row 0"),
+            ({"id": [None, "1"]}, ["de"], "en", "'id' is null or empty in row 0"),
+            ({"id": ["1", "1"]}, ["de"], "en", r"row 1 repeats \('1', 'en'\)"),
+            ({"positive": None}, ["de"], "en", "no column 'positive'"),
         ],
     )
     def test_is_said(
         self,
-        model: TransformersTranslator,
+        model: ModelTranslator,
         change: dict[str, list[str] | None],
         languages: list[str],
         language: str | None,
@@ -366,12 +353,12 @@ class TestBadInput:
         with pytest.raises(OSError, match="safetensors"):  # and good input gets as far as the model
             translate_rows(self.rows, ["de"], model, language="en")
 
-    def test_no_rows(self, model: TransformersTranslator) -> None:
+    def test_no_rows(self, model: ModelTranslator) -> None:
         with pytest.raises(ValueError, match="There are no rows"):
             translate_rows(self.rows.select([]), ["de"], model, language="en")
 
     def test_no_tokens(self) -> None:
-        with pytest.raises(ValueError, match="at least one token"):
+        with pytest.raises(ValueError, match="max_batch_tokens must be positive, got 0"):
             translate_rows(self.rows, ["de"], Recorder(), language="en", max_batch_tokens=0)
 
 
@@ -382,10 +369,28 @@ def test_reports_are_for_people_and_for_files() -> None:
     console = Console(width=120, record=True)
     console.print(report)
     text = console.export_text()
-    assert "copied (the source, not translated)" in text
-    assert "not checked" in text  # yue
-    stored = json.loads(json.dumps(report.as_dict()))
-    assert stored["languages"]["de"] == {"rows": 1, "suspicious": {"copied": 1}, "identified": True}
+    assert "copied (not translated): 1" in text
+    assert "language: not checked" in text  # yue
+    stored = json.loads(json.dumps(report.to_dict()))
+    assert stored["languages"]["de"] == {"language_checked": True, "rows": 1, "suspicious": {"copied": 1}}
     assert set(REASONS) >= set(stored["languages"]["de"]["suspicious"])
     assert np.isclose(stored["seconds"], report.seconds)
     assert len(made) == 1
+
+
+@given(st.lists(st.integers(0, 60), max_size=80), st.integers(1, 200))
+def test_batches_hold_every_text_once_and_stay_within_the_tokens(lengths: list[int], max_tokens: int) -> None:
+    batches = token_batches(lengths, max_tokens)
+    assert sorted(number for batch in batches for number in batch.tolist()) == list(range(len(lengths)))
+    tokens = np.maximum(np.asarray(lengths, dtype=int), 1)
+    for batch in batches:
+        padded = len(batch) * tokens[batch].max()
+        assert padded <= max_tokens or len(batch) == 1
+    for batch, following in pairwise(batches):
+        assert tokens[batch].min() >= tokens[following].max()  # the longest first
+        assert (len(batch) + 1) * tokens[batch[0]] > max_tokens  # and as full as they can be
+
+
+def test_texts_of_a_length_keep_their_order() -> None:
+    assert [batch.tolist() for batch in token_batches([3, 9, 4, 3], 12)] == [[1], [2, 0, 3]]
+    assert token_batches([], 10) == []

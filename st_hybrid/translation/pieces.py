@@ -1,0 +1,68 @@
+"""Texts as distinct sentences, which translation models are trained on, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from st_hybrid.languages import count_letters, language_scripts, language_tag
+from st_hybrid.sentences import sentence_spans
+
+_WITHOUT_SPACES = frozenset({"Hani", "Hira", "Kana"})
+
+
+class Pieces:
+    """Texts cut into pieces to translate.
+
+    Models such as NLLB-200 were trained on sentences, and often leave out most of a paragraph. A piece without letters,
+    such as a number, is not translated.
+
+    Args:
+        texts: The texts.
+        language: The code of their language.
+        sentences: Cut the texts into sentences; False makes each text one piece.
+
+    Attributes:
+        distinct: The distinct pieces with letters, in order of appearance.
+    """
+
+    def __init__(self, texts: Sequence[str], language: str, *, sentences: bool = True) -> None:
+        splitter = language_tag(language).split("-")[0]
+        numbers: dict[str, int] = {}
+        self._parts: list[list[int | str]] = []  # of each text: the number of a piece, or a string that stays as it is
+        for text in texts:
+            parts: list[int | str] = []
+            end = 0
+            for start, stop in sentence_spans(splitter, text) if sentences else [(0, len(text))]:
+                piece = text[start:stop]
+                parts += [text[end:start], numbers.setdefault(piece, len(numbers)) if count_letters(piece) else piece]
+                end = stop
+            self._parts.append([part for part in (*parts, text[end:]) if part != ""])
+        self.distinct = list(numbers)
+
+    def join(self, translations: Sequence[str], language: str) -> list[str]:
+        """Put the texts together from the translations of the distinct pieces.
+
+        Args:
+            translations: One translation per distinct piece.
+            language: The code of their language. A language written without spaces has none between sentences.
+        """
+        scripts = language_scripts(language)
+        space = "" if scripts and scripts <= _WITHOUT_SPACES else " "
+        joined = []
+        for parts in self._parts:
+            made, after_piece = [], False
+            for part in parts:
+                if isinstance(part, int):
+                    made += [space, translations[part].strip()] if after_piece else [translations[part].strip()]
+                else:
+                    made.append(space if part.isspace() and "\n" not in part else part)
+                after_piece = isinstance(part, int)
+            joined.append("".join(made))
+        return joined
+
+    def any(self, flags: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Which texts have a flagged piece, by a flag for each distinct piece."""
+        return np.array([any(flags[part] for part in parts if isinstance(part, int)) for parts in self._parts], bool)
