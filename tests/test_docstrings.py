@@ -1,7 +1,7 @@
 """Every example of a docstring and every Python block of the guides runs as written.
 
 Each runs in a namespace and a folder of its own. The folder holds small stand-ins under the names that examples use:
-``intfloat/multilingual-e5-small`` is a tiny encoder, ``data/xquad-r`` a few generated paragraphs. All code is the real one.
+``intfloat/multilingual-e5-small`` is a tiny encoder, ``data/xquad-r`` a few generated paragraphs. No code is replaced.
 """
 
 from __future__ import annotations
@@ -73,7 +73,9 @@ def guide_examples() -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def shelf(
-    tmp_path_factory: pytest.TempPathFactory, tiny_model_path: Path, m2m_path: Path  # noqa: F811
+    tmp_path_factory: pytest.TempPathFactory,
+    tiny_model_path: Path,
+    m2m_path: Path,  # noqa: F811
 ) -> Path:
     """Folder of the stand-ins."""
     folder = tmp_path_factory.mktemp("shelf")
@@ -88,9 +90,7 @@ def shelf(
 
 
 @pytest.fixture
-def workplace(
-    shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_miracl: Callable[..., Path]
-) -> Path:
+def workplace(shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_miracl: Callable[..., Path]) -> Path:
     """The current folder of an example, with the stand-ins in it."""
     folder = tmp_path / "workplace"
     shutil.copytree(shelf, folder)

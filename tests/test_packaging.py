@@ -103,9 +103,7 @@ def declared() -> tuple[dict[str, Requirement], dict[str, set[str]]]:
         return {canonicalize_name(requirement.name): requirement for requirement in parsed}
 
     required = requirements(setup["options"]["install_requires"])
-    extras = {
-        name: set(requirements(lines)) - set(required) for name, lines in setup["options.extras_require"].items()
-    }
+    extras = {name: set(requirements(lines)) - set(required) for name, lines in setup["options.extras_require"].items()}
     return required, extras
 
 
