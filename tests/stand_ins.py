@@ -5,15 +5,16 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from st_hybrid.evaluation import lareqa
 from st_hybrid.files import sha256
 
 from .tasks.conftest import write_lareqa
@@ -69,8 +70,25 @@ def write_files(folder: Path) -> None:
 
     write_lareqa(folder / "data", "XQuAD-R")
     write_lareqa(folder / "data", "MLQA-R")
+    shutil.copytree(folder / "data" / "xquad-r", folder / "data" / "my-questions")
     for name, code in (("de.json", "de"), ("train-de.json", "de"), ("train-v1.1.json", "en"), ("train.json", "en")):
         _write(folder / name, (folder / "data" / "xquad-r" / f"{code}.json").read_text(encoding="utf-8"))
+
+    scores = [
+        {
+            "task": "XQuAD-R",
+            "variant": "plain",
+            "query_id": f"q{i}",
+            "query_language": code,
+            "pool": pool,
+            "map": 1 / (1 + i),
+        }
+        for i in range(5)
+        for code in ("de", "en")
+        for pool in ("de", "en", "multi")
+    ]
+    for name in ("plain", "hybrid"):
+        pq.write_table(pa.Table.from_pylist(scores), folder / f"{name}.per-query.parquet")
 
     for code, language in (("en", "english"), ("de", "german"), ("hi", "hindi")):
         query, passage = TEXTS.get(code, TEXTS["fr"])
@@ -85,21 +103,26 @@ def write_files(folder: Path) -> None:
 
 def publish(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the small files in ``folder`` be the published ones, by checksum and by counts."""
-    sets = ("XQuAD-R", "MLQA-R")
-    files = {name: sorted((folder / name.lower()).glob("*.json")) for name in sets}
-    sums = {name: {path.stem: sha256(path) for path in paths} for name, paths in files.items()}
-    counts = {name: {path.stem: _counts(path) for path in paths} for name, paths in files.items()}
-    for module in [module for name, module in sys.modules.items() if name.split(".")[0] == "st_hybrid"]:
-        if "XQuAD-R" in getattr(module, "PUBLISHED_COUNTS", ()):
-            monkeypatch.setattr(module, "PUBLISHED_COUNTS", counts)
-        if "XQuAD-R" in getattr(module, "SHA256", ()):
-            monkeypatch.setattr(module, "SHA256", sums)
+    kind = type(lareqa.PUBLISHED["XQuAD-R"]["en"])
+    files = {name: sorted((folder / name.lower()).glob("*.json")) for name in lareqa.PUBLISHED}
+    small = {name: {path.stem: kind(*_counts(path), sha256(path)) for path in paths} for name, paths in files.items()}
+    for name in [name for name in sys.modules if name.partition(".")[0] == "st_hybrid"]:
+        for constant, value in (
+            ("PUBLISHED", small),
+            (
+                "PUBLISHED_COUNTS",
+                {name: {code: file[:2] for code, file in part.items()} for name, part in small.items()},
+            ),
+        ):
+            if "XQuAD-R" in getattr(sys.modules[name], constant, ()):
+                monkeypatch.setattr(f"{name}.{constant}", value)
 
 
 def _counts(path: Path) -> tuple[int, int]:
+    """Questions and sentences of a file."""
     articles = json.loads(path.read_text(encoding="utf-8"))["data"]
     paragraphs = [paragraph for article in articles for paragraph in article["paragraphs"]]
     return (
-        int(np.sum([len(paragraph["qas"]) for paragraph in paragraphs])),
-        int(np.sum([len(paragraph["sentence_breaks"]) for paragraph in paragraphs])),
+        sum(len(paragraph["qas"]) for paragraph in paragraphs),
+        sum(len(paragraph["sentence_breaks"]) for paragraph in paragraphs),
     )
