@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import ast
 import configparser
 import os
 import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterator
+from functools import cache
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent
 
@@ -85,17 +90,72 @@ def test_import_loads_nothing_that_training_does_not_need(tmp_path: Path) -> Non
 def test_ci_runs_the_test_command_of_readme() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
     (command,) = [line for line in readme if line.startswith("pip install") and line.endswith("pytest")]
-    assert command in (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
+    assert command in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+
+
+def declared() -> tuple[dict[str, Requirement], dict[str, set[str]]]:
+    """Requirements of the package by name, and the names that each extra adds."""
+    setup = configparser.ConfigParser()  # a line such as %(check)s stands for the lines of another extra
+    setup.read(ROOT / "setup.cfg", encoding="utf-8")
+
+    def requirements(lines: str) -> dict[str, Requirement]:
+        parsed = [Requirement(line) for line in lines.split("\n") if line]
+        return {canonicalize_name(requirement.name): requirement for requirement in parsed}
+
+    required = requirements(setup["options"]["install_requires"])
+    extras = {name: set(requirements(lines)) - set(required) for name, lines in setup["options.extras_require"].items()}
+    return required, extras
+
+
+@cache
+def distribution_of(module: str) -> str:
+    """Name of the distribution that a top-level module belongs to."""
+    return canonicalize_name(packages_distributions()[module][0])
+
+
+def imports(path: Path) -> Iterator[tuple[str, str]]:
+    """Distribution of each import of a file, with the source of the ``try`` statement that holds the import."""
+    source = path.read_text(encoding="utf-8")
+
+    def visit(node: ast.AST, attempt: str) -> Iterator[tuple[str, str]]:
+        if isinstance(node, ast.Try):
+            attempt = ast.get_source_segment(source, node) or ""
+        modules: list[str] = []
+        if isinstance(node, ast.Import):
+            modules = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            modules = [node.module or ""]
+        for name in {module.split(".")[0] for module in modules} - sys.stdlib_module_names:
+            if name not in ("st_hybrid", "tests", "benchmarks"):
+                yield distribution_of(name), attempt
+        for child in ast.iter_child_nodes(node):
+            yield from visit(child, attempt)
+
+    yield from visit(ast.parse(source), "")
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "st_hybrid").rglob("*.py")), ids=lambda path: path.stem)
+def test_package_imports_what_it_declares(path: Path) -> None:
+    required, extras = declared()
+    for distribution, attempt in imports(path):
+        if distribution not in required:
+            holding = [extra for extra, names in extras.items() if distribution in names]
+            named = any(f"st-hybrid[{extra}]" in attempt for extra in holding)
+            assert named, f"{path} imports {distribution}: declare it, or name its extra where the import fails."
+
+
+def test_tests_import_what_they_declare() -> None:
+    required, extras = declared()
+    for path in sorted((ROOT / "tests").rglob("*.py")):
+        undeclared = {distribution for distribution, _ in imports(path)} - set(required) - extras["test"]
+        assert not undeclared, f"{path} imports {undeclared}."
 
 
 def test_constraints_stay_within_the_declared_bounds() -> None:
-    setup = configparser.ConfigParser()
-    setup.read(ROOT / "setup.cfg", encoding="utf-8")
-    requirements = [Requirement(line) for line in setup["options"]["install_requires"].split("\n") if line]
-    declared = {requirement.name: requirement.specifier for requirement in requirements}
+    required, _ = declared()
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     pins = [Requirement(line) for line in lines if line and not line.startswith("#")]
     assert pins
     for pin in pins:
         (version,) = pin.specifier
-        assert declared[pin.name].contains(version.version)
+        assert required[pin.name].specifier.contains(version.version)
