@@ -33,13 +33,13 @@ class HybridBatchSampler(DefaultBatchSampler):
     The method is hybrid batch training (Elmahdy, Lin and Ahmad 2024, `arXiv 2408.10536
     <https://arxiv.org/abs/2408.10536>`_). Its baselines are settings of the same sampler:
 
-    ======================  =========================================  ==================================
+    ======================  =========================================  ======================================
     baseline                a batch                                    setting
-    ======================  =========================================  ==================================
+    ======================  =========================================  ======================================
     X-X-mono                one language                               ``alpha=1``
     X-Y                     each pair in two languages, all mixed      ``alpha=0``
-    X-X (LAReQA)            each pair in one language, all mixed       ``alpha=1, languages="mixed"``
-    ======================  =========================================  ==================================
+    X-X (LAReQA)            each pair in one language, all mixed       ``alpha=1, language_sampling="mixed"``
+    ======================  =========================================  ======================================
 
     An epoch is one pass over the parallel rows: it has as many pairs as there are rows to draw a query from, of
     whatever kind. Of its ``n`` batches ``round(alpha * n)`` are monolingual. No two pairs of a batch share a passage
@@ -59,7 +59,7 @@ class HybridBatchSampler(DefaultBatchSampler):
         generator: Used only where ``seed`` is None, to draw one.
         seed: Seed of the draw, to which the epoch is added as a second number.
         alpha: Share of monolingual batches, 0 to 1.
-        languages: How monolingual batches take their language: ``"uniform"``, each equally often (the paper's
+        language_sampling: How monolingual batches take their language: ``"uniform"``, each equally often (the paper's
             rule); ``"proportional"``, by number of rows; ``"mixed"``, not at all: each pair keeps to one language
             and the batch mixes them.
         world_size: Number of processes; by default that of the running process group.
@@ -90,15 +90,17 @@ class HybridBatchSampler(DefaultBatchSampler):
         seed: int | None = 0,
         *,
         alpha: float = 0.5,
-        languages: Literal["uniform", "proportional", "mixed"] = "uniform",
+        language_sampling: Literal["uniform", "proportional", "mixed"] = "uniform",
         world_size: int | None = None,
     ) -> None:
         if not isinstance(alpha, (int, float, np.number)) or isinstance(alpha, bool):
             raise TypeError(f"alpha must be a number between 0 and 1, got {alpha!r}.")
         if not 0 <= alpha <= 1:
             raise ValueError(f"alpha, the share of monolingual batches, must lie between 0 and 1, got {alpha!r}.")
-        if languages not in ("uniform", "proportional", "mixed"):
-            raise ValueError(f'languages must be "uniform", "proportional" or "mixed", got {languages!r}.')
+        if language_sampling not in ("uniform", "proportional", "mixed"):
+            raise ValueError(
+                f'language_sampling must be "uniform", "proportional" or "mixed", got {language_sampling!r}.'
+            )
         if not isinstance(dataset, Dataset):
             raise TypeError(
                 f"HybridBatchSampler draws rows by number, which an {type(dataset).__name__} does not allow. Load the "
@@ -108,7 +110,7 @@ class HybridBatchSampler(DefaultBatchSampler):
             seed = int(torch.randint(2**31, (1,), generator=generator))
         super().__init__(dataset, batch_size, drop_last, valid_label_columns, generator, seed)
         self.alpha = float(alpha)
-        self.languages = languages
+        self.language_sampling = language_sampling
         self.world_size = _processes() if world_size is None else world_size
         self._step_size = batch_size * self.world_size
 
@@ -164,7 +166,7 @@ class HybridBatchSampler(DefaultBatchSampler):
     def _quota(self, steps: int, rng: np.random.Generator) -> Ints:
         """The monolingual stream of each of so many steps: equally often, or by size (largest remainder)."""
         sizes = np.array([len(stream.row) for stream in self._monolingual])
-        share = sizes if self.languages == "proportional" else np.ones_like(sizes)
+        share = sizes if self.language_sampling == "proportional" else np.ones_like(sizes)
         exact = steps * share / share.sum()
         quota = np.floor(exact).astype(np.int64)
         first = np.lexsort((rng.random(len(exact)), np.round(quota - exact, 9)))
@@ -173,7 +175,7 @@ class HybridBatchSampler(DefaultBatchSampler):
 
     def _monolingual_streams(self, pool: _PairPool) -> list[_Stream]:
         pairs = np.flatnonzero(pool.query_language == pool.passage_language)
-        if self.languages == "mixed":
+        if self.language_sampling == "mixed":
             stream = pool.stream(pairs)
             if stream.largest_batch >= self._step_size:
                 return [stream]

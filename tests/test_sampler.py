@@ -66,7 +66,7 @@ samplings = st.fixed_dictionaries(
         "world_size": st.integers(1, 3),
         "drop_last": st.booleans(),
         "alpha": st.sampled_from([0, 0.25, 0.5, 0.9, 1]),
-        "languages": st.sampled_from(["uniform", "proportional", "mixed"]),
+        "language_sampling": st.sampled_from(["uniform", "proportional", "mixed"]),
         "seed": st.integers(0, 5),
     }
 )
@@ -126,7 +126,7 @@ def test_every_step_obeys_the_invariants(rows: Dataset, settings: dict[str, Any]
         query = drawn.query_row[step]
         assert len(set(drawn.cluster[query])) == len(step)
         assert len(set(drawn.text[query])) == len(step)
-        if monolingual and settings["languages"] != "mixed":
+        if monolingual and settings["language_sampling"] != "mixed":
             assert len(set(drawn.language[query])) == 1
 
     assert len(drawn.batches) == len(sampler)
@@ -140,7 +140,7 @@ def test_every_step_obeys_the_invariants(rows: Dataset, settings: dict[str, Any]
 
 @given(corpora(shared=True), samplings)
 def test_languages_of_monolingual_steps(rows: Dataset, settings: dict[str, Any]) -> None:
-    if settings["languages"] == "mixed" or (found := sample(rows, settings)) is None:
+    if settings["language_sampling"] == "mixed" or (found := sample(rows, settings)) is None:
         return
     sampler, drawn = found
     step_of = zip(drawn.steps, drawn.monolingual, strict=True)
@@ -148,7 +148,7 @@ def test_languages_of_monolingual_steps(rows: Dataset, settings: dict[str, Any])
     n_steps, streams = sum(drawn.monolingual), sampler._monolingual
     sizes = {int(drawn.language[stream.row[0]]): len(stream.row) for stream in streams}
     for language, size in sizes.items():
-        share = 1 / len(sizes) if settings["languages"] == "uniform" else size / sum(sizes.values())
+        share = 1 / len(sizes) if settings["language_sampling"] == "uniform" else size / sum(sizes.values())
         assert abs(visits[language] - share * n_steps) < 1
     assert set(visits) <= set(sizes)
 
@@ -164,7 +164,7 @@ def test_rows_of_a_language_are_used_evenly(rows: Dataset, settings: dict[str, A
         uses = drawn.uses(monolingual, "query_row")
         # A cluster is once in a batch, so a group of several rows cannot give more uses than there are batches.
         bound = n_steps[monolingual] * settings["batch_size"] * settings["world_size"]
-        free = monolingual and settings["languages"] != "mixed"
+        free = monolingual and settings["language_sampling"] != "mixed"
         if not free and np.ceil(bound / max(1, (size > 1).sum())) * size.max() > max(1, n_steps[monolingual] - 1):
             continue
         for language in range(len(set(rows["language"]))):
@@ -287,11 +287,16 @@ def test_a_language_with_few_clusters_is_left_out_with_one_warning(caplog: pytes
         (plain(9), {"alpha": float("nan")}, ValueError, "between 0 and 1, got nan"),
         (plain(9), {"alpha": "half"}, TypeError, "must be a number between 0 and 1, got 'half'"),
         (plain(9), {"alpha": True}, TypeError, "must be a number"),
-        (plain(9), {"languages": "evenly"}, ValueError, "languages must be"),
+        (plain(9), {"language_sampling": "evenly"}, ValueError, "language_sampling must be"),
         (plain(9), {"batch_size": 10, "alpha": 1}, ValueError, r"No language fills .* at most 9 \(a\), 9 \(b\)"),
         (plain(9), {"batch_size": 10, "alpha": 0}, ValueError, "at most 9 with distinct passage clusters"),
         (plain(9), {"batch_size": 5, "world_size": 2, "alpha": 1}, ValueError, "2 processes of 5"),
-        (plain(9), {"batch_size": 10, "alpha": 1, "languages": "mixed"}, ValueError, "The monolingual pairs give"),
+        (
+            plain(9),
+            {"batch_size": 10, "alpha": 1, "language_sampling": "mixed"},
+            ValueError,
+            "The monolingual pairs give",
+        ),
         (plain(9, "a"), {"alpha": 0.5}, ValueError, r"no group has rows in two languages.*alpha=1"),
     ],
 )
