@@ -75,6 +75,9 @@ class HybridTrainer(SentenceTransformerTrainer):
             ).train()
     """
 
+    # Columns: monolingual, cross-lingual. Rows: the sum of the losses, the number of batches.
+    _batch_losses: Tensor | None
+
     def __init__(
         self,
         model: SentenceTransformer | None = None,
@@ -117,7 +120,7 @@ class HybridTrainer(SentenceTransformerTrainer):
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         """Compute the loss as sentence-transformers does, and add a training loss to the mean of its kind of batch."""
-        result = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        result: Any = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         labels = inputs.get("label")
         if self.model.training and labels is not None:
             loss = (result[0] if return_outputs else result).detach().float()
@@ -138,8 +141,7 @@ class HybridTrainer(SentenceTransformerTrainer):
         super().log(logs, start_time)
 
     def _reset_batch_losses(self) -> None:
-        # Row 0: the sums of the losses of monolingual and cross-lingual batches; row 1: the numbers of these batches.
-        self._batch_losses: Tensor | None = None
+        self._batch_losses = None
 
 
 def _parts(datasets: Any) -> list[Any]:
