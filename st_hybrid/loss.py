@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from sentence_transformers import SentenceTransformer
@@ -19,7 +19,9 @@ from sentence_transformers.util.distributed import all_gather, all_gather_with_g
 from torch import Tensor
 
 Direction = Literal["query_to_doc", "query_to_query", "doc_to_query", "doc_to_doc"]
+PartitionMode = Literal["joint", "per_direction"]
 HardnessMode = Literal["in_batch_negatives", "hard_negatives", "all_negatives"]
+_COMPUTED = {*get_args(Direction), *get_args(PartitionMode), *get_args(HardnessMode), None}
 
 
 class MultilingualMultipleNegativesRankingLoss(CachedLossMixin, MultipleNegativesRankingLoss):
@@ -105,7 +107,7 @@ class MultilingualMultipleNegativesRankingLoss(CachedLossMixin, MultipleNegative
         similarity_fct: Callable[[Tensor, Tensor], Tensor] = cos_sim,
         gather_across_devices: bool = False,
         directions: tuple[Direction, ...] = ("query_to_doc",),
-        partition_mode: Literal["joint", "per_direction"] = "joint",
+        partition_mode: PartitionMode = "joint",
         hardness_mode: HardnessMode | None = None,
         hardness_strength: float = 0.0,
         *,
@@ -124,6 +126,8 @@ class MultilingualMultipleNegativesRankingLoss(CachedLossMixin, MultipleNegative
             hardness_mode=hardness_mode,
             hardness_strength=hardness_strength,
         )
+        if new := {*directions, partition_mode, hardness_mode} - _COMPUTED:
+            raise ValueError(f"{type(self).__name__} does not compute {new}, which sentence-transformers allows.")
         if missing_labels not in ("error", "ignore"):
             raise ValueError(f"missing_labels must be 'error' or 'ignore', got {missing_labels!r}")
         for name, size in (("mini_batch_size", mini_batch_size), ("mini_batch_num_tokens", mini_batch_num_tokens)):
@@ -138,42 +142,29 @@ class MultilingualMultipleNegativesRankingLoss(CachedLossMixin, MultipleNegative
             raise ValueError("A StaticEmbedding cannot be split into mini-batches: leave out mini_batch_size.")
 
     def forward(self, sentence_features: Iterable[dict[str, Tensor]], labels: Tensor | None = None) -> Tensor:
-        """Compute the loss of one batch.
+        """Compute the loss of one batch, a scalar.
 
         Args:
             sentence_features: The tokenized queries, positives and any hard negatives.
-            labels: Integers (batch, 3 + n): passage cluster, query language, passage language, and the cluster of each
-                of the n negatives; or (batch, 3).
-
-        Returns:
-            A scalar.
-
-        Raises:
-            ValueError: The labels are missing or name another number of negatives.
+            labels: Integers (batch, 3 + n) or (batch, 3); see the inputs of the class.
         """
         if self.uses_gradient_cache:
             return self.forward_cached(sentence_features, labels)
         return self.compute_loss_from_embeddings(embed_columns(self.model, sentence_features), labels)
 
     def compute_loss_from_embeddings(self, embeddings: list[Tensor], labels: Tensor | None) -> Tensor:
-        """Compute the loss from the queries, positives and hard negatives, each (batch, dim); see :meth:`forward`."""
+        """Compute the loss from the embeddings of the queries, positives and hard negatives, each (batch, dim)."""
         return self.calculate_loss([[column] for column in embeddings], labels)
 
     def calculate_loss(
         self, reps: list[list[Tensor]], labels: Tensor | None = None, *, with_backward: bool = False
     ) -> Tensor:
-        """Compute the loss from the embeddings of mini-batches, as the gradient cache does.
+        """Compute the loss from the embeddings of mini-batches; the gradient cache calls this method.
 
         Args:
             reps: For each column of texts, the embeddings of its mini-batches.
             labels: See :meth:`forward`.
             with_backward: Also compute the gradients of the embeddings, and return the loss detached.
-
-        Returns:
-            A scalar.
-
-        Raises:
-            ValueError: See :meth:`forward`.
         """
         if len(reps) < 2:
             raise ValueError(f"The loss needs a column of queries and one of positives, got {len(reps)} columns.")
@@ -209,7 +200,7 @@ class MultilingualMultipleNegativesRankingLoss(CachedLossMixin, MultipleNegative
     def _loss_of_rows(
         self, begin: int, end: int, queries: Tensor, positives: Tensor, docs: Tensor, clusters: Tensor, named: bool
     ) -> Tensor:
-        """The loss of some pairs against all, summed over these pairs."""
+        """The loss of pairs ``begin`` to ``end`` against all pairs, summed."""
         world, per_pair = clusters.shape
         # Where the pair's own documents are: its positive, and its hard negatives in the blocks after the positives.
         pairs = torch.arange(begin, end, device=docs.device)
@@ -230,17 +221,15 @@ class MultilingualMultipleNegativesRankingLoss(CachedLossMixin, MultipleNegative
             weighted = torch.full_like(same_cluster, in_batch).scatter_(1, own_places, own_hard)
             weighted.scatter_(1, own_places[:, :1], False)
             logits = logits + self.hardness_strength * similarity.detach() * weighted
-        scores = [logits.masked_fill_(false_negative, -torch.inf)]
-
-        def add(similarity: Tensor, mask: Tensor) -> None:
-            scores.append((similarity * self.scale).masked_fill_(mask, -torch.inf))
-
+        parts = [(logits, false_negative)]
         if "query_to_query" in self.directions:
-            add(self.similarity_fct(query, queries), same_cluster[:, :world])
+            parts.append((self.similarity_fct(query, queries) * self.scale, same_cluster[:, :world]))
         if "doc_to_query" in self.directions:
-            add(self.similarity_fct(queries, positive).T, false_negative[:, :world])
+            parts.append((self.similarity_fct(queries, positive).T * self.scale, false_negative[:, :world]))
         if "doc_to_doc" in self.directions:
-            add(self.similarity_fct(docs, positive).T, same_cluster.scatter(1, own_places, True))
+            same_pair_or_cluster = same_cluster.scatter(1, own_places, True)
+            parts.append((self.similarity_fct(docs, positive).T * self.scale, same_pair_or_cluster))
+        scores = [part.masked_fill_(mask, -torch.inf) for part, mask in parts]
         if self.partition_mode == "joint":
             log_z = (torch.cat(scores, dim=1) if len(scores) > 1 else scores[0]).logsumexp(dim=1)
         else:
