@@ -183,22 +183,15 @@ def print_training(output: str | Path, console: Console) -> None:
         console: Where to print.
     """
     run = json.loads((Path(output) / _SUMMARY).read_text(encoding="utf-8"))
-    series = {
-        "loss": "loss",
-        "loss_monolingual": "loss\nMo.",
-        "loss_cross_lingual": "loss\nCr.",
-        **{
-            f"eval_{_HELD_OUT}_{setting}_map": f"mAP\n{short}"
-            for setting, short in zip(SETTINGS, ("Mo.", "Cr.", "Mul."), strict=True)
-        },
-        f"eval_{_HELD_OUT}_rank_distance": "rank\ndistance",
-    }
+    scores = [f"eval_{_HELD_OUT}_{name}" for name in (*(f"{setting}_map" for setting in SETTINGS), "rank_distance")]
+    titles = ["loss", "loss\nMo.", "loss\nCr.", "mAP\nMo.", "mAP\nCr.", "mAP\nMul.", "rank\ndistance"]
+    series = dict(zip(["loss", "loss_monolingual", "loss_cross_lingual", *scores], titles, strict=True))
     by_step: dict[int, dict[str, float]] = {}
     for entry in run["log"]:
         by_step.setdefault(entry["step"], {}).update(entry)
     shown = {key: title for key, title in series.items() if any(key in entry for entry in by_step.values())}
     # One row per evaluation; without evaluations, about ten of the logged steps.
-    steps = [step for step, entry in by_step.items() if f"eval_{_HELD_OUT}_rank_distance" in entry]
+    steps = [step for step, entry in by_step.items() if scores[0] in entry]
     steps = steps or [step for step, entry in by_step.items() if "loss" in entry][:: max(1, len(by_step) // 10)]
     table = Table(
         title=f"{run['steps']:,} steps in {run['seconds']:,.0f} s",
@@ -207,8 +200,8 @@ def print_training(output: str | Path, console: Console) -> None:
     for title in ("step", *shown.values()):
         table.add_column(title, justify="right", no_wrap=True)
     for step in steps:
-        entry = by_step[step]
-        table.add_row(str(step), *(f"{entry[key]:.3f}" if key in entry else "" for key in shown))
+        cells = (f"{by_step[step][key]:.3f}" if key in by_step[step] else "" for key in shown)
+        table.add_row(str(step), *cells)
     console.print(table)
 
 
