@@ -1,9 +1,8 @@
-"""How much slower than the loss it wraps is MultilingualMultipleNegativesRankingLoss?
+"""Compare the speed of MultilingualMultipleNegativesRankingLoss with that of sentence-transformers' losses.
 
-Forward and backward pass from given embeddings, labels checked and losses counted as in training, against
-sentence-transformers' own loss in the same process: the two take turns, so that whatever else the machine does hits
-both. A batch of HybridBatchSampler has no shared cluster ("distinct"); one of another sampler may ("shared"), and so
-may one with hard negatives, whose clusters are drawn at random then.
+Times the forward and backward pass from given embeddings. The two losses take turns in one process, so that other load
+on the machine affects both. A batch of HybridBatchSampler has no shared cluster ("distinct"). A batch of another
+sampler, or one with hard negatives, may have some ("shared"; the clusters of hard negatives are then random).
 
     python benchmarks/loss_speed.py --output benchmarks/results/loss_speed.json
 """
@@ -11,17 +10,12 @@ may one with hard negatives, whose clusters are drawn at random then.
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
 import statistics
 import time
 from collections.abc import Callable
-from datetime import date
 from pathlib import Path
 from typing import Any
 
-import sentence_transformers
 import torch
 from sentence_transformers.sentence_transformer.losses import (
     CachedMultipleNegativesRankingLoss,
@@ -30,9 +24,11 @@ from sentence_transformers.sentence_transformer.losses import (
 from torch import Tensor, nn
 
 from st_hybrid import MultilingualMultipleNegativesRankingLoss
+from st_hybrid.files import write_json
+from st_hybrid.provenance import provenance
 
 ALL_DIRECTIONS = ("query_to_doc", "query_to_query", "doc_to_query", "doc_to_doc")
-# Name, texts a pair, arguments of both losses.
+# Name, texts per pair, arguments of both losses.
 SETTINGS: list[tuple[str, int, dict[str, Any]]] = [
     ("pairs", 2, {}),
     ("pairs with a hard negative", 3, {}),
@@ -64,7 +60,7 @@ def seconds(step: Callable[[], Tensor], leaves: list[Tensor], device: str) -> fl
     return time.perf_counter() - start
 
 
-def compare(texts: int, options: dict[str, Any], shared: bool, args: argparse.Namespace) -> dict[str, float]:
+def compare(texts: int, options: dict[str, Any], shared: bool, args: argparse.Namespace) -> dict[str, Any]:
     model: Any = nn.Sequential(GivenEmbeddings())
     wrapped_class: Any = MultipleNegativesRankingLoss
     if "mini_batch_size" in options:
@@ -89,10 +85,12 @@ def compare(texts: int, options: dict[str, Any], shared: bool, args: argparse.Na
         took = {loss: seconds(lambda loss=loss: loss(features, labels), leaves, args.device) for loss in order}
         if turn >= args.warmup:
             runs.append((took[wrapped], took[ours]))
+    ratios = [run[1] / run[0] for run in runs]
     return {
         "wrapped_ms": 1000 * statistics.median(run[0] for run in runs),
         "ours_ms": 1000 * statistics.median(run[1] for run in runs),
-        "ratio": statistics.median(run[1] / run[0] for run in runs),
+        "ratio": statistics.median(ratios),
+        "ratio_quartiles": statistics.quantiles(ratios, n=4)[::2],
     }
 
 
@@ -109,7 +107,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
 
-    results: dict[str, dict[str, dict[str, float]]] = {}
+    results: dict[str, dict[str, dict[str, Any]]] = {}
     for name, texts, options in SETTINGS:
         results[name] = {}
         for clusters in ("distinct", "shared"):
@@ -120,22 +118,13 @@ def main() -> None:
                 flush=True,
             )
     if args.output:
-        options = {name: value for name, value in vars(args).items() if name != "output"}
-        command = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in options.items())
         record = {
             "what": "forward and backward pass from embeddings: median milliseconds, median of paired ratios",
-            "date": date.today().isoformat(),
-            "command": f"python benchmarks/loss_speed.py {command}",
-            "versions": {
-                "python": platform.python_version(),
-                "torch": torch.__version__,
-                "sentence-transformers": sentence_transformers.__version__,
-            },
-            "hardware": torch.cuda.get_device_name() if args.device == "cuda" else f"CPU, {os.cpu_count()} cores",
-            **options,
+            **provenance(),
+            **{name: value for name, value in vars(args).items() if name != "output"},
             "results": results,
         }
-        args.output.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        write_json(args.output, record)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""An ordinary sentence-transformers training script, with only the sampler and the loss changed.
+"""An existing sentence-transformers training script, with only the data set, the sampler and the loss changed.
 
-Lines marked ``-`` are what the script had, lines marked ``+`` are what they became; the rest is as it was. The data are
-parallel rows, one JSON object a line; rows that share ``id`` are translations of one another::
+Lines marked ``-`` are the old ones and lines marked ``+`` replace them. All other lines are unchanged. The data are
+parallel rows, one JSON object per line. Rows that share an ``id`` are translations of one another::
 
     {"id": "faq-7", "language": "en", "query": "How do I reset my password?", "positive": "Open Settings, then ..."}
     {"id": "faq-7", "language": "de", "query": "Wie ändere ich mein Passwort?", "positive": "Öffne Einstellungen ..."}
@@ -31,7 +31,7 @@ parser.add_argument("--model", default="intfloat/multilingual-e5-small", help="f
 parser.add_argument("--data", required=True, help="JSONL file of parallel rows")
 parser.add_argument("--output", default="existing-script-model", help="folder to write the model to")
 parser.add_argument("--batch-size", type=int, default=100)
-parser.add_argument("--max-steps", type=int, default=-1, help="stop after so many steps; -1: one epoch")
+parser.add_argument("--max-steps", type=int, default=-1, help="training steps; -1 for one epoch")
 options = parser.parse_args()
 
 model = SentenceTransformer(options.model)
@@ -49,8 +49,8 @@ args = SentenceTransformerTrainingArguments(
     max_steps=options.max_steps,
     per_device_train_batch_size=options.batch_size,
     learning_rate=3e-5,
-    warmup_steps=0.1,  # below 1: a share of the steps
-    prompts={"query": "query: ", "positive": "passage: "},  # what the E5 models were trained with
+    warmup_steps=0.1,  # a number below 1 is a share of the steps
+    prompts={"query": "query: ", "positive": "passage: "},  # the prefixes of the E5 models
     # - batch_sampler=BatchSamplers.NO_DUPLICATES,
     batch_sampler=HybridBatchSampler,  # +
     save_strategy="no",

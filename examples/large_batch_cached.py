@@ -1,11 +1,11 @@
-"""Train with batches far larger than memory would hold.
+"""Train with batches that are too large for the memory of a GPU.
 
-More pairs a batch are more negatives for each query. With ``mini_batch_size`` the loss embeds that many texts at a
-time and caches the gradients of their embeddings (GradCache), so memory follows the mini-batch and not the batch. The
-result is that of the plain loss; each text is embedded twice, so a step takes somewhat longer.
+A larger batch gives each query more negatives. With ``mini_batch_size`` the loss embeds this many texts at a time and
+caches the gradients of their embeddings (GradCache), so the memory depends on the mini-batch only. The result equals
+that of the plain loss. Each text is embedded twice, so a step takes longer.
 
-A language with fewer passage clusters than a batch is left out of monolingual batches (a warning names it), so the data
-bound the batch: with ``--batch-size 1024`` each language should have several thousand groups.
+A language with fewer passage clusters than a batch is left out of monolingual batches, with a warning. With
+``--batch-size 1024`` each language should have several thousand groups.
 
 Run it::
 
@@ -26,8 +26,8 @@ parser.add_argument("--model", default="intfloat/multilingual-e5-small", help="f
 parser.add_argument("--data", required=True, help="JSONL file of parallel rows")
 parser.add_argument("--output", default="large-batch-model", help="folder to write the model to")
 parser.add_argument("--batch-size", type=int, default=1024)
-parser.add_argument("--mini-batch-size", type=int, default=64, help="texts embedded at a time: as memory allows")
-parser.add_argument("--max-steps", type=int, default=-1, help="stop after so many steps; -1: one epoch")
+parser.add_argument("--mini-batch-size", type=int, default=64, help="texts to embed at a time, as memory allows")
+parser.add_argument("--max-steps", type=int, default=-1, help="training steps; -1 for one epoch")
 options = parser.parse_args()
 
 model = SentenceTransformer(options.model)
@@ -38,9 +38,9 @@ args = SentenceTransformerTrainingArguments(
     num_train_epochs=1,
     max_steps=options.max_steps,
     per_device_train_batch_size=options.batch_size,
-    learning_rate=1e-4,  # larger batches take larger steps
-    warmup_steps=0.1,  # below 1: a share of the steps
-    prompts={"query": "query: ", "positive": "passage: "},  # what the E5 models were trained with
+    learning_rate=1e-4,  # larger batches allow a higher learning rate
+    warmup_steps=0.1,  # a number below 1 is a share of the steps
+    prompts={"query": "query: ", "positive": "passage: "},  # the prefixes of the E5 models
     logging_steps=1,
     save_strategy="no",
     report_to="none",

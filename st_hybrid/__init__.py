@@ -16,13 +16,12 @@ if TYPE_CHECKING:
     from st_hybrid.pairs import load_pairs, parallel_pairs, save_pairs
     from st_hybrid.rows import split_groups
     from st_hybrid.sampler import HybridBatchSampler, StepwiseProportionalBatchSampler
-    from st_hybrid.trainer import BatchKindLosses, HybridTrainer
+    from st_hybrid.trainer import HybridTrainer
 
 __version__ = "0.1.0"
 
 # Names are loaded on first use, so that the command line's --help does not wait for torch.
 _HOME = {
-    "BatchKindLosses": "trainer",
     "CrossLingualRetrievalEvaluator": "evaluation",
     "HybridBatchSampler": "sampler",
     "HybridTrainer": "trainer",
@@ -36,7 +35,6 @@ _HOME = {
 }
 
 __all__ = [
-    "BatchKindLosses",
     "CrossLingualRetrievalEvaluator",
     "HybridBatchSampler",
     "HybridTrainer",

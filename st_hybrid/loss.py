@@ -1,82 +1,78 @@
-"""The in-batch-negatives loss that knows which pairs of a batch share a passage."""
+"""InfoNCE over in-batch negatives, with translations of a pair's own passage masked out."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.base.losses.gradcache import CachedLossMixin
+from sentence_transformers.base.losses import CachedLossMixin
+from sentence_transformers.base.losses.gradcache import has_static_embedding_input
 from sentence_transformers.base.losses.merged_forward import embed_columns
 from sentence_transformers.sentence_transformer.losses import (
     CachedMultipleNegativesRankingLoss,
     MultipleNegativesRankingLoss,
 )
 from sentence_transformers.util import cos_sim
-from sentence_transformers.util.distributed import get_rank, get_world_size
-from torch import Tensor, nn
+from sentence_transformers.util.distributed import all_gather, all_gather_with_grad, get_rank
+from torch import Tensor
 
 Direction = Literal["query_to_doc", "query_to_query", "doc_to_query", "doc_to_doc"]
-BatchKind = Literal["monolingual", "cross_lingual"]
+PartitionMode = Literal["joint", "per_direction"]
+HardnessMode = Literal["in_batch_negatives", "hard_negatives", "all_negatives"]
+_COMPUTED = {*get_args(Direction), *get_args(PartitionMode), *get_args(HardnessMode), None}
 
-# Two int64 a row, cluster and pair number, travel as their 16 bytes: 0 to 255 is exact in every float type.
-ID_COLUMNS = 16
 
+class MultilingualMultipleNegativesRankingLoss(CachedLossMixin, MultipleNegativesRankingLoss):
+    """InfoNCE over in-batch negatives, with translations of a pair's own passage masked out.
 
-class MultilingualMultipleNegativesRankingLoss(CachedLossMixin, nn.Module):
-    """In-batch negatives among which no pair finds a translation of its own passage, or the passage itself.
+    Translations of one passage, and several queries on it, are false negatives that no comparison of texts can see.
+    The labels name each pair's passage cluster. The loss masks every score between two pairs of one cluster, in all
+    directions and across devices. The labels may also name the cluster of each hard negative; a hard negative is then
+    masked for all queries that it answers. Without these clusters, a hard negative counts as a passage of its pair's
+    cluster, and only its own pair keeps it.
 
-    Wraps sentence-transformers' MultipleNegativesRankingLoss, or CachedMultipleNegativesRankingLoss for large batches.
-
-    Translations of one passage, or several questions on it, are false negatives that no comparison of texts can see.
-    The labels name each pair's passage cluster, and every score between two different pairs of one cluster leaves the
-    softmax, in all directions and across devices. They also name the cluster that each hard negative is a passage of:
-    in a batch it is a negative of all queries, and leaves the softmax of those that it answers. Where labels do not
-    name them, hard negatives count as passages of their pair's cluster, and its own pair keeps them.
-
-    A batch in which no cluster is shared has exactly the value and gradient of the wrapped loss. Without hard
-    negatives :class:`~st_hybrid.HybridBatchSampler` draws no other: there this class is the safety net, and with any
-    other sampler, or with hard negatives, it does the work.
+    Where no cluster is shared, the loss equals sentence-transformers' MultipleNegativesRankingLoss, or with
+    ``mini_batch_size`` its CachedMultipleNegativesRankingLoss. :class:`~st_hybrid.HybridBatchSampler` draws only such
+    batches, except for hard negatives.
 
     Args:
         model: The :class:`~sentence_transformers.SentenceTransformer` to train.
-        scale: The similarities are multiplied by it; the inverse of the temperature. 20 is the wrapped loss's default;
-            encoders pretrained at temperature 0.01, such as the E5 family, may want 100.
-        similarity_fct: From embeddings (n, dim) and (m, dim) to scores (n, m).
-        gather_across_devices: Take the candidates of all devices as negatives. Clusters are compared across devices
-            too; every device needs the same batch size.
-        directions: Which scores take part, see the wrapped loss.
-        partition_mode: One softmax over all directions ("joint") or one for each ("per_direction").
-        hardness_mode: Which negatives to weigh by their hardness, see the wrapped loss.
-        hardness_strength: How strongly to weigh them; at least 0.
-        mini_batch_size: If given, wrap the cached loss, which embeds this many texts at a time, so that the batch can
-            be far larger than memory would allow.
-        mini_batch_num_tokens: If given, wrap the cached loss and pack its mini-batches up to this many tokens;
-            ``mini_batch_size`` (then 32 by default) still bounds the rows of scores held at once.
-        show_progress_bar: Show the cached loss's progress within a batch.
-        missing_labels: What to do with a batch whose labels do not come from :func:`~st_hybrid.parallel_pairs`:
-            raise an "error", or "ignore" them and compute the plain loss.
+        scale: Factor of the similarities, the inverse of the temperature. Encoders pretrained at temperature 0.01,
+            such as the E5 family, may want 100.
+        similarity_fct: From embeddings (n, dim) and (m, dim) to similarities (n, m).
+        gather_across_devices: Use the passages of all devices as negatives. Every device needs the same batch size.
+        directions: Which similarities to include, see MultipleNegativesRankingLoss.
+        partition_mode: One softmax over all directions ("joint") or one per direction ("per_direction").
+        hardness_mode: Which negatives to weight by their hardness, see MultipleNegativesRankingLoss.
+        hardness_strength: Strength of this weighting, at least 0.
+        mini_batch_size: Embed this many texts at a time and cache their gradients (GradCache). Memory then depends on
+            the mini-batch, not on the batch.
+        mini_batch_num_tokens: Cache gradients and pack mini-batches of up to this many tokens. ``mini_batch_size``,
+            then 32 by default, still bounds the rows of the score matrix.
+        show_progress_bar: Show a progress bar of the mini-batches.
+        missing_labels: What to do with a batch without labels of :func:`~st_hybrid.parallel_pairs`: raise an
+            "error", or "ignore" it and mask nothing.
 
     Inputs:
-        Texts (query, positive) or (query, positive, negative_1, ..., negative_n), and integer labels of shape (batch,
-        3 + n): passage cluster, query language, passage language and the cluster of each negative, -1 if unknown, as
-        :func:`~st_hybrid.parallel_pairs` makes them and the standard collator hands them over. The clusters of the
-        negatives may be missing: shape (batch, 3).
+        Texts (query, positive) or (query, positive, negative_1, ..., negative_n), and integer labels of shape
+        (batch, 3 + n): passage cluster, query language, passage language, and the cluster of each negative (-1 if
+        unknown). Shape (batch, 3) leaves out the clusters of the negatives. :func:`~st_hybrid.parallel_pairs` makes
+        the labels and sentence-transformers' data collator hands them over.
 
     Raises:
-        ValueError: An argument is out of range, a batch has no such labels and ``missing_labels`` is "error", or its
-            labels name the clusters of more or fewer negatives than it has.
+        ValueError: An argument is out of range, the labels are missing and ``missing_labels`` is "error", or the
+            labels name another number of negatives than the batch has.
 
     Relations:
         - Can be wrapped in sentence-transformers' MatryoshkaLoss.
-        - :class:`~st_hybrid.HybridTrainer` takes it by default and logs the mean loss of monolingual and of
-          cross-lingual batches; :class:`~st_hybrid.trainer.BatchKindLosses` does so in any other trainer.
+        - :class:`~st_hybrid.HybridTrainer` uses it by default.
 
     References:
         - Hybrid batch training: https://arxiv.org/abs/2408.10536
-        - The wrapped losses: https://arxiv.org/abs/1807.03748, https://arxiv.org/abs/2101.06983
+        - InfoNCE: https://arxiv.org/abs/1807.03748
+        - GradCache: https://arxiv.org/abs/2101.06983
 
     Example:
         ::
@@ -111,8 +107,8 @@ class MultilingualMultipleNegativesRankingLoss(CachedLossMixin, nn.Module):
         similarity_fct: Callable[[Tensor, Tensor], Tensor] = cos_sim,
         gather_across_devices: bool = False,
         directions: tuple[Direction, ...] = ("query_to_doc",),
-        partition_mode: Literal["joint", "per_direction"] = "joint",
-        hardness_mode: Literal["in_batch_negatives", "hard_negatives", "all_negatives"] | None = None,
+        partition_mode: PartitionMode = "joint",
+        hardness_mode: HardnessMode | None = None,
         hardness_strength: float = 0.0,
         *,
         mini_batch_size: int | None = None,
@@ -120,170 +116,151 @@ class MultilingualMultipleNegativesRankingLoss(CachedLossMixin, nn.Module):
         show_progress_bar: bool = False,
         missing_labels: Literal["error", "ignore"] = "error",
     ) -> None:
-        super().__init__()
-        if missing_labels not in ("error", "ignore"):
-            raise ValueError(f"missing_labels must be 'error' or 'ignore', got {missing_labels!r}")
-        if mini_batch_size is not None and mini_batch_size < 1:
-            raise ValueError(f"mini_batch_size must be at least 1, got {mini_batch_size}")
-        self.model = model
-        self.missing_labels = missing_labels
-        self.uses_gradient_cache = mini_batch_size is not None or mini_batch_num_tokens is not None
-        self.mini_batch_size = 32 if mini_batch_size is None else mini_batch_size
-        self.mini_batch_num_tokens = mini_batch_num_tokens
-        self.show_progress_bar = show_progress_bar
-
-        wrapped: Any = MultipleNegativesRankingLoss
-        if self.uses_gradient_cache:
-            wrapped = partial(
-                CachedMultipleNegativesRankingLoss,
-                mini_batch_size=self.mini_batch_size,
-                mini_batch_num_tokens=mini_batch_num_tokens,
-                show_progress_bar=show_progress_bar,
-            )
-        wrapped = partial(
-            wrapped,
+        super().__init__(
             model,
             scale,
+            similarity_fct=similarity_fct,
             gather_across_devices=gather_across_devices,
             directions=directions,
             partition_mode=partition_mode,
             hardness_mode=hardness_mode,
             hardness_strength=hardness_strength,
         )
-
-        # The model card names and cites ``loss`` beside this class. ``masked_loss`` computes the same from embeddings
-        # that carry ids; a batch without a shared cluster goes to ``loss`` and pays nothing for the mask.
-        self.loss: Any = wrapped(similarity_fct=similarity_fct)
-        self.masked_loss: Any = wrapped(similarity_fct=partial(masked_similarity, similarity_fct=similarity_fct))
-        self.reset_batch_kind_losses()
+        if new := {*directions, partition_mode, hardness_mode} - _COMPUTED:
+            raise ValueError(f"{type(self).__name__} does not compute {new}, which sentence-transformers allows.")
+        if missing_labels not in ("error", "ignore"):
+            raise ValueError(f"missing_labels must be 'error' or 'ignore', got {missing_labels!r}")
+        for name, size in (("mini_batch_size", mini_batch_size), ("mini_batch_num_tokens", mini_batch_num_tokens)):
+            if size is not None and size < 1:
+                raise ValueError(f"{name} must be at least 1, got {size}")
+        self.missing_labels = missing_labels
+        self.uses_gradient_cache = mini_batch_size is not None or mini_batch_num_tokens is not None
+        self.mini_batch_size = 32 if mini_batch_size is None else mini_batch_size
+        self.mini_batch_num_tokens = mini_batch_num_tokens
+        self.show_progress_bar = show_progress_bar
+        if self.uses_gradient_cache and has_static_embedding_input(model):
+            raise ValueError("A StaticEmbedding cannot be split into mini-batches: leave out mini_batch_size.")
 
     def forward(self, sentence_features: Iterable[dict[str, Tensor]], labels: Tensor | None = None) -> Tensor:
-        """The loss of one batch, as the trainer calls it.
+        """Compute the loss of one batch, a scalar.
 
         Args:
             sentence_features: The tokenized queries, positives and any hard negatives.
-            labels: Integers (batch, 3 + n): passage cluster, query language, passage language, and the cluster of each
-                of the n negatives; or (batch, 3).
-
-        Returns:
-            A scalar.
-
-        Raises:
-            ValueError: The labels are of another kind and ``missing_labels`` is "error", or of other negatives.
+            labels: Integers (batch, 3 + n) or (batch, 3); see the inputs of the class.
         """
-        # One small copy to the host, before the model has queued any work, answers all questions about the labels.
-        labels = self._checked(labels)
         if self.uses_gradient_cache:
-            loss = self.forward_cached(sentence_features, labels)
-        else:
-            loss = self.compute_loss_from_embeddings(embed_columns(self.model, sentence_features), labels)
-        # Evaluation runs without gradients and does not belong in the training curves.
-        if labels is not None and torch.is_grad_enabled():
-            self._track(loss.detach(), labels)
-        return loss
+            return self.forward_cached(sentence_features, labels)
+        return self.compute_loss_from_embeddings(embed_columns(self.model, sentence_features), labels)
 
     def compute_loss_from_embeddings(self, embeddings: list[Tensor], labels: Tensor | None) -> Tensor:
-        """The loss of one batch.
-
-        Args:
-            embeddings: Queries, positives and any hard negatives, each (batch, dim).
-            labels: As :meth:`forward` takes them, or None if nothing is to be masked.
-
-        Returns:
-            A scalar.
-        """
-        loss, columns = self._masked([[column] for column in embeddings], labels)
-        return loss.compute_loss_from_embeddings([column for (column,) in columns], labels)
+        """Compute the loss from the embeddings of the queries, positives and hard negatives, each (batch, dim)."""
+        return self.calculate_loss([[column] for column in embeddings], labels)
 
     def calculate_loss(
         self, reps: list[list[Tensor]], labels: Tensor | None = None, *, with_backward: bool = False
     ) -> Tensor:
-        """The cached loss of one batch; the gradient cache calls it.
+        """Compute the loss from the embeddings of mini-batches; the gradient cache calls this method.
 
         Args:
             reps: For each column of texts, the embeddings of its mini-batches.
-            labels: As for :meth:`compute_loss_from_embeddings`.
-            with_backward: Also compute the embeddings' gradients, and return the loss detached.
-
-        Returns:
-            A scalar.
+            labels: See :meth:`forward`.
+            with_backward: Also compute the gradients of the embeddings, and return the loss detached.
         """
-        loss, columns = self._masked(reps, labels)
-        return loss.calculate_loss(columns, labels, with_backward=with_backward)
+        if len(reps) < 2:
+            raise ValueError(f"The loss needs a column of queries and one of positives, got {len(reps)} columns.")
+        queries, *docs = (torch.cat(column) if len(column) > 1 else column[0] for column in reps)
+        size, first = len(queries), 0
+        labels = self._checked(labels)
+        if labels is None:  # number the pairs, from -2 downwards because -1 is an unknown cluster
+            labels = -2 - get_rank() * size - torch.arange(size)[:, None].expand(size, 3)
+        if labels.size(1) not in (3, 2 + len(docs)):
+            raise ValueError(
+                f"The labels name the clusters of {labels.size(1) - 3} negatives, but the batch has {len(docs) - 1}. "
+                "Choose among negatives before the pairs are made: parallel_pairs(rows, negative_columns=[...])."
+            )
+        named = labels.size(1) > 3
+        clusters = labels[:, [0, *range(3, labels.size(1))]] if named else labels[:, :1].expand(size, len(docs))
+        clusters = clusters.to(queries.device).contiguous()  # of each document, (batch, documents per pair)
+        if self.gather_across_devices:
+            first = get_rank() * size
+            queries, *docs = map(all_gather_with_grad, (queries, *docs))
+            clusters = all_gather(clusters)
+
+        losses = []
+        rows = self.mini_batch_size if self.uses_gradient_cache else size
+        all_docs = torch.cat(docs)
+        for begin in range(first, first + size, rows):
+            end = min(begin + rows, first + size)
+            losses.append(self._loss_of_rows(begin, end, queries, docs[0], all_docs, clusters, named) / size)
+            if with_backward:
+                losses[-1].backward()
+                losses[-1] = losses[-1].detach()
+        return torch.stack(losses).sum()
+
+    def _loss_of_rows(
+        self, begin: int, end: int, queries: Tensor, positives: Tensor, docs: Tensor, clusters: Tensor, named: bool
+    ) -> Tensor:
+        """The loss of pairs ``begin`` to ``end`` against all pairs, summed."""
+        world, per_pair = clusters.shape
+        # Where the pair's own documents are: its positive, and its hard negatives in the blocks after the positives.
+        pairs = torch.arange(begin, end, device=docs.device)
+        own_places = pairs[:, None] + world * torch.arange(per_pair, device=docs.device)
+        same_cluster = clusters[begin:end, :1] == clusters.T.reshape(-1)
+        # A pair keeps its own positive, and its own hard negatives if nothing is known about their clusters.
+        false_negative = same_cluster.scatter(1, own_places[:, : 1 if named else per_pair], False)
+
+        query, positive = queries[begin:end], positives[begin:end]
+        similarity = self.similarity_fct(query, docs)
+        logits = similarity * self.scale
+        if self.hardness_mode is not None and self.hardness_strength > 0:
+            in_batch, own_hard = {
+                "in_batch_negatives": (True, False),
+                "hard_negatives": (False, True),
+                "all_negatives": (True, True),
+            }[self.hardness_mode]
+            weighted = torch.full_like(same_cluster, in_batch).scatter_(1, own_places, own_hard)
+            weighted.scatter_(1, own_places[:, :1], False)
+            logits = logits + self.hardness_strength * similarity.detach() * weighted
+        parts = [(logits, false_negative)]
+        if "query_to_query" in self.directions:
+            parts.append((self.similarity_fct(query, queries) * self.scale, same_cluster[:, :world]))
+        if "doc_to_query" in self.directions:
+            parts.append((self.similarity_fct(queries, positive).T * self.scale, false_negative[:, :world]))
+        if "doc_to_doc" in self.directions:
+            same_pair_or_cluster = same_cluster.scatter(1, own_places, True)
+            parts.append((self.similarity_fct(docs, positive).T * self.scale, same_pair_or_cluster))
+        scores = [part.masked_fill_(mask, -torch.inf) for part, mask in parts]
+        if self.partition_mode == "joint":
+            log_z = (torch.cat(scores, dim=1) if len(scores) > 1 else scores[0]).logsumexp(dim=1)
+        else:
+            log_z = torch.stack([part.logsumexp(dim=1) for part in scores]).mean(dim=0)
+        return (log_z - scores[0].gather(1, own_places[:, :1]).squeeze(1)).sum()
 
     def _checked(self, labels: Tensor | None) -> Tensor | None:
         found = "no labels"
         if labels is not None:
             if labels.ndim == 2 and labels.size(1) >= 3 and not labels.is_floating_point():
-                return labels.long().cpu()
+                return labels.long()
             found = f"labels of shape {tuple(labels.shape)} and type {labels.dtype}"
         if self.missing_labels == "ignore":
             return None
         raise ValueError(
-            f"{type(self).__name__} got {found}, but needs integer labels of shape (batch, 3), or more with negatives, "
-            "that say which pairs share a passage. Make the dataset with st_hybrid.parallel_pairs(rows), or pass "
-            "missing_labels='ignore' to train with the plain loss."
+            f"{type(self).__name__} needs integer labels of shape (batch, 3), or more with negatives, and got {found}. "
+            "Make the dataset with st_hybrid.parallel_pairs(rows), or pass missing_labels='ignore' to mask nothing."
         )
-
-    def _masked(self, columns: list[list[Tensor]], labels: Tensor | None) -> tuple[Any, list[list[Tensor]]]:
-        """The wrapped loss to call, and what to call it with: embeddings with ids if any cluster may be shared."""
-        # Devices that gather must agree on the width of the embeddings, whatever their own part of the batch holds.
-        gathers = self.loss.gather_across_devices and get_world_size() > 1
-        size = sum(len(part) for part in columns[0])
-        pairs = get_rank() * size + torch.arange(size)
-        clusters = -1 - pairs if labels is None else labels[:, 0].cpu()
-        negatives = clusters.new_empty(size, 0) if labels is None else labels[:, 3:].cpu()
-        if negatives.size(1) not in (0, len(columns) - 2):
-            raise ValueError(
-                f"The labels name the clusters of {negatives.size(1)} negatives, but the batch has {len(columns) - 2}. "
-                "Choose among negatives before the pairs are made: parallel_pairs(rows, negative_columns=[...])."
-            )
-        if not gathers and len(torch.unique(clusters)) == size and not torch.isin(negatives, clusters).any():
-            return self.loss, columns
-        ids = [torch.stack([clusters, pairs], dim=1)] * len(columns)
-        # A negative counts as a pair of its own, so that it leaves even its own query's softmax if it answers that.
-        # One of no cluster gets a number that no cluster has.
-        for number, cluster in enumerate(negatives.unbind(1), start=2):
-            ids[number] = torch.stack([torch.where(cluster < 0, -1 - pairs, cluster), -1 - pairs], dim=1)
-        tagged = [_tagged(column, its.view(torch.uint8)) for column, its in zip(columns, ids, strict=True)]
-        return self.masked_loss, tagged
-
-    def _track(self, loss: Tensor, labels: Tensor) -> None:
-        monolingual = labels[:, 1] == labels[:, 2]
-        kind: BatchKind = "monolingual" if monolingual.all() else "cross_lingual"
-        if kind == "cross_lingual" and monolingual.any():
-            return  # another sampler's batch of both kinds
-        # A sum that stays on the device: adding to it waits for nothing.
-        self._loss_sums[kind] = self._loss_sums[kind] + loss.float()
-        self._batch_counts[kind] += 1
-
-    def batch_kind_losses(self) -> dict[BatchKind, tuple[float, int]]:
-        """The training losses since the last :meth:`reset_batch_kind_losses`, by kind of batch.
-
-        Returns:
-            For each kind the sum of the losses and the number of batches, on this process. A batch is "monolingual" if
-            each pair's two languages are equal and "cross_lingual" if each pair's differ; any other counts nowhere.
-        """
-        return {kind: (float(total), self._batch_counts[kind]) for kind, total in self._loss_sums.items()}
-
-    def reset_batch_kind_losses(self) -> None:
-        """Start the sums and counts of :meth:`batch_kind_losses` afresh."""
-        self._loss_sums: dict[BatchKind, Tensor | float] = {"monolingual": 0.0, "cross_lingual": 0.0}
-        self._batch_counts: dict[BatchKind, int] = {"monolingual": 0, "cross_lingual": 0}
 
     def get_config_dict(self) -> dict[str, Any]:
         """The arguments, for the model card."""
-        return {**self.loss.get_config_dict(), "missing_labels": self.missing_labels}
-
-    @property
-    def temperature(self) -> float:
-        """The inverse of the scale."""
-        return self.loss.temperature
+        cache = {"mini_batch_size": self.mini_batch_size, "mini_batch_num_tokens": self.mini_batch_num_tokens}
+        own = {"missing_labels": self.missing_labels, **(cache if self.uses_gradient_cache else {})}
+        return {**super().get_config_dict(), **own}
 
     @property
     def citation(self) -> str:
-        """BibTeX of hybrid batch training; the model card adds the wrapped losses' own."""
-        return """
+        """BibTeX of hybrid batch training and of the losses that this one extends."""
+        cached: Any = CachedMultipleNegativesRankingLoss.citation
+        return (
+            """
 @misc{elmahdy2024synergistic,
     title={Synergistic Approach for Simultaneous Optimization of Monolingual, Cross-lingual, and Multilingual
         Information Retrieval},
@@ -295,31 +272,6 @@ class MultilingualMultipleNegativesRankingLoss(CachedLossMixin, nn.Module):
     url={https://arxiv.org/abs/2408.10536},
 }
 """
-
-
-def masked_similarity(a: Tensor, b: Tensor, similarity_fct: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    """Similarities of embeddings whose last columns hold the bytes of their ids, -inf between pairs of one cluster.
-
-    Args:
-        a: (n, dim + 16).
-        b: (m, dim + 16).
-        similarity_fct: Applied to the embeddings without their ids.
-
-    Returns:
-        (n, m). What two embeddings of one pair number have with each other stays.
-    """
-    a, clusters_a, pairs_a = _split(a)
-    b, clusters_b, pairs_b = _split(b)
-    false_negative = (clusters_a[:, None] == clusters_b) & (pairs_a[:, None] != pairs_b)
-    return similarity_fct(a, b).masked_fill(false_negative, -torch.inf)
-
-
-def _tagged(column: list[Tensor], ids: Tensor) -> list[Tensor]:
-    parts = ids.split_with_sizes([len(part) for part in column])
-    return [torch.cat([part, part_ids.to(part)], dim=1) for part, part_ids in zip(column, parts, strict=True)]
-
-
-def _split(tagged: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    embeddings, digits = tagged.split_with_sizes([tagged.size(1) - ID_COLUMNS, ID_COLUMNS], dim=1)
-    ids = digits.detach().to(torch.uint8, memory_format=torch.contiguous_format).view(torch.int64)
-    return embeddings, ids[:, 0], ids[:, 1]
+            + super().citation
+            + (cached.fget(self) if self.uses_gradient_cache else "")
+        )

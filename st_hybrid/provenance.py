@@ -1,4 +1,4 @@
-"""What produced a result: the command, the day, the versions and the machine."""
+"""The command, date, versions and machine that produced a result."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _PACKAGES = ("st-hybrid", "sentence-transformers", "transformers", "torch", "num
 
 
 def provenance() -> dict[str, Any]:
-    """Describe the running program, for a result file to carry.
+    """Describe the running program, for a result file.
 
     Returns:
-        ``command``, ``date`` (UTC), ``versions`` of the packages that decide a result, ``hardware``.
+        ``command``, ``date`` (UTC), ``versions`` of the packages that affect a result, and ``hardware``.
     """
     if torch.cuda.is_available():
         hardware = f"{torch.cuda.device_count()} x {torch.cuda.get_device_name()}"

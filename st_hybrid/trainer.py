@@ -1,4 +1,4 @@
-"""A sentence-transformers trainer whose defaults are hybrid batch training, and its training curves."""
+"""A SentenceTransformerTrainer with hybrid batches by default, which logs the loss of each kind of batch."""
 
 from __future__ import annotations
 
@@ -15,9 +15,7 @@ from sentence_transformers import (
 )
 from sentence_transformers.base.evaluation import BaseEvaluator
 from sentence_transformers.base.sampler import BatchSamplers, DefaultBatchSampler, MultiDatasetBatchSamplers
-from sentence_transformers.util.distributed import get_world_size
-from torch import nn
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from torch import Tensor, nn
 
 from st_hybrid.loss import MultilingualMultipleNegativesRankingLoss
 from st_hybrid.pairs import pair_text
@@ -27,27 +25,29 @@ from st_hybrid.sampler import HybridBatchSampler, StepwiseProportionalBatchSampl
 class HybridTrainer(SentenceTransformerTrainer):
     """Train a SentenceTransformer with hybrid batches.
 
-    The ordinary ``SentenceTransformerTrainer`` with three defaults: :class:`~st_hybrid.HybridBatchSampler`,
-    :class:`~st_hybrid.MultilingualMultipleNegativesRankingLoss`, and the mean loss of monolingual and of cross-lingual
-    batches beside the loss in every log (``loss_monolingual`` and ``loss_cross_lingual``). Under several processes
-    each step of a ``DatasetDict`` comes from one data set
-    (:class:`~st_hybrid.StepwiseProportionalBatchSampler`).
+    This is ``SentenceTransformerTrainer`` with other defaults: :class:`~st_hybrid.HybridBatchSampler`,
+    :class:`~st_hybrid.MultilingualMultipleNegativesRankingLoss`, and for several data sets
+    :class:`~st_hybrid.StepwiseProportionalBatchSampler`.
+
+    With any loss, the logs also hold ``loss_monolingual`` and ``loss_cross_lingual``: the mean loss of the monolingual
+    and of the cross-lingual batches since the last log, over all processes. A batch is monolingual if the two
+    languages of every pair are equal, and cross-lingual if those of every pair differ. A kind without a batch is left
+    out.
 
     Args:
         model: The model to train.
-        args: Training arguments; they are left as they are. What they say about the samplers counts unless it is
-            sentence-transformers' own default.
+        args: Training arguments; they are not changed. Their samplers are used unless they are sentence-transformers'
+            defaults.
         train_dataset: Pairs of :func:`~st_hybrid.parallel_pairs`, or a ``DatasetDict`` of them.
-        eval_dataset: Pairs to compute a validation loss on. Their batches come from the same kind of sampler, so they
-            must allow the batches that it draws.
+        eval_dataset: Pairs to compute a validation loss on. The same sampler draws their batches.
         loss: Another loss, as in sentence-transformers.
         evaluator: One or more evaluators, such as :class:`~st_hybrid.CrossLingualRetrievalEvaluator`.
-        batch_sampler: A sampler class, or a callable that makes a sampler of the same arguments. Without it the
-            sampler of ``args`` counts, and without that ``HybridBatchSampler``.
+        batch_sampler: A sampler class, or a callable that takes the same arguments. By default the sampler of
+            ``args``.
         **kwargs: The other arguments of ``SentenceTransformerTrainer``.
 
     Raises:
-        ValueError: The training data did not come from ``parallel_pairs``, or ``eval_dataset`` does not allow the
+        ValueError: The training data did not come from ``parallel_pairs``, or ``eval_dataset`` is too small for the
             sampler's batches.
 
     References:
@@ -75,6 +75,9 @@ class HybridTrainer(SentenceTransformerTrainer):
             ).train()
     """
 
+    # Columns: monolingual, cross-lingual. Rows: the sum of the losses, the number of batches.
+    _batch_losses: Tensor | None
+
     def __init__(
         self,
         model: SentenceTransformer | None = None,
@@ -87,11 +90,9 @@ class HybridTrainer(SentenceTransformerTrainer):
         batch_sampler: type[DefaultBatchSampler] | Callable[..., DefaultBatchSampler] | None = None,
         **kwargs: Any,
     ) -> None:
-        if train_dataset is not None:
-            for part in _parts(train_dataset):
-                pair_text(part)  # raises if it is of another origin
-
-        # The caller may hand the same arguments to another trainer.
+        for part in _parts(train_dataset):
+            pair_text(part)  # raises if the part did not come from parallel_pairs
+        # The caller may pass the same arguments to another trainer.
         args = SentenceTransformerTrainingArguments("tmp_trainer") if args is None else copy.copy(args)
         if batch_sampler is not None:
             args.batch_sampler = batch_sampler
@@ -99,98 +100,52 @@ class HybridTrainer(SentenceTransformerTrainer):
             args.batch_sampler = HybridBatchSampler
         if args.multi_dataset_batch_sampler == MultiDatasetBatchSamplers.PROPORTIONAL:
             args.multi_dataset_batch_sampler = StepwiseProportionalBatchSampler
-
         super().__init__(model, args, train_dataset, eval_dataset, loss, evaluator, **kwargs)
-        if _multilingual_losses(self.loss):
-            # In front of TensorBoard and the other reporters, which write down what they find in the logs.
-            self.callback_handler.callbacks.insert(0, BatchKindLosses(self.loss))
-        if eval_dataset is not None and self.args.eval_strategy != "no":
-            self._check_evaluation_batches(eval_dataset)
-
-    def _check_evaluation_batches(self, eval_dataset: Dataset | Mapping[str, Dataset]) -> None:
-        """Make the samplers once, so that what they object to comes up before the training, not amid it."""
-        for part in _parts(eval_dataset):
-            if isinstance(part, Dataset):
-                self.get_batch_sampler(part, self.args.eval_batch_size, self.args.dataloader_drop_last)
+        if self.args.eval_strategy != "no":  # let the samplers raise now, not during the training
+            for part in _parts(eval_dataset):
+                if isinstance(part, Dataset):
+                    self.get_batch_sampler(part, self.args.eval_batch_size, self.args.dataloader_drop_last)
+        self._reset_batch_losses()
 
     def get_default_loss(self, model: Any) -> nn.Module:
         """The loss if none was given."""
         return MultilingualMultipleNegativesRankingLoss(model)
 
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        """Train as ``Trainer.train`` does; the mean losses of an earlier training are forgotten."""
+        self._reset_batch_losses()
+        return super().train(*args, **kwargs)
 
-class BatchKindLosses(TrainerCallback):
-    """Log the mean loss of monolingual and of cross-lingual batches as two series.
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """Compute the loss as sentence-transformers does, and add a training loss to the mean of its kind of batch."""
+        result: Any = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        labels = inputs.get("label")
+        if self.model.training and labels is not None:
+            loss = (result[0] if return_outputs else result).detach().float()
+            monolingual = labels[:, 1] == labels[:, 2]
+            is_kind = torch.stack([monolingual.all(), ~monolingual.any()])
+            # Nothing here waits for the device: the sums stay there until the next log.
+            batch = torch.stack([torch.where(is_kind, loss, 0.0), is_kind.float()])
+            self._batch_losses = batch if self._batch_losses is None else self._batch_losses + batch
+        return result
 
-    ``loss_monolingual`` and ``loss_cross_lingual`` join ``loss`` in ``trainer.state.log_history``, on the screen and in
-    all reporters that stand after this callback. They are means over the batches of one logging window and over all
-    processes; a kind that the window has no batch of is left out.
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Log as sentence-transformers does, with the mean loss of each kind of batch beside the loss."""
+        if "loss" in logs and self._batch_losses is not None:
+            sums: Tensor = self.accelerator.reduce(self._batch_losses, reduction="sum")
+            self._reset_batch_losses()
+            kinds = zip(("loss_monolingual", "loss_cross_lingual"), *sums.tolist(), strict=True)
+            logs = {**logs, **{kind: total / batches for kind, total, batches in kinds if batches}}
+        super().log(logs, start_time)
 
-    Args:
-        loss: The trainer's loss, or dictionary of losses by data set, with a
-            :class:`~st_hybrid.MultilingualMultipleNegativesRankingLoss` in it.
-
-    Raises:
-        ValueError: There is no such loss in it.
-
-    Relations:
-        :class:`~st_hybrid.HybridTrainer` has it in front of all reporters. A plain trainer's ``callbacks`` stand behind
-        those of ``report_to``; put it in front of them with
-        ``trainer.callback_handler.callbacks.insert(0, BatchKindLosses(loss))``.
-
-    Example:
-        ::
-
-            loss = MultilingualMultipleNegativesRankingLoss(model)
-            trainer = SentenceTransformerTrainer(
-                model=model, args=args, train_dataset=pairs, loss=loss, callbacks=[BatchKindLosses(loss)]
-            )
-    """
-
-    def __init__(self, loss: nn.Module | Mapping[str, nn.Module]) -> None:
-        self.losses = _multilingual_losses(loss)
-        if not self.losses:
-            raise ValueError(
-                f"{type(loss).__name__} has no MultilingualMultipleNegativesRankingLoss in it, and no other loss knows "
-                "the kind of a batch."
-            )
-
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Drop what an earlier run left."""
-        for loss in self.losses:
-            loss.reset_batch_kind_losses()
-
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, float] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        """Add the two means to the logs of a training window, and begin the next."""
-        if logs is None or "loss" not in logs:
-            return
-        windows = [loss.batch_kind_losses() for loss in self.losses]
-        kinds = list(windows[0])
-        sums = torch.tensor([[window[kind] for kind in kinds] for window in windows], device=args.device).sum(dim=0)
-        if get_world_size() > 1:
-            torch.distributed.all_reduce(sums)
-        for kind, (total, batches) in zip(kinds, sums.tolist(), strict=True):
-            if batches:
-                logs[f"loss_{kind}"] = state.log_history[-1][f"loss_{kind}"] = total / batches
-        for loss in self.losses:
-            loss.reset_batch_kind_losses()
+    def _reset_batch_losses(self) -> None:
+        self._batch_losses = None
 
 
-def _multilingual_losses(
-    loss: nn.Module | Mapping[str, nn.Module],
-) -> list[MultilingualMultipleNegativesRankingLoss]:
-    modules = dict.fromkeys(module for part in _parts(loss) for module in part.modules())  # two data sets may share one
-    return [module for module in modules if isinstance(module, MultilingualMultipleNegativesRankingLoss)]
-
-
-def _parts(whole: Any) -> list[Any]:
-    """What is given by data set, or once for all."""
-    return list(whole.values()) if isinstance(whole, Mapping) else [whole]
+def _parts(datasets: Any) -> list[Any]:
+    """The data sets of a dictionary, a single data set, or nothing."""
+    if datasets is None:
+        return []
+    return list(datasets.values()) if isinstance(datasets, Mapping) else [datasets]

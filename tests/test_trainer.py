@@ -12,13 +12,9 @@ from typing import Any
 
 import pytest
 from datasets import Dataset, DatasetDict
-from sentence_transformers import (
-    SentenceTransformer,
-    SentenceTransformerTrainer,
-    SentenceTransformerTrainingArguments,
-)
+from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments
 from sentence_transformers.base.sampler import BatchSamplers
-from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
+from sentence_transformers.sentence_transformer.losses import MatryoshkaLoss, MultipleNegativesRankingLoss
 from transformers import TrainerCallback
 
 from st_hybrid import (
@@ -28,7 +24,6 @@ from st_hybrid import (
     StepwiseProportionalBatchSampler,
     parallel_pairs,
 )
-from st_hybrid.trainer import BatchKindLosses
 
 from .recorded_training import RecordingLoss, parallel_rows, read_record, train
 
@@ -88,6 +83,14 @@ def assert_series(log_history: list[dict[str, float]], batches: list[dict[str, A
     assert {key for log in logged for key in log} == set(SERIES)
 
 
+def assert_means_fit_the_loss(log: dict[str, float], batches: int) -> None:
+    """The loss is the mean over the batches: the means of the kinds, weighted by whole numbers of batches."""
+    means = [log[key] for key in SERIES if key in log]
+    shares = [(1.0,)] if len(means) == 1 else [(n / batches, 1 - n / batches) for n in range(1, batches)]
+    losses = [sum(share * mean for share, mean in zip(part, means, strict=True)) for part in shares]
+    assert any(log["loss"] == pytest.approx(loss, rel=1e-5) for loss in losses)
+
+
 def test_a_training_logs_the_mean_loss_of_each_kind_of_batch(tiny_model: SentenceTransformer, tmp_path: Path) -> None:
     reporter = Reporter()
     trainer = HybridTrainer(
@@ -145,43 +148,22 @@ def test_evaluation_losses_stay_out_of_the_series(tiny_model: SentenceTransforme
     assert sum("eval_loss" in log for log in history) == 3
     trained = [log for log in history if "loss" in log]
     assert [log["step"] for log in trained] == [3, 6]
-    for log in trained:  # with 3 batches a window, both means and the loss leave one possible count each
-        means = [log[key] for key in SERIES if key in log]
-        assert any(
-            log["loss"]
-            == pytest.approx(sum(share * mean for share, mean in zip(shares, means, strict=False)), rel=1e-5)
-            for shares in ([(1,)] if len(means) == 1 else [(1 / 3, 2 / 3), (2 / 3, 1 / 3)])
-        )
-
-
-def test_a_plain_trainer_with_the_sampler_the_loss_and_the_callback(
-    tiny_model: SentenceTransformer, tmp_path: Path
-) -> None:
-    loss = RecordingLoss(tiny_model, tmp_path / "record")
-    trainer = SentenceTransformerTrainer(
-        model=tiny_model,
-        args=arguments(tmp_path, batch_sampler=HybridBatchSampler),
-        train_dataset=parallel_pairs(parallel_rows()),
-        loss=loss,
-        callbacks=[BatchKindLosses(loss)],
-    )
-    trainer.train()
-    assert_series(trainer.state.log_history, read_record(tmp_path / "record"), window=3)
+    for log in trained:
+        assert_means_fit_the_loss(log, batches=3)
 
 
 def test_a_dataset_dict_trains_with_one_loss_or_one_each(tiny_model: SentenceTransformer, tmp_path: Path) -> None:
     pairs = DatasetDict(help=parallel_pairs(parallel_rows()), faq=parallel_pairs(parallel_rows(8)))
     shared = MultilingualMultipleNegativesRankingLoss(tiny_model)
     own = {"help": shared, "faq": MultilingualMultipleNegativesRankingLoss(tiny_model, mini_batch_size=2)}
-    for loss in (shared, own, {"help": shared, "faq": shared}):
+    for loss in (shared, own):
         trainer = HybridTrainer(model=tiny_model, args=arguments(tmp_path), train_dataset=pairs, loss=loss)
         trainer.train()
         assert trainer.args.multi_dataset_batch_sampler is StepwiseProportionalBatchSampler
         logs = [log for log in trainer.state.log_history if "loss" in log]
         assert len(logs) == 5
         for log in logs:
-            means = [log[key] for key in SERIES if key in log]
-            assert min(means) - 1e-5 <= log["loss"] <= max(means) + 1e-5
+            assert_means_fit_the_loss(log, batches=3)
 
 
 def test_defaults_and_the_callers_arguments(tiny_model: SentenceTransformer, tmp_path: Path) -> None:
@@ -199,15 +181,45 @@ def test_defaults_and_the_callers_arguments(tiny_model: SentenceTransformer, tmp
     assert HybridTrainer(tiny_model, no_duplicates, pairs).args.batch_sampler == BatchSamplers.NO_DUPLICATES
 
 
-def test_another_loss_trains_without_the_series(tiny_model: SentenceTransformer, tmp_path: Path) -> None:
-    loss = MultipleNegativesRankingLoss(tiny_model)
-    trainer = HybridTrainer(tiny_model, arguments(tmp_path), parallel_pairs(parallel_rows()), loss=loss)
+def test_any_loss_has_the_series(tiny_model: SentenceTransformer, tmp_path: Path) -> None:
+    plain = MultipleNegativesRankingLoss(tiny_model)
+    nested = MatryoshkaLoss(tiny_model, MultilingualMultipleNegativesRankingLoss(tiny_model), [32, 8])
+    for loss in (plain, nested):
+        trainer = HybridTrainer(tiny_model, arguments(tmp_path), parallel_pairs(parallel_rows()), loss=loss)
+        trainer.train()
+        logs = [log for log in trainer.state.log_history if "loss" in log]
+        assert {key for log in logs for key in log} >= set(SERIES)
+        for log in logs:
+            assert_means_fit_the_loss(log, batches=3)
+
+
+def test_mixed_batches_are_in_neither_mean(tiny_model: SentenceTransformer, tmp_path: Path) -> None:
+    args = arguments(tmp_path, batch_sampler="no_duplicates", max_steps=9)
+    trainer = HybridTrainer(
+        tiny_model, args, parallel_pairs(parallel_rows()), loss=RecordingLoss(tiny_model, tmp_path / "record")
+    )
     trainer.train()
-    assert not any(logged_series(trainer.state.log_history))
-    with pytest.raises(
-        ValueError, match="MultipleNegativesRankingLoss has no MultilingualMultipleNegativesRankingLoss"
-    ):
-        BatchKindLosses(loss)
+    batches = read_record(tmp_path / "record")
+    kinds = [{query == passage for _, query, passage in batch["labels"]} for batch in batches]
+    assert any(len(kind) == 2 for kind in kinds)
+    one_kind = [
+        [
+            batch
+            for batch, kind in zip(batches[start : start + 3], kinds[start : start + 3], strict=True)
+            if len(kind) == 1
+        ]
+        for start in (0, 3, 6)
+    ]
+    expected = [series for part in one_kind for series in (expected_series(part, 3) or [{}])]
+    assert logged_series(trainer.state.log_history) == [pytest.approx(series, rel=1e-5) for series in expected]
+
+
+def test_languages_mixed_pair_by_pair_are_monolingual(tiny_model: SentenceTransformer, tmp_path: Path) -> None:
+    """The X-X batches of LAReQA."""
+    sampler = partial(HybridBatchSampler, alpha=1, language_sampling="mixed")
+    trainer = HybridTrainer(tiny_model, arguments(tmp_path), parallel_pairs(parallel_rows()), batch_sampler=sampler)
+    trainer.train()
+    assert {key for log in logged_series(trainer.state.log_history) for key in log} == {"loss_monolingual"}
 
 
 def test_data_of_another_origin_is_refused(tiny_model: SentenceTransformer, tmp_path: Path) -> None:

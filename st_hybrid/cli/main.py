@@ -218,7 +218,8 @@ def train(
     """
     from st_hybrid.data import load_row_sets
     from st_hybrid.data.zero_shot import checked_sets
-    from st_hybrid.training import Recipe, finetune, print_training
+    from st_hybrid.recipe import Recipe
+    from st_hybrid.training import finetune, print_training
 
     columns = {"id": id_column, "language": language_column, "query": query_column, "positive": positive_column}
     sets = load_row_sets(data, split=split, columns=columns)
@@ -226,26 +227,26 @@ def train(
     checked = checked_sets(data)
     recipe = Recipe(
         sampler=sampler.value,
-        alpha=alpha,
-        languages=languages.value,
+        alpha=alpha if sampler is Sampler.HYBRID else None,
+        language_sampling=None if languages is Languages.UNIFORM else languages.value,
         batch_size=batch_size,
         mini_batch_size=mini_batch_size,
-        max_steps=max_steps,
-        epochs=epochs,
+        max_steps=max_steps or None,
+        epochs=None if max_steps else epochs,
         learning_rate=learning_rate,
         warmup=warmup,
         weight_decay=weight_decay,
         scale=scale,
-        max_length=max_length,
+        max_length=max_length or None,
         query_prompt=query_prompt,
         document_prompt=document_prompt,
         freeze_embeddings=freeze_embeddings,
         bf16=bf16,
-        held_out=held_out,
-        eval_steps=eval_steps,
-        patience=patience,
-        partners=partners,
-        negatives_follow=negatives_follow.value,
+        held_out=held_out or None,
+        save_steps=eval_steps or None,
+        patience=patience or None,
+        partners=partners or None,
+        negatives_follow=None if negatives_follow is Side.POSITIVE else negatives_follow.value,
         seed=seed,
     )
     source = {"split": split, "columns": columns}

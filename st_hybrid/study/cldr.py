@@ -1,10 +1,9 @@
-"""Parallel question and answer rows from Unicode CLDR, without a network: what ``st-hybrid quickstart`` trains on.
+"""Generated parallel rows from Unicode CLDR, without a network: the data of ``st-hybrid quickstart``.
 
-The package `babel <https://babel.pocoo.org>`_ carries CLDR's names of territories, languages and currencies in many
-languages, and its tables of which currency and which languages a territory uses. A question names two territories and
-asks for the currency of the first and the main language of the second; its answer names those. Question and answer
-share no name, so an encoder has to learn who uses what, and put two such facts together. Each language has one sentence
-template for questions and one for answers, which put names where the language wants their plain form.
+The package `babel <https://babel.pocoo.org>`_ contains CLDR's names of territories, languages and currencies in many
+languages, and tables of the currency and the languages of each territory. A query names two territories and asks for
+the currency of the first and the main language of the second. Its answer contains neither name, so an encoder has to
+learn both facts and combine them. Each language has one sentence template for queries and one for answers.
 """
 
 from __future__ import annotations
@@ -75,33 +74,35 @@ _TEMPLATES = {
 }
 
 LANGUAGES = tuple(_TEMPLATES)
-"""The languages with templates: the 11 of XQuAD-R."""
+"""The languages that have templates: the 11 of XQuAD-R."""
 
 
 def cldr_rows(
     languages: Sequence[str] = LANGUAGES, *, groups: int = 1000, held_out: float = 0.2, seed: int = 0
 ) -> DatasetDict:
-    """Parallel rows that each ask for a currency and a language, and answer.
+    """Generate parallel rows that ask for a currency and a language.
 
-    The rows of a group share an ``id`` such as ``JP-KE``: what do they pay with in Japan, what do they speak in Kenya?
-    Only territories come up whose currency, or main language, is no other's, so all answers differ. Held-out groups
-    are new *combinations*: both their territories occur, in the same place, in groups to train on. An encoder that
-    starts from nothing can therefore know every name in them, and has to put two of them together.
+    The rows of a group share an ``id`` such as ``JP-KE``: what do people pay with in Japan, what do they speak in
+    Kenya? Only territories with a currency or main language of their own are used, so all answers differ. Held-out
+    groups are new *combinations*: both territories occur in the same role in training groups. An encoder trained from
+    scratch can therefore know every name in them, and has to combine two of them.
 
     Args:
-        languages: Two or more of :data:`LANGUAGES`. Only territories with all names in all of them come up.
-        groups: How many combinations to draw; about 1,000 let every territory come up several times.
-        held_out: Share of the groups that go to ``test``, in [0, 1).
-        seed: Chooses the combinations and the held-out ones. Equal arguments give equal rows, for a version of babel.
+        languages: Two or more of :data:`LANGUAGES`.
+        groups: Number of combinations. With about 1,000 every territory occurs several times.
+        held_out: Share of the groups in ``test``, from 0 to below 1.
+        seed: Seed of the draw. Equal arguments and versions of babel give equal rows.
 
     Returns:
-        ``train`` and ``test``, each with the text columns ``id``, ``language``, ``query`` and ``positive``: one row
-        for each language of a group.
+        ``train`` and ``test``, with the text columns ``id``, ``language``, ``query`` and ``positive`` and one row per
+        group and language.
 
     Raises:
-        ValueError: A language has no templates, fewer than two are given, there are not as many combinations as
-            ``groups``, ``held_out`` is outside [0, 1), or so few groups are drawn that names would be left without one
-            to train on.
+        ValueError: A language has no templates, there are fewer than two languages or too few combinations, or a
+            held-out name would not occur in training.
+
+    References:
+        Names and tables: Unicode CLDR, https://cldr.unicode.org, in babel.
 
     Example:
         ::
@@ -110,9 +111,6 @@ def cldr_rows(
 
             rows = cldr_rows(["en", "de"])
             print(rows["train"][0]["query"], rows["train"][1]["query"])
-
-    References:
-        Names and tables: Unicode CLDR, https://cldr.unicode.org, in babel.
     """
     languages = list(dict.fromkeys(languages))
     if unknown := [language for language in languages if language not in _TEMPLATES]:
@@ -126,24 +124,20 @@ def cldr_rows(
     seconds = _single(_main_languages(), "languages", locales)
     possible = [(first, second) for first, second in product(firsts, seconds) if first != second]
     if not 1 <= groups <= len(possible):
-        raise ValueError(f"groups must be between 1 and the {len(possible):,} combinations there are, got {groups}.")
+        raise ValueError(f"groups must be between 1 and {len(possible):,}, the number of combinations, got {groups}.")
 
     chosen = np.random.default_rng(seed).permutation(len(possible))[:groups].tolist()
     parts: dict[str, list[tuple[str, str]]] = {"train": [], "test": []}
-    left_first = Counter(possible[i][0] for i in chosen)
-    left_second = Counter(possible[i][1] for i in chosen)
+    uses = Counter(name for i in chosen for name in enumerate(possible[i]))  # of each territory, by its role
     wanted = round(held_out * groups)
-    for first, second in (possible[i] for i in chosen):
-        if len(parts["test"]) < wanted and left_first[first] > 1 and left_second[second] > 1:
-            left_first[first] -= 1
-            left_second[second] -= 1
-            parts["test"].append((first, second))
-        else:
-            parts["train"].append((first, second))
+    for pair in (possible[i] for i in chosen):
+        hold_out = len(parts["test"]) < wanted and all(uses[name] > 1 for name in enumerate(pair))
+        parts["test" if hold_out else "train"].append(pair)
+        uses.subtract(enumerate(pair) if hold_out else ())
     if len(parts["test"]) < wanted:
         raise ValueError(
-            f"Only {len(parts['test'])} of the {wanted} groups to hold out leave their names to train on; draw more "
-            f"than {groups} groups or hold out a smaller share than {held_out}."
+            f"Only {len(parts['test'])} of {wanted} groups can be held out with their names left in training. Use more "
+            f"than {groups} groups or a smaller share than {held_out}."
         )
     return DatasetDict({name: _rows(part, firsts, seconds, locales) for name, part in parts.items()})
 
@@ -163,7 +157,7 @@ def _rows(
 
 
 def _currencies() -> dict[str, str]:
-    """The currency of each territory in which just one is legal tender now."""
+    """The currency of each territory that has exactly one now."""
     now = {
         territory: [code for code, _, end, tender in entries if tender and end is None]
         for territory, entries in get_global("territory_currencies").items()
@@ -172,7 +166,7 @@ def _currencies() -> dict[str, str]:
 
 
 def _main_languages() -> dict[str, str]:
-    """The language that the largest share of each territory's people uses."""
+    """The language that most people of each territory use."""
     return {
         territory: max(entries, key=lambda code: (entries[code]["population_percent"], code))
         for territory, entries in get_global("territory_languages").items()
@@ -181,7 +175,7 @@ def _main_languages() -> dict[str, str]:
 
 
 def _single(answers: dict[str, str], kind: str, locales: Sequence[Locale]) -> dict[str, str]:
-    """The answers that are no other territory's and have a name in all locales."""
+    """The answers that belong to one territory only and have a name in all locales."""
     uses = Counter(answers.values())
     return {
         territory: code

@@ -12,7 +12,8 @@ from st_hybrid.data.decontamination import carry_report, decontaminate, report_p
 from st_hybrid.data.evaluation_texts import read_evaluation_texts
 from st_hybrid.data.write import write_rows
 from st_hybrid.data.zero_shot import checked_sets, zero_shot_statement
-from st_hybrid.training import Recipe, finetune
+from st_hybrid.recipe import Recipe
+from st_hybrid.training import finetune
 
 
 @pytest.fixture

@@ -71,9 +71,9 @@ def test_the_seed_decides() -> None:
         ({"languages": ["en", "xx"]}, "no templates for xx"),
         ({"languages": ["en", "en"]}, "two or more languages"),
         ({"held_out": 1.0}, r"in \[0, 1\)"),
-        ({"groups": 1_000_000}, "combinations there are"),
-        ({"groups": 50}, "draw more than 50 groups"),
-        ({"groups": 0}, "combinations there are"),
+        ({"groups": 1_000_000}, "the number of combinations"),
+        ({"groups": 50}, "Use more than 50 groups"),
+        ({"groups": 0}, "the number of combinations"),
     ],
 )
 def test_arguments_out_of_range_are_refused(arguments: dict[str, object], message: str) -> None:

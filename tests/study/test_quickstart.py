@@ -12,7 +12,7 @@ from rich.console import Console
 
 from st_hybrid.study.quickstart import ALPHAS, MEASURES, UNTRAINED, run_quickstart
 
-TINY: dict[str, Any] = {"steps": 4, "batch_size": 8, "groups": 300}
+TINY: dict[str, Any] = {"show_progress_bar": False, "steps": 4, "batch_size": 8, "groups": 300}
 
 
 @pytest.fixture(scope="module")
@@ -24,14 +24,14 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path,
 
 def test_every_model_is_measured_for_every_seed(run: tuple[dict[str, Any], Path, str]) -> None:
     results, _, _ = run
-    assert [(row["seed"], row["model"], row["centred"]) for row in results["scores"]] == [
-        (seed, model, centred) for seed in (0, 1) for model in (UNTRAINED, *ALPHAS) for centred in (False, True)
+    assert [(row["seed"], row["model"], row["centered"]) for row in results["scores"]] == [
+        (seed, model, centered) for seed in (0, 1) for model in (UNTRAINED, *ALPHAS) for centered in (False, True)
     ]
     for row in results["scores"]:
         assert all(0 < row[measure] <= 1 for measure in ("Mo.", "Cr.", "Mul."))
         assert 0 < row["rank distance"] < results["settings"]["passages"]
         assert row["Mul."] < row["Mo."]
-    assert len({row["Mo."] for row in results["scores"] if not row["centred"]}) == 8  # each was trained
+    assert len({row["Mo."] for row in results["scores"] if not row["centered"]}) == 8  # each was trained
 
 
 def test_results_are_saved_and_shown(run: tuple[dict[str, Any], Path, str]) -> None:
@@ -58,7 +58,7 @@ def test_seeds_must_be_positive(tmp_path: Path) -> None:
 def test_mixed_batches_lower_the_language_bias(tmp_path: Path) -> None:
     """What the library is for: both samplers with cross-lingual batches find answers in all languages."""
     results = run_quickstart(tmp_path, seeds=1, console=Console(quiet=True))
-    scores = {row["model"]: row for row in results["scores"] if not row["centred"]}
+    scores = {row["model"]: row for row in results["scores"] if not row["centered"]}
     for sampler in ("X-Y", "hybrid"):
         assert scores[sampler]["Mul."] > scores["X-X-mono"]["Mul."]
         assert scores[sampler]["rank distance"] < scores["X-X-mono"]["rank distance"]

@@ -1,0 +1,113 @@
+"""How to train: the settings of :func:`~st_hybrid.training.finetune` and of ``st-hybrid train``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any, Literal, get_args
+
+# This module imports neither torch nor datasets, so that the command line can print its help at once.
+
+Sampler = Literal["hybrid", "x-x-mono", "x-y", "x-x"]
+LanguageSampling = Literal["uniform", "proportional"]
+Side = Literal["positive", "query"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How to train. The defaults are those of Elmahdy, Lin and Ahmad 2024 (arXiv 2408.10536), where they state them.
+
+    Args:
+        sampler: What a batch holds. "hybrid": monolingual and cross-lingual batches. "x-x-mono": one language per
+            batch. "x-y": pairs of two languages. "x-x": pairs of one language, with languages mixed over the batch.
+        alpha: Share of monolingual batches, only for the sampler "hybrid" (0.5 by default).
+        language_sampling: How monolingual batches choose their language: "uniform", each language equally often (the
+            default), or "proportional" to its rows.
+        batch_size: Pairs per step and process.
+        mini_batch_size: Pairs to encode at once. Gradients are cached, so that memory depends on the mini-batch only.
+        max_steps: Training steps, instead of epochs.
+        epochs: Passes over the parallel rows (1 by default).
+        learning_rate: Peak of the linear learning rate schedule.
+        warmup: Share of the steps in which the learning rate rises.
+        weight_decay: Weight decay of AdamW.
+        scale: Inverse temperature of the loss. Use the one that the model was trained with, 100 for E5 models.
+        max_length: Maximum number of tokens per text during training (the model's own by default).
+        query_prompt: Prefix of queries (the model's own by default).
+        document_prompt: Prefix of passages (the model's own by default).
+        freeze_embeddings: Do not train the token embeddings, most of a small multilingual model's weights.
+        bf16: Use bfloat16 arithmetic (by default if the GPU supports it).
+        held_out: Number of groups to hold out from training and to evaluate on. The best checkpoint is kept.
+        save_steps: Steps between two checkpoints, each of which is evaluated on the held-out groups (by default a tenth
+            of the training).
+        patience: Early-stopping patience in evaluations (off by default).
+        partners: Partner languages per query in cross-lingual pairs (all by default).
+        negatives_follow: Whose hard negatives a cross-lingual pair has: those of the row of its "positive" (the
+            default) or of its "query".
+        seed: Seed of all random numbers.
+
+    Raises:
+        ValueError: A value is out of range, or an option has no effect together with the others.
+
+    Example:
+        ::
+
+            from st_hybrid.recipe import Recipe
+
+            recipe = Recipe(alpha=0.3, max_steps=200, held_out=500, patience=3)
+    """
+
+    sampler: Sampler = "hybrid"
+    alpha: float | None = None
+    language_sampling: LanguageSampling | None = None
+    batch_size: int = 100
+    mini_batch_size: int | None = None
+    max_steps: int | None = None
+    epochs: float | None = None
+    learning_rate: float = 3e-5
+    warmup: float = 0.1
+    weight_decay: float = 1e-2
+    scale: float = 20.0
+    max_length: int | None = None
+    query_prompt: str | None = None
+    document_prompt: str | None = None
+    freeze_embeddings: bool = False
+    bf16: bool | None = None
+    held_out: int | None = None
+    save_steps: int | None = None
+    patience: int | None = None
+    partners: int | None = None
+    negatives_follow: Side | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        choices = {"sampler": Sampler, "language_sampling": LanguageSampling, "negatives_follow": Side}
+        for name, choice in choices.items():
+            if (value := getattr(self, name)) is not None and value not in get_args(choice):
+                raise ValueError(f"{name} must be one of {', '.join(get_args(choice))}, got {value!r}.")
+        for name in (field.name for field in fields(self) if field.type in ("int", "int | None")):
+            if (value := getattr(self, name)) is not None and value < 1 and name != "seed":
+                raise ValueError(f"{name} must be at least 1, got {value}. To leave it unset, leave it out.")
+        alpha = self.sampler_options["alpha"]
+        for name, fits, allowed in (
+            ("alpha", 0 <= alpha <= 1, "between 0 and 1"),
+            ("warmup", 0 <= self.warmup < 1, "a share of the steps, at least 0 and below 1"),
+            ("epochs", self.epochs is None or self.epochs > 0, "above 0"),
+        ):
+            if not fits:
+                raise ValueError(f"{name} must be {allowed}, got {getattr(self, name)}.")
+        for name, useless, reason in (
+            ("alpha", self.sampler != "hybrid", f"with the sampler {self.sampler!r}"),
+            ("language_sampling", alpha == 0 or self.sampler == "x-x", "without batches of one language"),
+            ("partners", alpha == 1, "without cross-lingual pairs"),
+            ("negatives_follow", alpha == 1, "without cross-lingual pairs"),
+            ("patience", self.held_out is None, "without held_out"),
+            ("epochs", self.max_steps is not None, "with max_steps"),
+        ):
+            if getattr(self, name) is not None and useless:
+                raise ValueError(f"{name} has no effect {reason}: leave it out.")
+
+    @property
+    def sampler_options(self) -> dict[str, Any]:
+        """The keyword arguments ``alpha`` and ``language_sampling`` of :class:`~st_hybrid.HybridBatchSampler`."""
+        alpha = {"hybrid": 0.5 if self.alpha is None else self.alpha, "x-y": 0.0}.get(self.sampler, 1.0)
+        sampling = "mixed" if self.sampler == "x-x" else self.language_sampling or "uniform"
+        return {"alpha": alpha, "language_sampling": sampling}
