@@ -175,7 +175,7 @@ def evaluate_tasks(
                 title=f"{task}, {Path(model_name).name}: languages of the first ten in the pool of all languages",
             )
     if MIRACL in tasks:
-        from st_hybrid.tasks.sharded_search import wrap_model
+        from st_hybrid.tasks.mteb_encoder import wrap_model
 
         _evaluate_miracl(
             wrap_model(model, query_prompt=query_prompt, document_prompt=document_prompt),
