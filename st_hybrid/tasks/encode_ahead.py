@@ -6,14 +6,13 @@ import logging
 import os
 import platform
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 from rich.console import Console
-from rich.table import Table
 from sentence_transformers import SentenceTransformer
 
 from st_hybrid.evaluation.miracl import SPLIT
@@ -119,6 +118,7 @@ def encode_miracl(
     if engine == "ray":
         _import_ray()
     data_dir = data_dir or os.environ.get("ST_HYBRID_DATA")
+    os.makedirs(output, exist_ok=True)
     job: dict[str, Any] = {
         "model": os.path.abspath(model) if os.path.isdir(model) else model,
         "output": os.path.abspath(output),
@@ -127,22 +127,21 @@ def encode_miracl(
         "memory_gb": memory_gb,
         "document_prompt": document_prompt,
     }
-    os.makedirs(output, exist_ok=True)
     # With Ray this process only finds the missing shards, and leaves the GPU to the workers.
     here = _ShardEncoder(**job, device="cpu" if engine == "ray" else None)
     corpora = {code: here.shards(code) for code in dict.fromkeys(languages or available_languages(data_dir))}
-    requests = [here.request(code, number) for code, shards in corpora.items() for number in shards.missing()]
+    requests = [_request(code, number, shards) for code, shards in corpora.items() for number in shards.missing()]
 
     began, encoded = time.perf_counter(), list[EncodedShard]()
     total = sum(len(shards.corpus) for shards in corpora.values())
     done = total - sum(request["passages"] for request in requests)
+    local = engine == "local" or not requests
+    answers = map(here.encode, requests) if local else _encode_with_ray(job, requests, workers, gpus_per_worker)
     with progress_bar(total, "Encoding", show=show_progress_bar, unit="passages", done=done) as advance:
-        answers: Iterable[EncodedShard] = map(here.encode, requests)
-        if requests and engine == "ray":
-            answers = _encode_with_ray(job, requests, workers, gpus_per_worker)
         for shard in answers:
             encoded.append(shard)
             advance(shard.passages)
+    seconds = time.perf_counter() - began
     for language, shards in corpora.items():
         if missing := shards.missing():
             raise FileNotFoundError(
@@ -150,30 +149,18 @@ def encode_miracl(
                 f"or other passages. All machines must share this folder. If they do, run the command again: a shared "
                 f"folder may show new files late, and nothing is encoded twice."
             )
-    return EncodingReport(
-        passages={language: len(shards.corpus) for language, shards in corpora.items()},
-        shards={language: len(shards) for language, shards in corpora.items()},
-        encoded=encoded,
-        seconds=time.perf_counter() - began,
-    )
+    passages = {language: len(shards.corpus) for language, shards in corpora.items()}
+    return EncodingReport(passages, {language: len(shards) for language, shards in corpora.items()}, encoded, seconds)
 
 
 def print_encoding(report: EncodingReport, console: Console) -> None:
-    """Print the number of shards, how many of them this run encoded, and its speed."""
-    table = Table("language", title="Embeddings of MIRACL's passages")
-    for header in ("passages", "shards", "encoded now"):
-        table.add_column(header, justify="right")
-    for language, passages in report.passages.items():
+    """Print the shards of each language, how many of them this run encoded, and its speed."""
+    for language, shards in report.shards.items():
         now = sum(shard.language == language for shard in report.encoded)
-        table.add_row(language, f"{passages:,}", f"{report.shards[language]:,}", f"{now:,}")
-    console.print(table)
-    passages, processes = sum(shard.passages for shard in report.encoded), {shard.worker for shard in report.encoded}
-    console.print(
-        f"{passages:,} passages in {report.seconds:,.1f} s: {passages / report.seconds:,.0f} passages per second; "
-        f"processes: {len(processes)}"
-        if passages
-        else "All shards were there already."
-    )
+        console.print(f"{language}: {report.passages[language]:,} passages in {shards:,} shards, {now:,} encoded now")
+    if passages := sum(shard.passages for shard in report.encoded):
+        processes, speed = len({shard.worker for shard in report.encoded}), f"{passages / report.seconds:,.0f}"
+        console.print(f"{passages:,} passages in {report.seconds:,.1f} s: {speed} per second, processes: {processes}")
 
 
 @dataclass
@@ -215,23 +202,16 @@ class _ShardEncoder:
             )
         return self._shards[language]
 
-    def request(self, language: str, number: int) -> dict[str, Any]:
-        """A shard to encode, and what shows a worker that it has the same model and passages."""
-        shards = self.shards(language)
-        start, stop = shards.bounds(number)
-        known = shards.fingerprints(number) if start < stop else {"model": shards.model}
-        return {"language": language, "number": number, "passages": stop - start, "corpus": len(shards.corpus), **known}
-
     def encode(self, request: dict[str, Any]) -> EncodedShard:
         """Encode a shard and write it."""
         began, language, number = time.perf_counter(), request["language"], request["number"]
-        own = self.request(language, number)
-        if own["model"] != request["model"]:
+        shards = self.shards(language)
+        if shards.model != request["model"]:
             raise ValueError(
                 f"the model {self.model} differs from that of the process that started the run, or is loaded by other "
                 f"versions of sentence-transformers or transformers. Every machine needs the same."
             )
-        if own != request:
+        if len(shards.corpus) != request["corpus"] or _request(language, number, shards) != request:
             raise ValueError(
                 f"the passages of MIRACL, language {language}, differ from those of the process that started the run. "
                 f"Every machine needs the same files."
@@ -239,8 +219,8 @@ class _ShardEncoder:
         if not os.path.isdir(self.output):
             raise FileNotFoundError(f"there is no folder {self.output}. Every machine needs it under this path.")
         # A worker may have been lost between writing a shard and reporting it.
-        if not self.shards(language).holds(number):
-            self.shards(language).encode(number)
+        if not shards.holds(number):
+            shards.encode(number)
         process = f"{self.host()}:{os.getpid()}"
         return EncodedShard(language, number, request["passages"], process, time.perf_counter() - began)
 
@@ -249,25 +229,26 @@ class _ShardEncoder:
         return platform.node()
 
 
+def _request(language: str, number: int, shards: EmbeddingShards) -> dict[str, Any]:
+    """A shard to encode, and what shows a worker that it has the same model and passages."""
+    start, stop = shards.bounds(number)
+    known = {"corpus": len(shards.corpus), **shards.fingerprints(number)}
+    return {"language": language, "number": number, "passages": stop - start, **known}
+
+
 def _encode_with_ray(
     job: dict[str, Any], requests: list[dict[str, Any]], workers: int | None, gpus_per_worker: float | None
 ) -> Iterator[EncodedShard]:
     """Let the workers of Ray encode shards; yields each shard when it is done."""
     ray = _import_ray()
-    own = not ray.is_initialized() and "RAY_ADDRESS" not in os.environ
-    cores = os.cpu_count() or 1
+    own, cores = not ray.is_initialized() and "RAY_ADDRESS" not in os.environ, os.cpu_count() or 1
+    settings: dict[str, Any] = {"logging_level": logging.WARNING}
     if own:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        ray.init(
-            address="local",
-            num_cpus=max(cores, workers or 1),
-            object_store_memory=100 << 20,  # Ray's memory is for requests only
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.WARNING,
-        )
-    elif not ray.is_initialized():
-        ray.init(logging_level=logging.WARNING)
+        settings |= {"address": "local", "num_cpus": max(cores, workers or 1), "include_dashboard": False}
+        settings |= {"log_to_driver": False, "object_store_memory": 100 << 20}  # Ray stores requests only
+    if not ray.is_initialized():
+        ray.init(**settings)
     try:
         gpus = ray.cluster_resources().get("GPU", 0)
         if gpus_per_worker is None:
@@ -305,5 +286,5 @@ def _import_ray() -> Any:
     try:
         import ray
     except ImportError as error:
-        raise ModuleNotFoundError('The engine "ray" needs Ray: pip install "st-hybrid[ray]"') from error
+        raise ModuleNotFoundError('engine="ray" needs Ray. Install it: pip install "st-hybrid[ray]"') from error
     return ray

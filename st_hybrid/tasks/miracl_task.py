@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import mteb
 import numpy as np
 import pyarrow as pa
 import pytrec_eval
@@ -17,7 +18,7 @@ from mteb.abstasks.retrieval_dataset_loaders import RetrievalDatasetLoader, Retr
 from st_hybrid.evaluation.miracl import PAPER_LANGUAGES, PUBLISHED_COUNTS, SPLIT, miracl_languages, read_miracl
 from st_hybrid.search.nearest import SIMILARITIES
 from st_hybrid.tasks.means import MIRACL_MEASURES, Group, RunningMeans
-from st_hybrid.tasks.metadata import SCRIPTS, CountedTaskMetadata
+from st_hybrid.tasks.metadata import CountedTaskMetadata
 from st_hybrid.tasks.mteb_encoder import is_plain_encoder, similarity_of
 from st_hybrid.tasks.sharded_search import ShardedSearch
 
@@ -31,7 +32,7 @@ def load_miracl(language: str, data_dir: str | Path | None = None) -> RetrievalS
             the Hugging Face Hub, at a pinned revision.
 
     Returns:
-        Passages, queries and judgements as mteb's retrieval tasks take them; the passages stay on disk.
+        Passages (which stay on disk), queries and judgements, as mteb's retrieval tasks take them.
 
     Raises:
         ValueError: MIRACL does not have the language, or a file is malformed.
@@ -49,9 +50,7 @@ def load_miracl(language: str, data_dir: str | Path | None = None) -> RetrievalS
         raise ValueError(f"MIRACL has no language {language!r}, only {', '.join(PUBLISHED_COUNTS)}.")
     if folder := data_dir or os.environ.get("ST_HYBRID_DATA"):
         read = read_miracl(folder, language)
-        return RetrievalSplitData(
-            corpus=read.corpus, queries=read.queries, relevant_docs=read.judgements, top_ranked=None
-        )
+        return {"corpus": read.corpus, "queries": read.queries, "relevant_docs": read.judgements, "top_ranked": None}
     source = MIRACL.metadata.dataset
     return RetrievalDatasetLoader(source["path"], source["revision"], split=SPLIT, config=language).load()
 
@@ -123,38 +122,14 @@ class MIRACL(AbsTaskRetrieval):
     """
 
     metadata = CountedTaskMetadata(
-        name="MIRACL",
-        description="Retrieval of Wikipedia passages that answer a question, within each of 18 languages, searched "
-        "exactly and in bounded memory.",
-        dataset={"path": "mteb/MIRACLRetrieval", "revision": "9c09abc13478308c27598f350e31d8f06b9b5481"},
-        reference="https://project-miracl.github.io",
-        type="Retrieval",
-        category="t2t",
-        modalities=["text"],
-        eval_splits=[SPLIT],
-        eval_langs={language: [SCRIPTS[language]] for language in PUBLISHED_COUNTS},
-        main_score="ndcg_at_10",
-        date=("2022-06-01", "2023-01-30"),
-        domains=["Encyclopaedic", "Written"],
-        task_subtypes=["Question answering"],
-        license="cc-by-sa-4.0",
-        annotations_creators="expert-annotated",
-        dialect=[],
-        sample_creation="created",
-        prompt={"query": "Given a question, retrieve Wikipedia passages that answer the question"},  # type: ignore[arg-type]
-        adapted_from=["MIRACLRetrieval"],
-        bibtex_citation=r"""
-@article{10.1162/tacl_a_00595,
-  author = {Zhang, Xinyu and Thakur, Nandan and Ogundepo, Odunayo and Kamalloo, Ehsan and Alfonso-Hermelo, David and Li, Xiaoguang and Liu, Qun and Rezagholizadeh, Mehdi and Lin, Jimmy},
-  doi = {10.1162/tacl_a_00595},
-  journal = {Transactions of the Association for Computational Linguistics},
-  pages = {1114--1131},
-  title = {{MIRACL}: A Multilingual Retrieval Dataset Covering 18 Diverse Languages},
-  volume = {11},
-  year = {2023},
-}
-""",  # noqa: E501
-        counts={SPLIT: PUBLISHED_COUNTS},
+        **{
+            **mteb.get_task("MIRACLRetrieval").metadata.model_dump(),
+            "name": "MIRACL",
+            "description": "Retrieval of Wikipedia passages that answer a question, within each of 18 languages.",
+            "task_subtypes": ["Question answering"],
+            "adapted_from": ["MIRACLRetrieval"],
+            "counts": {SPLIT: PUBLISHED_COUNTS},
+        }
     )
     _support_cross_encoder = False
 

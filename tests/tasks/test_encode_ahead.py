@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from sentence_transformers import SentenceTransformer
 
 from st_hybrid.benchmark import CorpusSearch, evaluate_tasks
 from st_hybrid.tasks import MIRACL, ShardedSearch
-from st_hybrid.tasks.encode_ahead import _ShardEncoder, encode_miracl, print_encoding
+from st_hybrid.tasks.encode_ahead import _request, _ShardEncoder, encode_miracl, print_encoding
 
 WriteMiracl = Callable[..., Path]
 ROOT = Path(__file__).parents[2]
@@ -86,7 +87,7 @@ def test_the_evaluation_finds_what_the_command_encoded(
     options = ["--model", tiny_model_path, "--data-dir", folder, "--output", output, "--memory-gb", MEMORY_GB]
     done = subprocess.run(command(*options), env=environment(tmp_path), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert re.search(r"2,200 passages in [\d.,]+ s: [\d,]+ passages per second; processes: 1", done.stdout)
+    assert re.search(r"2,200 passages in [\d.,]+ s: [\d,]+ per second, processes: 1", done.stdout)
     assert len(embeddings(output)) == 4
 
     encoder = CountingEncoder(SentenceTransformer(str(tiny_model_path), device="cpu"))
@@ -120,7 +121,7 @@ def test_only_what_is_missing_is_encoded(write_miracl: WriteMiracl, tiny_model_p
         return [(shard.number, shard.passages) for shard in report.encoded]
 
     assert encode("2,100 passages in") == [(0, 1005), (1, 1005), (2, 90)]
-    assert encode("All shards were there already.") == []
+    assert encode("sw: 2,100 passages in 3 shards, 0 encoded now") == []
     whole = embeddings(output)
     first, second, _ = sorted(output.rglob("*.safetensors"))
     first.unlink()
@@ -179,7 +180,7 @@ def test_a_worker_refuses_another_model_or_other_passages(
     def worker(model: Path = tiny_model_path, output: Path = tmp_path) -> _ShardEncoder:
         return _ShardEncoder(str(model), str(output), str(folder), batch_size=32, memory_gb=8.0)
 
-    request = worker().request("sw", 0)
+    request = _request("sw", 0, worker().shards("sw"))
     next(tiny_model.parameters()).data[5] += 1e-3
     tiny_model.save_pretrained(str(tmp_path / "model"))
     with pytest.raises(ValueError, match="differs from that of the process that started the run"):
@@ -225,15 +226,19 @@ def test_a_killed_worker_of_ray_is_replaced(write_miracl: WriteMiracl, tiny_mode
     def shards() -> int:
         return len(list(spread.rglob("*.safetensors")))
 
+    def workers() -> list[psutil.Process]:
+        with suppress(psutil.NoSuchProcess):
+            return [child for child in process.children(recursive=True) if "ShardEncoder" in "".join(child.cmdline())]
+        return []
+
     def wait_for_a_shard(suspended: psutil.Process) -> None:
         suspended.suspend()
         before = shards()
         wait(lambda: shards() > before)
 
     try:
-        wait(lambda: shards() > 0)
-        workers = [child for child in process.children(recursive=True) if "ShardEncoder" in "".join(child.cmdline())]
-        victim, other = workers
+        wait(lambda: len(workers()) == 2)
+        victim, other = workers()
         wait_for_a_shard(suspended=victim)
         victim.resume()
         wait_for_a_shard(suspended=other)
@@ -264,13 +269,17 @@ def test_a_killed_worker_of_ray_is_replaced(write_miracl: WriteMiracl, tiny_mode
 
 
 @pytest.mark.slow
-def test_an_error_in_a_worker_of_ray_becomes_one_line(
-    write_miracl: WriteMiracl, tiny_model: SentenceTransformer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_ray_of_the_caller_is_used_and_stays(
+    write_miracl: WriteMiracl,
+    tiny_model: SentenceTransformer,
+    tiny_model_path: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """On a Ray that is the caller's, and stays so; the driver encodes nothing, so it cannot find the fault itself."""
+    """An error in a worker becomes one line; the driver encodes nothing, so it cannot find the fault itself."""
     tiny_model[0].auto_model.embeddings.word_embeddings.weight.data[:] = torch.nan
     tiny_model.save_pretrained(str(tmp_path / "model"))
-    folder = write_miracl(["sw"], passages=5, queries=2)
+    folder = write_miracl(["sw"], passages=1010, queries=2)
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     ray.init(address="local", num_cpus=1, include_dashboard=False, object_store_memory=100 << 20, log_to_driver=False)
     try:
@@ -279,6 +288,11 @@ def test_an_error_in_a_worker_of_ray_becomes_one_line(
             encode_miracl(str(tmp_path / "model"), tmp_path / "out", gpus_per_worker=2, **options)
         with pytest.raises(ValueError, match=r"Worker on .*: The vector of passage '0#0' is not finite"):
             encode_miracl(str(tmp_path / "model"), tmp_path / "out", **options)
+        # Of these two workers the cluster can only start one, which then does all.
+        options |= {"workers": 2, "memory_gb": MEMORY_GB}
+        report = encode_miracl(str(tiny_model_path), tmp_path / "out", **options)
+        assert len(report.encoded) == report.shards["sw"] == 2
+        assert len({shard.worker for shard in report.encoded}) == 1
         assert ray.is_initialized()
     finally:
         ray.shutdown()
