@@ -7,7 +7,7 @@ import os
 import platform
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -95,17 +95,9 @@ def encode_miracl(
     Example:
         ::
 
-            import mteb
-            from sentence_transformers import SentenceTransformer
-            from st_hybrid.tasks import ShardedSearch
             from st_hybrid.tasks.encode_ahead import encode_miracl
-            from st_hybrid.tasks.mteb_encoder import wrap_model
 
             encode_miracl("intfloat/multilingual-e5-small", "embeddings", ["sw"], engine="ray", workers=2)
-
-            model = wrap_model(SentenceTransformer("intfloat/multilingual-e5-small"))
-            search = ShardedSearch(model, embeddings_dir="embeddings")
-            mteb.evaluate(search, mteb.get_task("MIRACL", hf_subsets=["sw"]))
     """
     if engine not in ("local", "ray"):
         raise ValueError(f"engine must be 'local' or 'ray', not {engine!r}.")
@@ -174,6 +166,7 @@ class _ShardEncoder:
     memory_gb: float
     document_prompt: str | None = None
     device: str | None = None
+    _shards: dict[str, EmbeddingShards] = field(default_factory=dict)
 
     @cached_property
     def _search(self) -> tuple[ShardedSearch, int]:
@@ -182,10 +175,6 @@ class _ShardEncoder:
         wrapped = wrap_model(model, document_prompt=self.document_prompt)
         search = ShardedSearch(wrapped, embeddings_dir=self.output, memory_gb=self.memory_gb)
         return search, model.get_embedding_dimension() or len(model.encode("a"))
-
-    @cached_property
-    def _shards(self) -> dict[str, EmbeddingShards]:
-        return {}
 
     def shards(self, language: str) -> EmbeddingShards:
         """The shards of a language, as the task MIRACL looks for them."""

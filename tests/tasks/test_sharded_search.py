@@ -170,7 +170,7 @@ print("encoded", Slow.shards, result.get_score())
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kept", [False, True])
-def test_a_killed_run_goes_on(write_miracl: WriteMiracl, tiny_model_path: Path, tmp_path: Path, kept: bool):
+def test_a_killed_run_continues(write_miracl: WriteMiracl, tiny_model_path: Path, tmp_path: Path, kept: bool):
     """A real process gets SIGKILL in its fourth shard; the next one encodes what is left, to the same predictions."""
     folder = write_miracl(["sw"], passages=300, queries=5)
 
@@ -190,11 +190,11 @@ def test_a_killed_run_goes_on(write_miracl: WriteMiracl, tiny_model_path: Path, 
     victim.send_signal(signal.SIGKILL)
     victim.wait()
 
-    told = []
+    printed = []
     for name, cache in (("resumed", "cache"), ("whole", "other")):
         command, environment = arguments(name, "live", cache)
-        told.append(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.split())
-    assert told[0][:2] == ["encoded", "3"]
-    assert told[1][:2] == ["encoded", "6"]
+        printed.append(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.split())
+    assert printed[0][:2] == ["encoded", "3"]
+    assert printed[1][:2] == ["encoded", "6"]
     resumed, whole = ((tmp_path / name / "MIRACL_predictions.json").read_bytes() for name in ("resumed", "whole"))
     assert resumed == whole
