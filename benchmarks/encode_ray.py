@@ -27,6 +27,7 @@ import psutil
 from safetensors import safe_open
 from sentence_transformers import SentenceTransformer
 
+from st_hybrid.files import write_json
 from st_hybrid.provenance import provenance
 from st_hybrid.tasks import MIRACL, ShardedSearch
 from st_hybrid.tasks.encode_ahead import EncodingReport, encode_miracl
@@ -81,7 +82,7 @@ def described(report: EncodingReport) -> dict[str, Any]:
         workers.setdefault(shard.worker, []).append(str(shard.number))
     return {
         "seconds": round(report.seconds, 1),
-        "seconds_a_shard": round(float(np.median([shard.seconds for shard in report.encoded])), 2),
+        "seconds_per_shard": round(float(np.median([shard.seconds for shard in report.encoded])), 2),
         "shards_of_each_process": [" ".join(numbers) for numbers in workers.values()],
     }
 
@@ -92,7 +93,7 @@ class Counting(mteb.SentenceTransformerEncoderWrapper):
     passages = 0
 
     def encode(self, inputs: Any, *, prompt_type: Any = None, **kwargs: Any) -> Any:
-        """Encode as ever."""
+        """Encode and count."""
         self.passages += 0 if prompt_type.value == "query" else sum(len(batch["text"]) for batch in inputs)
         return super().encode(inputs, prompt_type=prompt_type, **kwargs)
 
@@ -112,7 +113,7 @@ def main() -> None:
     """Run all three, compare, evaluate and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True)
-    parser.add_argument("--layers", type=int, help="keep only so many layers of the model")
+    parser.add_argument("--layers", type=int, help="number of layers of the model to keep")
     parser.add_argument("--data-dir", type=Path, required=True)
     parser.add_argument("--language", default="de")
     parser.add_argument("--memory-gb", type=float, default=8.0)
@@ -170,7 +171,7 @@ def main() -> None:
     }
     print(json.dumps(report, indent=2))
     if given.output:
-        given.output.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        write_json(given.output, report)
 
 
 if __name__ == "__main__":

@@ -62,7 +62,7 @@ class FreeEncoder:
         """The vectors of the inputs; a document's text is its row number."""
         began = time.perf_counter()
         texts = inputs.dataset["text"][:]
-        if not texts[0].isdigit():  # a look at what the model makes of some sentences
+        if not texts[0].isdigit():  # the probes of the fingerprint
             return unit_vectors(0, len(texts))
         rows = np.asarray(texts, dtype=np.int64)
         start = int(rows.min())
@@ -96,7 +96,7 @@ def texts(rows: int) -> tuple[Any, Any]:
 
 
 def task_arguments() -> dict[str, Any]:
-    """What mteb says of the task to a model that searches."""
+    """The arguments with which mteb describes a task to a model that searches."""
     import mteb
 
     return {
@@ -126,12 +126,12 @@ def mteb_loop(rows: int) -> dict[str, Any]:
     logger.addHandler(Lines())
     logger.setLevel(logging.INFO)
     queries, corpus = texts(rows)
-    told = task_arguments()
+    context = task_arguments()
     encoder = FreeEncoder()
     search = SearchEncoderWrapper(encoder)
     began = time.perf_counter()
-    search.index(corpus, **told)
-    found = search.search(queries, top_k=TOP_K, **told)
+    search.index(corpus, **context)
+    found = search.search(queries, top_k=TOP_K, **context)
     call = time.perf_counter() - began - encoder.seconds
     (seconds,) = re.findall(r"Searched .* computing similarity took ([\d.]+)s", "\n".join(lines))
     return {"seconds": float(seconds), "call_seconds": call, "rows": as_rows(found)}
@@ -164,9 +164,9 @@ def ours(rows: int) -> dict[str, Any]:
         spent += time.perf_counter() - began
         return vectors
 
-    queries, shards = query_vectors(), EmbeddingShards(None, corpus, "free", 1 << 18)
+    queries, shards = query_vectors(), EmbeddingShards(corpus, encode, "free", 1 << 18)
     began = time.perf_counter()
-    found = search_shards(queries, shards, encode, TOP_K, show_progress_bar=False)
+    found = search_shards(queries, shards, TOP_K, show_progress_bar=False)
     return {"seconds": time.perf_counter() - began - spent, "rows": found.rows}
 
 
@@ -175,12 +175,12 @@ def ours_in_mteb(rows: int) -> dict[str, Any]:
     from st_hybrid.tasks import ShardedSearch
 
     queries, corpus = texts(rows)
-    told = task_arguments()
+    context = task_arguments()
     encoder = FreeEncoder()
     search = ShardedSearch(encoder)
     began = time.perf_counter()
-    search.index(corpus, **told)
-    found = search.search(queries, top_k=TOP_K, **told)
+    search.index(corpus, **context)
+    found = search.search(queries, top_k=TOP_K, **context)
     return {"call_seconds": time.perf_counter() - began - encoder.seconds, "rows": as_rows(found)}
 
 
@@ -253,11 +253,12 @@ def main() -> None:
     ways["ours"]["peak_gb_of_four_times_the_rows"] = round(four["peak_gb"], 2)
     print(json.dumps({"ways": ways, "ratios": speed}, indent=2))
     if given.output:
+        from st_hybrid.files import write_json
         from st_hybrid.provenance import provenance
 
         setting = {"rows": given.rows, "dimensions": DIMENSIONS, "queries": QUERIES, "top_k": TOP_K}
         report = {**provenance(), "setting": {**setting, "repeats": given.repeats}, "ways": ways, "ratios": speed}
-        given.output.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        write_json(given.output, report)
 
 
 if __name__ == "__main__":

@@ -229,7 +229,8 @@ def _score_miracl(
     from st_hybrid.evaluation.results import PLAIN, MiraclLanguageScores, MiraclMeans, MiraclScores
     from st_hybrid.tasks.means import mean_scores
     from st_hybrid.tasks.miracl_task import score_language
-    from st_hybrid.tasks.sharded_search import ShardedSearch, wrap_model
+    from st_hybrid.tasks.mteb_encoder import wrap_model
+    from st_hybrid.tasks.sharded_search import ShardedSearch
 
     options = {name: value for name, value in search.options.items() if name != "languages"}
     sharded = ShardedSearch(wrap_model(model, **prompts), **options)

@@ -423,7 +423,6 @@ def encode(
         ),
     ] = 8.0,
     batch_size: Annotated[int, typer.Option(min=1, help="Passages encoded at once.")] = 32,
-    query_prompt: Annotated[str | None, typer.Option(help="Put before queries; the model's own by default.")] = None,
     document_prompt: Annotated[
         str | None, typer.Option(help="Put before passages; the model's own by default.")
     ] = None,
@@ -445,7 +444,6 @@ def encode(
         gpus_per_worker=gpus_per_worker,
         batch_size=batch_size,
         memory_gb=memory_gb,
-        query_prompt=query_prompt,
         document_prompt=document_prompt,
     )
     print_encoding(report, Console())

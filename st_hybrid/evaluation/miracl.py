@@ -1,4 +1,4 @@
-"""MIRACL (Zhang et al. 2023, https://doi.org/10.1162/tacl_a_00595) in its official layout."""
+"""Reader for MIRACL (Zhang et al. 2023, https://doi.org/10.1162/tacl_a_00595) in its official layout."""
 
 from __future__ import annotations
 
@@ -15,39 +15,27 @@ from datasets.exceptions import DatasetGenerationError
 
 SPLIT = "dev"
 
+#: Number of dev queries and of passages in each language, as published.
+# fmt: off
 PUBLISHED_COUNTS: dict[str, tuple[int, int]] = {
-    "ar": (2896, 2061414),
-    "bn": (411, 297265),
-    "de": (305, 15866222),
-    "en": (799, 32893221),
-    "es": (648, 10373953),
-    "fa": (632, 2207172),
-    "fi": (1271, 1883509),
-    "fr": (343, 14636953),
-    "hi": (350, 506264),
-    "id": (960, 1446315),
-    "ja": (860, 6953614),
-    "ko": (213, 1486752),
-    "ru": (1252, 9543918),
-    "sw": (482, 131924),
-    "te": (828, 518079),
-    "th": (733, 542166),
-    "yo": (119, 49043),
-    "zh": (393, 4934368),
+    "ar": (2896, 2061414), "bn": (411, 297265), "de": (305, 15866222), "en": (799, 32893221), "es": (648, 10373953),
+    "fa": (632, 2207172), "fi": (1271, 1883509), "fr": (343, 14636953), "hi": (350, 506264), "id": (960, 1446315),
+    "ja": (860, 6953614), "ko": (213, 1486752), "ru": (1252, 9543918), "sw": (482, 131924), "te": (828, 518079),
+    "th": (733, 542166), "yo": (119, 49043), "zh": (393, 4934368),
 }
-"""Numbers of queries of the split dev and of passages of each language, as published."""
+# fmt: on
 
+#: The 15 languages over which the paper on hybrid batch training (arXiv 2408.10536) averages.
 PAPER_LANGUAGES = ("sw", "bn", "hi", "ko", "th", "te", "fi", "ja", "es", "fr", "ru", "zh", "fa", "ar", "id")
-"""The 15 languages over which the paper on hybrid batch training averages (arXiv 2408.10536)."""
 
 
 @dataclass(frozen=True)
 class MiraclLanguage:
-    """Queries, passages and judgements of one language.
+    """One language of MIRACL.
 
     Args:
         language: Language code.
-        corpus: The passages, columns ``id``, ``title`` and ``text``, memory-mapped from disk.
+        corpus: The passages, columns ``id``, ``title`` and ``text``; memory-mapped from disk.
         queries: The judged queries, columns ``id`` and ``text``.
         judgements: Relevance (1 or 0) of each judged passage, by query id and passage id.
     """
@@ -59,7 +47,7 @@ class MiraclLanguage:
 
 
 def miracl_languages(folder: str | Path) -> list[str]:
-    """Languages that a folder in MIRACL's official layout has topics of, sorted."""
+    """Languages with topics in a folder in MIRACL's official layout, sorted."""
     found = (re.fullmatch(r"miracl-v1\.0-([a-z]+)", path.name) for path in Path(folder).glob("miracl-v1.0-*"))
     return sorted(match[1] for match in found if match)
 
@@ -68,16 +56,16 @@ def read_miracl(folder: str | Path, language: str) -> MiraclLanguage:
     """Read one language from a folder in MIRACL's official layout.
 
     The layout is ``miracl-v1.0-<language>/topics/topics.miracl-v1.0-<language>-dev.tsv``, ``…/qrels/qrels.….tsv`` and
-    ``miracl-corpus-v1.0-<language>/docs-<number>.jsonl.gz``. ``datasets`` converts the passages to Arrow in its cache
-    once, so a corpus of any size takes little memory.
+    ``miracl-corpus-v1.0-<language>/docs-<number>.jsonl.gz``. ``datasets`` converts the passages once to Arrow files in
+    its cache, so a corpus of any size takes little memory.
 
     Args:
         folder: The folder.
         language: Language code, such as ``"sw"``.
 
     Raises:
-        FileNotFoundError: A file is missing; the message names it.
-        ValueError: A file is malformed; the message names file and line.
+        FileNotFoundError: A file is missing.
+        ValueError: A file is malformed; the message names the file and the line.
 
     Example:
         ::
@@ -103,26 +91,23 @@ def read_miracl(folder: str | Path, language: str) -> MiraclLanguage:
             f"miracl/miracl and passages as miracl/miracl-corpus on the Hugging Face Hub."
         )
 
-    judged = _read_tsv(qrels, ["query", "run", "passage", "relevance"])
     judgements: dict[str, dict[str, int]] = {}
-    for query, passage, relevance in zip(
-        judged["query"].to_pylist(), judged["passage"].to_pylist(), judged["relevance"].to_pylist(), strict=True
-    ):
-        if relevance not in ("0", "1"):
-            raise ValueError(f"{qrels}: the relevance of passage {passage!r} to query {query!r} is {relevance!r}.")
-        judgements.setdefault(query, {})[passage] = int(relevance)
+    for row in _read_tsv(qrels, ["query", "run", "passage", "relevance"]).to_pylist():
+        if row["relevance"] not in ("0", "1"):
+            raise ValueError(f"{qrels}: the relevance must be 0 or 1, not as in {row}.")
+        judgements.setdefault(row["query"], {})[row["passage"]] = int(row["relevance"])
 
-    asked = _read_tsv(topics, ["id", "text"])
-    queries = Dataset(asked.filter(pa.compute.is_in(asked["id"], pa.array(judgements))))
+    topics_table = _read_tsv(topics, ["id", "text"])
+    queries = Dataset(topics_table.filter(pa.compute.is_in(topics_table["id"], pa.array(judgements))))
     if not len(queries):
         raise ValueError(f"{topics}: no query has a judgement in {qrels}.")
     return MiraclLanguage(language, _read_passages(documents), queries, judgements)
 
 
 def _read_tsv(path: Path, columns: list[str]) -> pa.Table:
-    """Read a tab-separated file without a header and without quoting, every column as text."""
+    """Read a tab-separated file without header and quotes, all columns as text."""
     try:
-        table = pyarrow.csv.read_csv(
+        return pyarrow.csv.read_csv(
             path,
             read_options=pyarrow.csv.ReadOptions(column_names=columns),
             parse_options=pyarrow.csv.ParseOptions(delimiter="\t", quote_char=False),
@@ -132,7 +117,6 @@ def _read_tsv(path: Path, columns: list[str]) -> pa.Table:
         )
     except pa.ArrowInvalid as error:
         raise ValueError(f"{path} is not a table of {len(columns)} tab-separated columns: {error}.") from error
-    return table
 
 
 def _read_passages(paths: list[Path]) -> Dataset:
@@ -148,7 +132,7 @@ def _read_passages(paths: list[Path]) -> Dataset:
 
 
 def _find_malformed(paths: list[Path]) -> None:
-    """Raise an error that names the first line that is not a passage, if there is one."""
+    """Raise an error that names the first line that is not a passage."""
     for path in paths:
         number = 0
         try:
@@ -159,5 +143,5 @@ def _find_malformed(paths: list[Path]) -> None:
                         raise ValueError("docid, title and text must be strings")
         except (ValueError, EOFError, OSError, AttributeError) as error:
             raise ValueError(
-                f"{path}, line {number}: not a passage of MIRACL ({error}). Fetch the file again."
+                f"{path}, line {number}: not a passage of MIRACL ({error}). Download the file again."
             ) from error

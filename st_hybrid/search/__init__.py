@@ -1,1 +1,1 @@
-"""Exact and approximate search over shards of embeddings."""
+"""Search over shards of embeddings, exact or approximate."""

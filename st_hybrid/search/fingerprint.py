@@ -1,4 +1,4 @@
-"""Fingerprints that tell whether stored embeddings belong to a model and to texts."""
+"""Fingerprints that show whether stored embeddings belong to a model and to texts."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ import torch
 
 
 def model_fingerprint(module: torch.nn.Module, settings: Iterable[str] = ()) -> str:
-    """Fingerprint of all that decides what a model makes of a text.
+    """Fingerprint of everything that decides which embedding a model gives a text.
 
     Args:
-        module: The model. Its weights, its structure as ``repr`` prints it, its tokenizer and the length to which that
-            cuts texts count.
-        settings: What else decides, such as the prompt.
+        module: The model. Its weights, its structure as ``repr`` prints it, its tokenizer and its maximum sequence
+            length count.
+        settings: Whatever else decides, such as a prompt.
 
     Returns:
-        A SHA-256 sum in hexadecimal, the same on every machine, and whether or not the model has been used.
+        A SHA-256 sum, 64 hexadecimal digits. It is the same on every machine, before and after the model is used.
     """
     digest = hashlib.sha256(repr(module).encode())
     tokenizer = getattr(module, "tokenizer", None)
     if backend := getattr(tokenizer, "backend_tokenizer", None):
         described = json.loads(backend.to_str())
-        # How it cut and padded the last batch: nothing before the first, so another model after it.
-        for passing in ("truncation", "padding"):
-            described.pop(passing, None)
+        # The settings for the last batch: absent before the first one.
+        for transient in ("truncation", "padding"):
+            described.pop(transient, None)
         digest.update(json.dumps(described, sort_keys=True).encode())
     for name in ("truncation_side", "padding_side"):
         digest.update(f"\0{name} {getattr(tokenizer, name, None)}".encode())
@@ -42,7 +42,7 @@ def model_fingerprint(module: torch.nn.Module, settings: Iterable[str] = ()) -> 
 
 
 def texts_fingerprint(texts: pa.LargeStringArray) -> str:
-    """Fingerprint of texts in their order: a SHA-256 sum in hexadecimal."""
+    """Fingerprint of texts in their order: a SHA-256 sum, 64 hexadecimal digits."""
     _, offsets, characters = texts.buffers()
     bounds = np.frombuffer(offsets, dtype=np.int64)[texts.offset : texts.offset + len(texts) + 1]
     digest = hashlib.sha256(np.diff(bounds).tobytes())

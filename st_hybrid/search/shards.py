@@ -1,54 +1,57 @@
-"""Embeddings of a corpus of any size, encoded and kept in shards of consecutive rows."""
+"""Embeddings of a corpus of any size, in shards of consecutive rows."""
 
 from __future__ import annotations
 
-import os
-import uuid
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Dataset
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from st_hybrid.files import replacing
+from st_hybrid.search.encoding import Encode, Floats
 from st_hybrid.search.fingerprint import texts_fingerprint
 
-Floats = npt.NDArray[np.float32]
-Encode = Callable[[list[str]], Floats]
-
-# What str.strip removes: a passage is joined as mteb joins it, in Python.
-_WHITESPACE = "".join(character for character in map(chr, range(0x3001)) if character.isspace())
+# What str.strip removes; arrow's own trimming keeps some of it.
+_WHITESPACE = "".join(filter(str.isspace, map(chr, range(0x3001))))
 
 
+@dataclass(frozen=True)
 class EmbeddingShards:
-    """Embeddings of a corpus in files of consecutive rows, each written whole or not at all.
+    """Embeddings of a corpus, encoded shard by shard and kept in one file per shard.
 
-    A file carries the fingerprints of the model and of its texts, and is used only if both are those at hand. So a run
-    that was killed goes on at the first missing shard, several processes or machines may fill one folder, and neither a
-    changed model nor a changed corpus reads what belongs to another.
+    A file carries the fingerprints of the model and of its texts, and is used only if both match. So a killed run
+    continues at the first missing shard, several processes or machines may fill one folder, and a changed model or
+    corpus never reads the embeddings of another.
 
     Args:
-        folder: Folder of the shards of this model and corpus, or ``None`` to keep nothing.
-        corpus: The passages: a data set with the column ``text`` and, if it has titles, ``title``.
-        model: Fingerprint of the model, see :func:`~st_hybrid.search.fingerprint.model_fingerprint`.
-        rows: Passages a shard.
+        corpus: The passages: a data set with the column ``text`` and, optionally, ``title``.
+        encoder: Encodes passages: one vector per text, shape ``(texts, dimensions)``, float32.
+        model: Fingerprint of the encoder; see :func:`~st_hybrid.search.fingerprint.model_fingerprint`.
+        rows: Passages per shard.
+        folder: Folder for the shards of this model and corpus; ``None`` keeps nothing.
 
     Raises:
-        ValueError: If the corpus is empty or has no texts, or ``rows`` is not positive.
+        ValueError: The corpus is empty or has no column ``text``, or ``rows`` is not positive.
     """
 
-    def __init__(self, folder: Path | None, corpus: Dataset, model: str, rows: int) -> None:
-        if rows < 1:
-            raise ValueError(f"A shard needs at least one row, not {rows}.")
-        if not len(corpus):
+    corpus: Dataset
+    encoder: Encode
+    model: str
+    rows: int
+    folder: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.rows < 1:
+            raise ValueError(f"A shard needs at least one row, not {self.rows}.")
+        if not len(self.corpus):
             raise ValueError("The corpus is empty.")
-        if "text" not in corpus.column_names:
-            raise ValueError(f"The corpus has no column 'text', only {', '.join(corpus.column_names)}.")
-        self.folder, self.corpus, self.model, self.rows = folder, corpus, model, rows
+        if "text" not in self.corpus.column_names:
+            raise ValueError(f"The corpus has no column 'text', only {', '.join(self.corpus.column_names)}.")
 
     def __len__(self) -> int:
         return -(-len(self.corpus) // self.rows)
@@ -59,7 +62,7 @@ class EmbeddingShards:
         return start, min(start + self.rows, len(self.corpus))
 
     def texts(self, number: int) -> pa.LargeStringArray:
-        """The texts of a shard: title and text, joined by a space and stripped, as mteb joins them."""
+        """Texts of a shard: title and text, joined by a space and stripped, as mteb joins them."""
         start, stop = self.bounds(number)
         columns = [name for name in ("title", "text") if name in self.corpus.column_names]
         table = self.corpus.select_columns(columns).with_format("arrow")[start:stop]
@@ -67,73 +70,58 @@ class EmbeddingShards:
         joined = pc.binary_join_element_wise(*parts, pa.scalar(" ", pa.large_string()))
         return pc.utf8_trim(joined, characters=_WHITESPACE).combine_chunks()
 
-    def missing(self) -> list[int]:
-        """Numbers of the shards that no usable file holds."""
-        return [number for number in range(len(self)) if not self.holds(number)]
+    def fingerprints(self, number: int) -> dict[str, str]:
+        """What the file of a shard carries: the fingerprints ``model`` and ``texts``."""
+        return {"model": self.model, "texts": texts_fingerprint(self.texts(number))}
 
     def holds(self, number: int) -> bool:
-        """Whether a usable file holds a shard."""
-        path = self._path(number)
-        if path is None or not path.is_file():
+        """Whether the folder holds a readable file of this shard, by this model and of these texts."""
+        if self.folder is None or not self._path(number).is_file():
             return False
         try:
-            with safe_open(path, framework="numpy") as file:
+            with safe_open(self._path(number), framework="numpy") as file:
                 return bool(file.metadata() == self.fingerprints(number))
         except (SafetensorError, OSError):
             return False
 
-    def fingerprints(self, number: int) -> dict[str, str]:
-        """What the file of a shard must carry: the fingerprints ``model`` and, of its texts, ``texts``."""
-        return {"model": self.model, "texts": texts_fingerprint(self.texts(number))}
+    def missing(self) -> list[int]:
+        """Numbers of the shards that the folder does not hold."""
+        return [number for number in range(len(self)) if not self.holds(number)]
 
-    def read(self, number: int) -> Floats | None:
-        """The embeddings of a shard as they were written, shape ``(rows, dimensions)``.
-
-        ``None`` stands for: not there, unreadable, of another model, or of other texts.
-        """
-        path = self._path(number)
-        if path is None or not self.holds(number):
-            return None
-        with safe_open(path, framework="numpy") as file:
+    def load(self, number: int) -> Floats:
+        """Embeddings of a shard, shape ``(rows, dimensions)``: from its file, or encoded and written now."""
+        if not self.holds(number):
+            return self.encode(number)
+        with safe_open(self._path(number), framework="numpy") as file:
             stored: Floats = file.get_tensor("embeddings").astype(np.float32)
         return stored
 
-    def encode(self, number: int, encode: Encode) -> Floats:
-        """Encode a shard, and write it if there is a folder.
-
-        Args:
-            number: Number of the shard.
-            encode: Gives one vector a text, shape ``(texts, dimensions)``.
+    def encode(self, number: int) -> Floats:
+        """Encode a shard, and write it as float16 if there is a folder.
 
         Returns:
-            The embeddings in the order of the corpus, as :meth:`read` would give them: rounded to float16 if they were
-            written, so that a run which goes on later ranks with the very same numbers.
+            The embeddings in the order of the corpus, shape ``(rows, dimensions)``, float32. They are rounded to
+            float16 if they were written, so that a later run ranks with the same numbers.
 
         Raises:
-            ValueError: If the model gives another number of vectors, or a vector that is not finite.
+            ValueError: The encoder returns another number of vectors, or a vector that is not finite.
         """
         texts = self.texts(number)
-        start, _ = self.bounds(number)
-        embeddings = encode(texts.to_pylist())
+        embeddings = self.encoder(texts.to_pylist())
         if embeddings.ndim != 2 or len(embeddings) != len(texts):
             raise ValueError(f"The model gave embeddings of shape {embeddings.shape} for {len(texts)} texts.")
-        with np.errstate(over="ignore"):  # what float16 cannot hold is named below
+        with np.errstate(over="ignore"):  # the check below names a value beyond float16
             kept = embeddings if self.folder is None else embeddings.astype(np.float16)
         if not np.isfinite(kept).all():
-            row = start + int(np.flatnonzero(~np.isfinite(kept).all(axis=1))[0])
+            row = self.bounds(number)[0] + int(np.flatnonzero(~np.isfinite(kept).all(axis=1))[0])
             name = repr(self.corpus[row]["id"]) if "id" in self.corpus.column_names else f"in row {row}"
             raise ValueError(f"The vector of passage {name} is not finite in {kept.dtype}; it cannot be ranked.")
-        path = self._path(number)
-        if path is None:
+        if self.folder is None:
             return embeddings
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f"{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.partial")
-        try:
-            save_file({"embeddings": kept}, partial, metadata=self.fingerprints(number))
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        with replacing(self._path(number)) as temporary:
+            save_file({"embeddings": kept}, temporary, metadata=self.fingerprints(number))
         return kept.astype(np.float32)
 
-    def _path(self, number: int) -> Path | None:
-        return None if self.folder is None else self.folder / f"{number:05}-of-{len(self):05}.safetensors"
+    def _path(self, number: int) -> Path:
+        assert self.folder is not None
+        return self.folder / f"{number:05}-of-{len(self):05}.safetensors"

@@ -1,4 +1,4 @@
-"""MIRACL as a task of mteb, built for its real size: up to 33 million passages a language."""
+"""MIRACL as a task of mteb, for up to 33 million passages per language."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import mteb
 import numpy as np
 import pyarrow as pa
 import pytrec_eval
@@ -15,9 +16,10 @@ from mteb.abstasks.retrieval import AbsTaskRetrieval
 from mteb.abstasks.retrieval_dataset_loaders import RetrievalDatasetLoader, RetrievalSplitData
 
 from st_hybrid.evaluation.miracl import PAPER_LANGUAGES, PUBLISHED_COUNTS, SPLIT, miracl_languages, read_miracl
+from st_hybrid.search.nearest import SIMILARITIES
 from st_hybrid.tasks.means import MIRACL_MEASURES, Group, RunningMeans
-from st_hybrid.tasks.metadata import SCRIPTS, CountedTaskMetadata
-from st_hybrid.tasks.mteb_encoder import is_plain_encoder
+from st_hybrid.tasks.metadata import CountedTaskMetadata
+from st_hybrid.tasks.mteb_encoder import is_plain_encoder, similarity_of
 from st_hybrid.tasks.sharded_search import ShardedSearch
 
 
@@ -26,30 +28,35 @@ def load_miracl(language: str, data_dir: str | Path | None = None) -> RetrievalS
 
     Args:
         language: Language code.
-        data_dir: Folder in MIRACL's official layout; by default the variable ``ST_HYBRID_DATA``, or else mteb's copy on
-            the Hugging Face Hub, of a pinned revision.
+        data_dir: Folder in MIRACL's official layout; by default the variable ``ST_HYBRID_DATA``, else mteb's copy on
+            the Hugging Face Hub, at a pinned revision.
 
     Returns:
-        Passages, queries and judgements as mteb's retrieval tasks take them; the passages stay on disk.
+        Passages (which stay on disk), queries and judgements, as mteb's retrieval tasks take them.
 
     Raises:
-        ValueError: If MIRACL does not have the language, or a file is malformed.
-        FileNotFoundError: If ``data_dir`` lacks a file.
+        ValueError: MIRACL does not have the language, or a file is malformed.
+        FileNotFoundError: ``data_dir`` lacks a file.
+
+    Example:
+        ::
+
+            from st_hybrid.tasks import load_miracl
+
+            swahili = load_miracl("sw", "data/miracl")
+            print(len(swahili["corpus"]), len(swahili["queries"]))
     """
     if language not in PUBLISHED_COUNTS:
         raise ValueError(f"MIRACL has no language {language!r}, only {', '.join(PUBLISHED_COUNTS)}.")
-    data_dir = data_dir or os.environ.get("ST_HYBRID_DATA")
-    if data_dir is not None:
-        read = read_miracl(data_dir, language)
-        return RetrievalSplitData(
-            corpus=read.corpus, queries=read.queries, relevant_docs=read.judgements, top_ranked=None
-        )
+    if folder := data_dir or os.environ.get("ST_HYBRID_DATA"):
+        read = read_miracl(folder, language)
+        return {"corpus": read.corpus, "queries": read.queries, "relevant_docs": read.judgements, "top_ranked": None}
     source = MIRACL.metadata.dataset
     return RetrievalDatasetLoader(source["path"], source["revision"], split=SPLIT, config=language).load()
 
 
 def available_languages(data_dir: str | Path | None = None) -> list[str]:
-    """Languages that a folder in MIRACL's official layout holds, or all 18 where there is none."""
+    """Languages in a folder in MIRACL's official layout, or all 18 if neither it nor ``ST_HYBRID_DATA`` is given."""
     folder = data_dir or os.environ.get("ST_HYBRID_DATA")
     if folder is None:
         return list(PUBLISHED_COUNTS)
@@ -67,12 +74,12 @@ def score_language(
         search: The model.
         language: Language code.
         data_dir: See :func:`load_miracl`.
-        encode_kwargs: For the model's ``encode``.
+        encode_kwargs: Arguments for the model's ``encode``.
 
     Returns:
-        The means of ``ndcg_at_10`` and ``recall_at_100`` over the queries, the recall of an approximate search, and
-        the numbers of ``queries`` and ``passages``; and the measures of each query, a table with the columns
-        ``query_id``, ``query_language``, ``pool`` and the measures.
+        The means of ``ndcg_at_10`` and ``recall_at_100`` over the queries, ``index_recall_at_100`` of an approximate
+        search, and the numbers of ``queries`` and ``passages``; and a table with the measures of each query: the
+        columns ``query_id``, ``query_language``, ``pool``, ``ndcg_at_10`` and ``recall_at_100``.
     """
     data = load_miracl(language, data_dir)
     search.index(data["corpus"])
@@ -84,18 +91,12 @@ def score_language(
         top_k=max(MIRACL.k_values),
         encode_kwargs=encode_kwargs,
     )
-    evaluator = pytrec_eval.RelevanceEvaluator(data["relevant_docs"], {"ndcg_cut.10", "recall.100"})
-    of_queries = evaluator.evaluate(found)
-    table = pa.table(
-        {
-            "query_id": list(of_queries),
-            "query_language": [language] * len(of_queries),
-            "pool": [language] * len(of_queries),
-            "ndcg_at_10": [scores["ndcg_cut_10"] for scores in of_queries.values()],
-            "recall_at_100": [scores["recall_100"] for scores in of_queries.values()],
-        }
-    )
-    scores = {measure: float(np.mean(table[measure].to_numpy())) for measure in MIRACL_MEASURES}
+    names = {"ndcg_at_10": "ndcg_cut_10", "recall_at_100": "recall_100"}
+    per_query = pytrec_eval.RelevanceEvaluator(data["relevant_docs"], {"ndcg_cut.10", "recall.100"}).evaluate(found)
+    measures = {name: [scores[theirs] for scores in per_query.values()] for name, theirs in names.items()}
+    same = [language] * len(per_query)
+    table = pa.table({"query_id": list(per_query), "query_language": same, "pool": same, **measures})
+    scores: dict[str, Any] = {name: float(np.mean(values)) for name, values in measures.items()}
     if language in search.index_recall:
         scores["index_recall_at_100"] = search.index_recall[language]
     return {**scores, "queries": len(data["queries"]), "passages": len(data["corpus"])}, table
@@ -104,55 +105,31 @@ def score_language(
 class MIRACL(AbsTaskRetrieval):
     """MIRACL: passage retrieval within each of 18 languages, over whole Wikipedias.
 
-    Measures are mteb's, by trec_eval: ``ndcg_at_10`` (the main score), ``recall_at_100`` and others. Once all languages
-    are done that the task was asked for, each also has the means over them (``macro_ndcg_at_10`` and
-    ``macro_recall_at_100``), and if the 15 of the paper on hybrid batch training are among them, the means over those
+    mteb computes the measures by trec_eval: ``ndcg_at_10`` (the main score), ``recall_at_100`` and others. When all
+    languages are done that the task was asked for, each also has the means over them (``macro_ndcg_at_10`` and
+    ``macro_recall_at_100``), and over the 15 languages of the paper on hybrid batch training if they are among them
     (``paper_ndcg_at_10`` and ``paper_recall_at_100``).
 
-    Plain encoders search in bounded memory, as :class:`~st_hybrid.tasks.ShardedSearch` does by default; wrap the model
-    in one to keep its embeddings or to search approximately. A model with a search of its own takes mteb's ordinary
-    way.
+    Dense encoders search in bounded memory: the task wraps them in :class:`~st_hybrid.tasks.ShardedSearch`. Wrap the
+    model yourself to keep its embeddings or to search approximately. Models with a search of their own, and encoders
+    with a similarity that faiss does not have, are evaluated in mteb's ordinary way.
 
     Attributes:
-        data_dir: Folder in MIRACL's official layout; by default the variable ``ST_HYBRID_DATA``, or else mteb's copy on
-            the Hugging Face Hub, of a pinned revision.
+        data_dir: Folder in MIRACL's official layout; by default the variable ``ST_HYBRID_DATA``, else mteb's copy on
+            the Hugging Face Hub, at a pinned revision.
 
     Source: MIRACL, Zhang et al. 2023, https://doi.org/10.1162/tacl_a_00595.
     """
 
     metadata = CountedTaskMetadata(
-        name="MIRACL",
-        description="Retrieval of Wikipedia passages that answer a question, within each of 18 languages, searched "
-        "exactly and in bounded memory.",
-        dataset={"path": "mteb/MIRACLRetrieval", "revision": "9c09abc13478308c27598f350e31d8f06b9b5481"},
-        reference="https://project-miracl.github.io",
-        type="Retrieval",
-        category="t2t",
-        modalities=["text"],
-        eval_splits=[SPLIT],
-        eval_langs={language: [SCRIPTS[language]] for language in PUBLISHED_COUNTS},
-        main_score="ndcg_at_10",
-        date=("2022-06-01", "2023-01-30"),
-        domains=["Encyclopaedic", "Written"],
-        task_subtypes=["Question answering"],
-        license="cc-by-sa-4.0",
-        annotations_creators="expert-annotated",
-        dialect=[],
-        sample_creation="created",
-        prompt={"query": "Given a question, retrieve Wikipedia passages that answer the question"},  # type: ignore[arg-type]
-        adapted_from=["MIRACLRetrieval"],
-        bibtex_citation=r"""
-@article{10.1162/tacl_a_00595,
-  author = {Zhang, Xinyu and Thakur, Nandan and Ogundepo, Odunayo and Kamalloo, Ehsan and Alfonso-Hermelo, David and Li, Xiaoguang and Liu, Qun and Rezagholizadeh, Mehdi and Lin, Jimmy},
-  doi = {10.1162/tacl_a_00595},
-  journal = {Transactions of the Association for Computational Linguistics},
-  pages = {1114--1131},
-  title = {{MIRACL}: A Multilingual Retrieval Dataset Covering 18 Diverse Languages},
-  volume = {11},
-  year = {2023},
-}
-""",  # noqa: E501
-        counts={SPLIT: PUBLISHED_COUNTS},
+        **{
+            **mteb.get_task("MIRACLRetrieval").metadata.model_dump(),
+            "name": "MIRACL",
+            "description": "Retrieval of Wikipedia passages that answer a question, within each of 18 languages.",
+            "task_subtypes": ["Question answering"],
+            "adapted_from": ["MIRACLRetrieval"],
+            "counts": {SPLIT: PUBLISHED_COUNTS},
+        }
     )
     _support_cross_encoder = False
 
@@ -163,7 +140,7 @@ class MIRACL(AbsTaskRetrieval):
         self._means = RunningMeans()
 
     def load_data(self, num_proc: int | None = None, **kwargs: Any) -> None:
-        """Nothing yet: a language is loaded when it is evaluated, since all of them together take long."""
+        """Prepare to load each language when it is evaluated, since all of them together take long."""
         self.dataset = _Languages(self.data_dir)
         self._means = RunningMeans()
         self.data_loaded = True
@@ -171,18 +148,14 @@ class MIRACL(AbsTaskRetrieval):
     def evaluate(
         self, model: Any, split: str = SPLIT, subsets_to_run: list[str] | None = None, **kwargs: Any
     ) -> Mapping[str, dict[str, float]]:
-        """Measure a model; see :meth:`mteb.AbsTask.evaluate` for the arguments.
-
-        Raises:
-            TypeError: If the model is a cross-encoder: it cannot rank whole Wikipedias.
-        """
+        """Measure a model; see :meth:`mteb.AbsTask.evaluate` for the arguments. Refuses cross-encoders."""
         if isinstance(model, CrossEncoderProtocol):
             raise TypeError(
-                "MIRACL ranks whole Wikipedias, which a cross-encoder cannot do in reasonable time. Pass an encoder, "
-                "or a model with a search of its own."
+                "MIRACL ranks whole Wikipedias, which a cross-encoder cannot do in reasonable time. "
+                "Pass an encoder or a model with a search of its own."
             )
-        searching = ShardedSearch(model) if is_plain_encoder(model) else model
-        scores = super().evaluate(searching, split, subsets_to_run, **kwargs)
+        search = ShardedSearch(model) if is_plain_encoder(model) and similarity_of(model) in SIMILARITIES else model
+        scores = super().evaluate(search, split, subsets_to_run, **kwargs)
         groups = [Group("macro", self.hf_subsets, MIRACL_MEASURES)]
         if set(PAPER_LANGUAGES) <= set(self.hf_subsets):
             groups.append(Group("paper", PAPER_LANGUAGES, MIRACL_MEASURES))
@@ -196,7 +169,7 @@ class MIRACL(AbsTaskRetrieval):
 
 
 class _Languages(dict[str, dict[str, RetrievalSplitData]]):
-    """The data of the languages, each loaded when it is asked for and forgotten when the next one is."""
+    """Data of each language, loaded when mteb asks for it; the previous language is dropped."""
 
     def __init__(self, data_dir: str | Path | None) -> None:
         super().__init__()

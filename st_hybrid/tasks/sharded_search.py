@@ -1,82 +1,60 @@
-"""Search of an mteb retrieval task whose corpus does not fit into memory."""
+"""Search for an mteb retrieval task whose corpus does not fit into memory."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
-import shutil
 import tempfile
-import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from datasets import Dataset
-from mteb import EncoderProtocol, SentenceTransformerEncoderWrapper, TaskMetadata
+from mteb import EncoderProtocol, TaskMetadata
 from mteb.models import ModelMeta
 
 from st_hybrid.files import cache_folder
+from st_hybrid.search.encoding import Floats
 from st_hybrid.search.nearest import SIMILARITIES, TopRows, search_index, search_shards
-from st_hybrid.search.shards import EmbeddingShards, Encode
-from st_hybrid.tasks.mteb_encoder import encode_texts, encoder_fingerprint, is_plain_encoder, similarity_of
+from st_hybrid.search.shards import EmbeddingShards
+from st_hybrid.tasks.mteb_encoder import TaskContext, encode_texts, encoder_fingerprint, is_plain_encoder, similarity_of
 
 if TYPE_CHECKING:
-    from sentence_transformers import SentenceTransformer
+    from typing_extensions import Unpack
 
 logger = logging.getLogger(__name__)
 
-# More passages at once gain nothing: encoders take some hundred at a time, and faiss is as fast on fewer.
+# Larger shards gain nothing: encoders take some hundred passages at a time, and faiss is as fast on fewer.
 _MOST_ROWS = 1 << 18
 _TEXT_BYTES = 6000
-
-
-def wrap_model(
-    model: SentenceTransformer, *, query_prompt: str | None = None, document_prompt: str | None = None
-) -> SentenceTransformerEncoderWrapper:
-    """Wrap a model as mteb does.
-
-    Args:
-        model: The model.
-        query_prompt: Put before queries; by default the model's own query prompt.
-        document_prompt: Put before passages; by default the model's own document prompt.
-    """
-    own = {name: prompt for name, prompt in model.prompts.items() if prompt is not None}
-    prompts = dict(own)
-    for role, prompt in (("query", query_prompt), ("document", document_prompt)):
-        if prompt is not None:
-            prompts[role] = prompt
-    with warnings.catch_warnings():
-        # mteb warns of prompts that are given, and calls a method of sentence-transformers by its old name.
-        warnings.simplefilter("ignore")
-        return SentenceTransformerEncoderWrapper(model, model_prompts=None if prompts == own else prompts)
 
 
 class ShardedSearch:
     """An encoder that searches a corpus of any size in bounded memory, for any retrieval task of mteb.
 
-    The corpus is encoded shard by shard, and each shard is ranked exactly by faiss before the next. Use it where mteb's
-    own search is too slow or takes too much memory; the task MIRACL wraps plain encoders in it by itself.
+    The corpus is encoded shard by shard, and faiss ranks each shard exactly before the next one is encoded. Use it
+    where mteb's own search is too slow or takes too much memory. The task MIRACL wraps plain encoders in it.
 
-    A run that was killed goes on at the last finished shard. Without ``embeddings_dir`` nothing but the best passages
-    so far is kept, in the user's cache folder, and only until the run ends. With it every shard stays on disk as
-    float16, for later runs of the same model on the same texts; scores may then differ in the fourth decimal from
-    those of float32.
+    A killed run continues at the last finished shard. By default only the best passages so far are kept for that, in
+    the user's cache folder. With ``embeddings_dir`` every shard stays on disk as float16, for later runs of the same
+    model on the same texts; scores may then differ from those of float32 in the fourth decimal.
 
     Args:
         model: An encoder that mteb has loaded.
-        embeddings_dir: Folder to keep embeddings in; one folder may serve many models and tasks.
-        memory_gb: Memory that the search may take beside the model, in gigabytes; it bounds the size of shards.
-        index_factory: Search approximately through the index of faiss that this string of ``faiss.index_factory``
+        embeddings_dir: Folder for embeddings; one folder may serve many models and tasks.
+        memory_gb: Memory that the search may take besides the model, in gigabytes; it bounds the size of shards.
+        index_factory: Search approximately through the index of faiss that this ``faiss.index_factory`` string
             describes, such as ``"IVF4096,PQ48"``. By default the search is exact.
-        index_parameters: Search parameters for the index, such as ``"nprobe=32"``.
+        index_parameters: Search parameters of the index, such as ``"nprobe=32"``.
 
     Attributes:
         index_recall: After an approximate search, the share of the true 100 best passages that it found, by subset.
 
     Raises:
-        TypeError: If the model is not a plain encoder.
-        ValueError: If ``memory_gb`` is not positive.
+        TypeError: The model is not a plain encoder.
+        ValueError: ``memory_gb`` is not positive, or ``index_parameters`` is given without ``index_factory``.
 
     Example:
         ::
@@ -96,12 +74,16 @@ class ShardedSearch:
         embeddings_dir: str | Path | None = None,
         memory_gb: float = 8.0,
         index_factory: str | None = None,
-        index_parameters: str = "",
+        index_parameters: str | None = None,
     ) -> None:
         if not is_plain_encoder(model):
-            raise TypeError(f"ShardedSearch needs an encoder, not {type(model).__name__}, which searches by itself.")
+            raise TypeError(
+                f"ShardedSearch needs a dense encoder without a search of its own, not {type(model).__name__}."
+            )
         if memory_gb <= 0:
             raise ValueError(f"memory_gb must be positive, not {memory_gb}.")
+        if index_parameters and index_factory is None:
+            raise ValueError(f"index_parameters={index_parameters!r} has no effect without index_factory.")
         self.model = model
         self.embeddings_dir = None if embeddings_dir is None else Path(embeddings_dir)
         self.memory = int(memory_gb * 1e9)
@@ -111,15 +93,15 @@ class ShardedSearch:
 
     @property
     def mteb_model_meta(self) -> ModelMeta:
-        """The model's metadata; an approximate search is another experiment with the same model."""
-        meta = self.model.mteb_model_meta
+        """Metadata of the model, empty if it has none; an approximate search is another experiment with it."""
+        meta = self.model.mteb_model_meta or ModelMeta.create_empty()
         if self.index_factory is None:
             return meta
         index = {"index_factory": self.index_factory, "index_parameters": self.index_parameters}
         return meta.model_copy(update={"experiment_kwargs": {**(meta.experiment_kwargs or {}), **index}})
 
     def index(self, corpus: Dataset, **_: Any) -> None:
-        """Take the corpus; it is encoded when it is searched, since both go shard by shard."""
+        """Take the corpus; the search encodes it, shard by shard."""
         self._corpus = corpus
 
     def search(
@@ -137,66 +119,64 @@ class ShardedSearch:
         """Rank the corpus for each query.
 
         Returns:
-            The scores of the ``top_k`` best documents, by query id and document id.
+            The scores of the ``top_k`` best passages, by query id and passage id.
 
         Raises:
-            ValueError: If there is no corpus, documents are ranked beforehand (reranking), or faiss has no such
-                similarity or index.
+            ValueError: There is no corpus, passages are ranked beforehand (reranking), or faiss has no such similarity
+                or index.
         """
         if self._corpus is None:
             raise ValueError("Give the corpus to index() before search().")
         if top_ranked is not None:
             raise ValueError("ShardedSearch ranks a whole corpus; for reranking pass the encoder itself to mteb.")
-        similarity = similarity_of(self.model)
-        if similarity not in SIMILARITIES:
-            raise ValueError(
-                f"faiss cannot rank by the similarity of {self.mteb_model_meta.name}, "
-                f"only by {', '.join(SIMILARITIES)}. Pass the encoder itself to mteb."
+        context = TaskContext(
+            task_metadata=task_metadata, hf_split=hf_split, hf_subset=hf_subset, encode_kwargs=encode_kwargs
+        )
+        vectors = encode_texts(self.model, queries["text"][:], "query", **context)
+        shards = self.shards(self._corpus, dimensions=vectors.shape[1], **context)
+        similarity, top_k = self._similarity(), min(top_k, len(self._corpus))
+        show = bool(encode_kwargs.get("show_progress_bar", True))
+        if self.index_factory is None:
+            key = hashlib.sha256(f"{shards.model} {len(shards.corpus)} {top_k}".encode()).hexdigest()[:16]
+            resume_file = None if shards.folder else cache_folder() / "search" / f"{key}.safetensors"
+            found = search_shards(
+                vectors, shards, top_k, similarity=similarity, resume_file=resume_file, show_progress_bar=show
             )
-        told: dict[str, Any] = {
-            "task_metadata": task_metadata,
-            "hf_split": hf_split,
-            "hf_subset": hf_subset,
-            "encode_kwargs": encode_kwargs,
-        }
-        texts = queries["text"][:]
-        vectors = encode_texts(self.model, texts, "query", **told)
-        shards, encode = self.shards(self._corpus, dimensions=vectors.shape[1], **told)
-        found, recall = self._search(vectors, shards, encode, top_k, str(similarity), encode_kwargs)
-        if recall is not None:
-            self.index_recall[hf_subset] = recall
-            logger.info("%s: %s finds %.4f of the true 100 best documents", hf_subset, self.index_factory, recall)
+        else:
+            # An index is trained on a sample and then filled: two passes, so the embeddings must be on disk.
+            with tempfile.TemporaryDirectory(prefix="st-hybrid-") as temporary:
+                found, self.index_recall[hf_subset] = search_index(
+                    vectors,
+                    replace(shards, folder=shards.folder or Path(temporary)),
+                    top_k,
+                    self.index_factory,
+                    parameters=self.index_parameters,
+                    similarity=similarity,
+                    memory=self.memory // 2,
+                    show_progress_bar=show,
+                )
+            recall = self.index_recall[hf_subset]
+            logger.info("%s: %s finds %.4f of the true 100 best passages", hf_subset, self.index_factory, recall)
         return self._as_results(queries["id"][:], found)
 
-    def shards(
-        self,
-        corpus: Dataset,
-        *,
-        dimensions: int,
-        task_metadata: TaskMetadata,
-        hf_split: str,
-        hf_subset: str,
-        encode_kwargs: Mapping[str, Any],
-    ) -> tuple[EmbeddingShards, Encode]:
-        """The shards of a corpus, and what encodes them.
+    def shards(self, corpus: Dataset, *, dimensions: int, **context: Unpack[TaskContext]) -> EmbeddingShards:
+        """The shards of a corpus.
 
         Args:
-            corpus: The documents.
+            corpus: The passages.
             dimensions: Length of the embeddings.
-            task_metadata: The task.
-            hf_split: Split of the task.
-            hf_subset: Subset of the task.
-            encode_kwargs: For the model's ``encode``.
+            **context: The task.
 
         Raises:
-            ValueError: If the memory is too small for shards of a useful size.
+            ValueError: The memory is too small for shards of a useful size, or faiss cannot rank by the similarity of
+                the model.
         """
-        told: dict[str, Any] = {
-            "task_metadata": task_metadata,
-            "hf_split": hf_split,
-            "hf_subset": hf_subset,
-            "encode_kwargs": {**encode_kwargs, "show_progress_bar": False},
-        }
+        self._similarity()
+        context["encode_kwargs"] = {**context["encode_kwargs"], "show_progress_bar": False}
+
+        def encode(texts: list[str]) -> Floats:
+            return encode_texts(self.model, texts, "document", **context)
+
         # While a shard is encoded its vectors exist as tensors, stacked, in the order of the corpus, and as float16.
         fitting = self.memory // 2 // (16 * dimensions + _TEXT_BYTES)
         if fitting < min(1000, len(corpus)):
@@ -205,54 +185,23 @@ class ShardedSearch:
                 f"Give the search more memory."
             )
         rows = min(_MOST_ROWS, fitting, len(corpus))
-        model = encoder_fingerprint(self.model, **told)
+        model = encoder_fingerprint(self.model, **context)
         folder = None
         if self.embeddings_dir is not None:
             key = hashlib.sha256(f"{model} {rows} {len(corpus)}".encode()).hexdigest()[:16]
-            folder = self.embeddings_dir / task_metadata.name / f"{hf_subset}-{hf_split}-{key}"
+            name = f"{context['hf_subset']}-{context['hf_split']}-{key}"
+            folder = self.embeddings_dir / context["task_metadata"].name / name
+        return EmbeddingShards(corpus, encode, model, rows, folder)
 
-        def encode(texts: list[str]) -> Any:
-            return encode_texts(self.model, texts, "document", **told)
-
-        return EmbeddingShards(folder, corpus, model, rows), encode
-
-    def _search(
-        self,
-        queries: Any,
-        shards: EmbeddingShards,
-        encode: Encode,
-        top_k: int,
-        similarity: str,
-        encode_kwargs: Mapping[str, Any],
-    ) -> tuple[TopRows, float | None]:
-        top_k = min(top_k, len(shards.corpus))
-        show = bool(encode_kwargs.get("show_progress_bar", True))
-        if self.index_factory is None:
-            key = hashlib.sha256(f"{shards.model} {len(shards.corpus)} {top_k}".encode()).hexdigest()[:16]
-            progress = None if shards.folder else cache_folder() / "search" / f"{key}.npz"
-            return search_shards(
-                queries, shards, encode, top_k, similarity=similarity, progress=progress, show_progress_bar=show
-            ), None
-        temporary = None
-        if shards.folder is None:
-            # An index is trained on a sample of all, then filled: two passes, so the embeddings must lie on disk.
-            temporary = Path(tempfile.mkdtemp(prefix="st-hybrid-"))
-            shards = EmbeddingShards(temporary, shards.corpus, shards.model, shards.rows)
-        try:
-            return search_index(
-                queries,
-                shards,
-                encode,
-                top_k,
-                self.index_factory,
-                parameters=self.index_parameters,
-                similarity=similarity,
-                memory=self.memory // 2,
-                show_progress_bar=show,
-            )
-        finally:
-            if temporary is not None:
-                shutil.rmtree(temporary)
+    def _similarity(self) -> str:
+        similarity = similarity_of(self.model)
+        if isinstance(similarity, str) and similarity in SIMILARITIES:
+            return similarity
+        named = repr(similarity) if isinstance(similarity, str) else "of its own"
+        raise ValueError(
+            f"faiss ranks by the similarities {', '.join(SIMILARITIES)}; the model has the similarity {named}. Search "
+            f"with mteb's SearchEncoderWrapper instead."
+        )
 
     def _as_results(self, query_ids: list[str], found: TopRows) -> dict[str, dict[str, float]]:
         assert self._corpus is not None

@@ -74,7 +74,7 @@ def test_a_truncated_corpus_is_named(write_miracl: WriteMiracl):
 @pytest.mark.parametrize(
     ("name", "line", "message"),
     [
-        ("qrels", "q0\tQ0\t1#0\t7", "relevance of passage '1#0' to query 'q0' is '7'"),
+        ("qrels", "q0\tQ0\t1#0\t7", "relevance must be 0 or 1, .*'query': 'q0', .*'passage': '1#0', 'relevance': '7'"),
         ("qrels", "q0 Q0 1#0 1", "not a table of 4 tab-separated columns"),
         ("topics", "q7\tone\ttwo", "not a table of 2 tab-separated columns"),
     ],

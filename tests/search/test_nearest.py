@@ -1,4 +1,4 @@
-"""Exact and approximate search against brute force, and what a killed run leaves."""
+"""Exact and approximate search against brute force, and resumption after a kill."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ def brute_force(similarity: str, k: int) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("similarity", ["cosine", "dot", "euclidean"])
 @pytest.mark.parametrize("shard_rows", [64, 500, 1000])
 def test_shards_rank_as_brute_force_does(similarity: str, shard_rows: int):
-    shards = EmbeddingShards(None, CORPUS, "model", shard_rows)
-    found = search_shards(ASKED, shards, Encoder(), 100, similarity=similarity, show_progress_bar=False)
+    shards = EmbeddingShards(CORPUS, Encoder(), "model", shard_rows)
+    found = search_shards(ASKED, shards, 100, similarity=similarity, show_progress_bar=False)
     rows, scores = brute_force(similarity, 100)
     assert (found.rows == rows).all()
     np.testing.assert_allclose(found.scores, scores, rtol=0, atol=1e-5)
@@ -60,8 +60,8 @@ def test_shards_rank_as_brute_force_does(similarity: str, shard_rows: int):
 
 @given(st.integers(1, 600), st.integers(50, 600))
 def test_any_shard_size_gives_the_same_rows(k: int, shard_rows: int):
-    shards = EmbeddingShards(None, CORPUS, "model", shard_rows)
-    found = search_shards(ASKED, shards, Encoder(), k, show_progress_bar=False)
+    shards = EmbeddingShards(CORPUS, Encoder(), "model", shard_rows)
+    found = search_shards(ASKED, shards, k, show_progress_bar=False)
     whole = top_rows(ASKED, VECTORS, k)
     assert (found.rows == whole.rows).all()
     np.testing.assert_allclose(found.scores, whole.scores, rtol=0, atol=1e-6)
@@ -76,55 +76,62 @@ def test_a_corpus_smaller_than_k_leaves_places_empty():
 
 
 @pytest.mark.parametrize("kept", [True, False])
-def test_a_killed_run_goes_on_at_the_last_finished_shard(tmp_path: Path, kept: bool):
-    folder, progress = (tmp_path / "shards", None) if kept else (None, tmp_path / "progress.npz")
+def test_a_killed_run_continues_at_the_last_finished_shard(tmp_path: Path, kept: bool):
+    folder, resume_file = (tmp_path / "shards", None) if kept else (None, tmp_path / "search.safetensors")
 
     def run(encoder: Encoder, folder: Path | None) -> TopRows:
-        shards = EmbeddingShards(folder, CORPUS, "model", 100)
-        return search_shards(ASKED, shards, encoder, 50, progress=progress, show_progress_bar=False)
+        shards = EmbeddingShards(CORPUS, encoder, "model", 100, folder)
+        return search_shards(ASKED, shards, 50, resume_file=resume_file, show_progress_bar=False)
 
     with pytest.raises(KeyboardInterrupt):
         run(Encoder(fail_after=300), folder)
     rest = Encoder()
     resumed = run(rest, folder)
     assert sorted(rest.encoded) == list(range(300, 500))
-    assert progress is None or not progress.exists()
+    assert not list(tmp_path.glob("*search*"))
 
     whole = run(Encoder(), None if folder is None else tmp_path / "others")
     assert (resumed.rows == whole.rows).all()
     assert (resumed.scores == whole.scores).all()
 
 
-@pytest.mark.parametrize("change", ["model", "texts", "queries"])
-def test_progress_of_another_run_is_not_used(tmp_path: Path, change: str):
-    progress = tmp_path / "progress.npz"
+@pytest.mark.parametrize("change", ["model", "texts", "queries", "similarity", "k", "damage"])
+def test_the_state_of_another_search_is_not_used(tmp_path: Path, change: str):
+    resume_file = tmp_path / "search.safetensors"
+    shards = EmbeddingShards(CORPUS, Encoder(fail_after=300), "model", 100)
     with pytest.raises(KeyboardInterrupt):
-        search_shards(
-            ASKED,
-            EmbeddingShards(None, CORPUS, "model", 100),
-            Encoder(fail_after=300),
-            50,
-            progress=progress,
-            show_progress_bar=False,
-        )
-    corpus = CORPUS.select([*range(1, ROWS), 0]) if change == "texts" else CORPUS
-    shards = EmbeddingShards(None, corpus, "other" if change == "model" else "model", 100)
-    queries = ASKED[::-1] if change == "queries" else ASKED
-    encoder = Encoder()
-    search_shards(queries, shards, encoder, 50, progress=progress, show_progress_bar=False)
+        search_shards(ASKED, shards, 50, resume_file=resume_file, show_progress_bar=False)
+    if change == "damage":
+        resume_file.write_bytes(resume_file.read_bytes()[:-4])
+    corpus, encoder = CORPUS.select([*range(1, ROWS), 0]) if change == "texts" else CORPUS, Encoder()
+    search_shards(
+        ASKED[::-1] if change == "queries" else ASKED,
+        EmbeddingShards(corpus, encoder, "other" if change == "model" else "model", 100),
+        51 if change == "k" else 50,
+        similarity="dot" if change == "similarity" else "cosine",
+        resume_file=resume_file,
+        show_progress_bar=False,
+    )
     assert len(encoder.encoded) == ROWS
 
 
+def test_a_file_to_resume_from_is_refused_where_shards_are_kept(tmp_path: Path):
+    shards = EmbeddingShards(CORPUS, Encoder(), "model", 100, tmp_path)
+    with pytest.raises(ValueError, match="resume_file has no effect"):
+        search_shards(ASKED, shards, 50, resume_file=tmp_path / "search.safetensors")
+
+
 def test_an_index_is_measured_against_exact_search(tmp_path: Path):
-    shards = EmbeddingShards(tmp_path, CORPUS, "model", 128)
+    encoder = Encoder()
+    shards = EmbeddingShards(CORPUS, encoder, "model", 128, tmp_path)
     options = {"similarity": "cosine", "memory": 10**9, "show_progress_bar": False}
-    found, recall = search_index(ASKED, shards, Encoder(), 100, "IVF4,Flat", parameters="nprobe=4", **options)
+    found, recall = search_index(ASKED, shards, 100, "IVF4,Flat", parameters="nprobe=4", **options)
     rows, _ = brute_force("cosine", 100)
     assert (found.rows == rows).mean() > 0.95  # float16 on disk may swap neighbours
     assert recall == pytest.approx(1.0, abs=0.01)
 
-    encoder = Encoder()
-    few, low = search_index(ASKED, shards, encoder, 100, "IVF4,Flat", parameters="nprobe=1", **options)
+    encoder.encoded.clear()
+    few, low = search_index(ASKED, shards, 100, "IVF4,Flat", parameters="nprobe=1", **options)
     assert not encoder.encoded
     expected = np.mean([np.isin(mine, true).mean() for mine, true in zip(rows, few.rows, strict=True)])
     assert low == pytest.approx(expected, abs=0.01)
@@ -135,16 +142,16 @@ def test_an_index_is_measured_against_exact_search(tmp_path: Path):
     ("factory", "parameters", "memory", "message"),
     [
         ("IVF4,Nonsense", "", 10**9, "faiss cannot build 'IVF4,Nonsense'"),
-        ("Flat", "nprobe=4", 10**9, "does not take the search parameters 'nprobe=4'"),
+        ("Flat", "nprobe=4", 10**9, "faiss cannot build 'Flat' with the search parameters 'nprobe=4'"),
         ("Flat", "", 1000, "more than the 0.0 GB"),
     ],
 )
 def test_an_index_that_cannot_be_is_refused(tmp_path: Path, factory: str, parameters: str, memory: int, message: str):
-    shards = EmbeddingShards(tmp_path, CORPUS, "model", 128)
+    encoder = Encoder()
+    shards = EmbeddingShards(CORPUS, encoder, "model", 128, tmp_path)
     with pytest.raises(ValueError, match=message):
-        search_index(
-            ASKED, shards, Encoder(), 10, factory, parameters=parameters, memory=memory, show_progress_bar=False
-        )
+        search_index(ASKED, shards, 10, factory, parameters=parameters, memory=memory, show_progress_bar=False)
+    assert not encoder.encoded
 
 
 def test_an_unknown_similarity_is_refused():

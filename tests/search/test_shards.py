@@ -26,13 +26,13 @@ def encode(texts: list[str]) -> np.ndarray:
 
 
 def test_title_and_text_are_joined():
-    shards = EmbeddingShards(None, CORPUS, "model", 2)
+    shards = EmbeddingShards(CORPUS, encode, "model", 2)
     texts = [shards.texts(number).to_pylist() for number in range(len(shards))]
     assert texts == [["Lighthouse It stands on a cliff.", "In the harbour."], ["Boats leave.", "Pier"], [""]]
 
 
 def test_a_selection_of_a_corpus_keeps_its_order():
-    shards = EmbeddingShards(None, CORPUS.select([3, 0, 2]), "model", 2)
+    shards = EmbeddingShards(CORPUS.select([3, 0, 2]), encode, "model", 2)
     assert shards.texts(0).to_pylist() == ["Pier", "Lighthouse It stands on a cliff."]
 
 
@@ -44,16 +44,19 @@ def test_texts_are_joined_as_mteb_joins_them(rows: list[tuple[str, str]]):
     corpus = Dataset.from_dict({"id": [str(i) for i in range(len(rows))], "title": titles, "text": texts})
     # mteb: title, space, text, stripped; the text alone, stripped, where there is no title.
     expected = [f"{title} {text}".strip() if title else text.strip() for title, text in zip(titles, texts, strict=True)]
-    assert EmbeddingShards(None, corpus, "model", 10).texts(0).to_pylist() == expected
+    assert EmbeddingShards(corpus, encode, "model", 10).texts(0).to_pylist() == expected
+
+
+def refuse(texts: list[str]) -> np.ndarray:
+    raise AssertionError("encoded again")
 
 
 def test_what_is_written_is_read(tmp_path: Path):
-    shards = EmbeddingShards(tmp_path, CORPUS, "model", 2)
+    shards = EmbeddingShards(CORPUS, encode, "model", 2, tmp_path)
     assert shards.missing() == [0, 1, 2]
-    fresh = shards.encode(1, encode)
+    fresh = shards.load(1)
     assert shards.missing() == [0, 2]
-    again = shards.read(1)
-    assert again is not None
+    again = EmbeddingShards(CORPUS, refuse, "model", 2, tmp_path).load(1)
     assert (again == fresh).all()
     assert again.dtype == np.float32
     np.testing.assert_allclose(again, encode(shards.texts(1).to_pylist()), rtol=1e-3)
@@ -61,38 +64,40 @@ def test_what_is_written_is_read(tmp_path: Path):
 
 
 def test_shards_of_another_model_or_of_other_texts_are_not_used(tmp_path: Path):
-    EmbeddingShards(tmp_path, CORPUS, "model", 2).encode(0, encode)
-    assert EmbeddingShards(tmp_path, CORPUS, "changed", 2).read(0) is None
+    EmbeddingShards(CORPUS, encode, "model", 2, tmp_path).encode(0)
+    with pytest.raises(AssertionError, match="encoded again"):
+        EmbeddingShards(CORPUS, refuse, "changed", 2, tmp_path).load(0)
     changed = CORPUS.map(lambda row: {"title": "Tower" if row["id"] == "b" else row["title"]})
-    shards = EmbeddingShards(tmp_path, changed, "model", 2)
-    assert shards.read(0) is None
-    shards.encode(0, encode)
-    assert shards.read(0) is not None
+    shards = EmbeddingShards(changed, encode, "model", 2, tmp_path)
+    assert not shards.holds(0)
+    shards.encode(0)
+    assert shards.holds(0)
 
 
 @pytest.mark.parametrize("damage", ["truncated", "empty", "other"])
 def test_damaged_files_are_not_used(tmp_path: Path, damage: str):
-    shards = EmbeddingShards(tmp_path, CORPUS, "model", 5)
-    fresh = shards.encode(0, encode)
+    shards = EmbeddingShards(CORPUS, encode, "model", 5, tmp_path)
+    fresh = shards.encode(0)
     (path,) = tmp_path.iterdir()
     whole = path.read_bytes()
     path.write_bytes({"truncated": whole[:-4], "empty": b"", "other": b"not a shard" * 100}[damage])
-    assert shards.read(0) is None
     assert shards.missing() == [0]
-    shards.encode(0, encode)
-    again = shards.read(0)
-    assert again is not None
-    assert (again == fresh).all()
+    assert (shards.load(0) == fresh).all()
+    assert (EmbeddingShards(CORPUS, refuse, "model", 5, tmp_path).load(0) == fresh).all()
 
 
-def test_vectors_that_cannot_be_ranked_are_refused(tmp_path: Path):
-    shards = EmbeddingShards(tmp_path, CORPUS, "model", 2)
-    with pytest.raises(ValueError, match="passage 'd' is not finite"):
-        shards.encode(1, lambda texts: np.asarray([[1.0], [np.nan]], dtype=np.float32))
-    with pytest.raises(ValueError, match="passage 'c' is not finite in float16"):
-        shards.encode(1, lambda texts: np.asarray([[1e6], [1.0]], dtype=np.float32))
-    with pytest.raises(ValueError, match=r"shape \(1, 1\) for 2 texts"):
-        shards.encode(1, lambda texts: np.ones((1, 1), dtype=np.float32))
+@pytest.mark.parametrize(
+    ("vectors", "message"),
+    [
+        ([[1.0], [np.nan]], "passage 'd' is not finite"),
+        ([[1e6], [1.0]], "passage 'c' is not finite in float16"),
+        ([[1.0]], r"shape \(1, 1\) for 2 texts"),
+    ],
+)
+def test_vectors_that_cannot_be_ranked_are_refused(tmp_path: Path, vectors: list[list[float]], message: str):
+    shards = EmbeddingShards(CORPUS, lambda texts: np.asarray(vectors, dtype=np.float32), "model", 2, tmp_path)
+    with pytest.raises(ValueError, match=message):
+        shards.encode(1)
     assert not list(tmp_path.iterdir())
 
 
@@ -106,4 +111,4 @@ def test_vectors_that_cannot_be_ranked_are_refused(tmp_path: Path):
 )
 def test_bad_corpora_are_refused(corpus: Dataset, rows: int, message: str):
     with pytest.raises(ValueError, match=message):
-        EmbeddingShards(None, corpus, "model", rows)
+        EmbeddingShards(corpus, encode, "model", rows)

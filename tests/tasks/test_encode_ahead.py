@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from contextlib import suppress
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -25,10 +25,10 @@ from sentence_transformers import SentenceTransformer
 
 from st_hybrid.benchmark import CorpusSearch, evaluate_tasks
 from st_hybrid.tasks import MIRACL, ShardedSearch
-from st_hybrid.tasks.encode_ahead import _Job, _request, _ShardEncoder, encode_miracl, print_encoding
+from st_hybrid.tasks.encode_ahead import _request, _ShardEncoder, encode_miracl, print_encoding
 
 WriteMiracl = Callable[..., Path]
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 # Holds 1,005 passages of 32 dimensions at a time; shards are not allowed to be much smaller.
 MEMORY_GB = 0.0131
 
@@ -87,7 +87,7 @@ def test_the_evaluation_finds_what_the_command_encoded(
     options = ["--model", tiny_model_path, "--data-dir", folder, "--output", output, "--memory-gb", MEMORY_GB]
     done = subprocess.run(command(*options), env=environment(tmp_path), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert re.search(r"4 shards, 2,200 passages in [\d.,]+ s: [\d,]+ passages a second, by 1 process", done.stdout)
+    assert re.search(r"2,200 passages in [\d.,]+ s: [\d,]+ per second, processes: 1", done.stdout)
     assert len(embeddings(output)) == 4
 
     encoder = CountingEncoder(SentenceTransformer(str(tiny_model_path), device="cpu"))
@@ -109,7 +109,7 @@ def test_the_evaluation_finds_what_the_command_encoded(
 def test_only_what_is_missing_is_encoded(write_miracl: WriteMiracl, tiny_model_path: Path, tmp_path: Path) -> None:
     folder, output = write_miracl(["sw"], passages=2100, queries=2), tmp_path / "embeddings"
 
-    def encode(told: str, **settings: Any) -> list[tuple[int, int]]:
+    def encode(printed: str, **settings: Any) -> list[tuple[int, int]]:
         report = encode_miracl(
             str(tiny_model_path), output, data_dir=folder, memory_gb=MEMORY_GB, show_progress_bar=False, **settings
         )
@@ -117,29 +117,29 @@ def test_only_what_is_missing_is_encoded(write_miracl: WriteMiracl, tiny_model_p
         assert report.passages == {"sw": 2100}
         console = Console(file=StringIO(), width=120)
         print_encoding(report, console)
-        assert told in console.file.getvalue()
+        assert printed in console.file.getvalue()
         return [(shard.number, shard.passages) for shard in report.encoded]
 
-    assert encode("3 shards, 2,100 passages") == [(0, 1005), (1, 1005), (2, 90)]
-    assert encode("Every shard was there") == []
+    assert encode("2,100 passages in") == [(0, 1005), (1, 1005), (2, 90)]
+    assert encode("sw: 2,100 passages in 3 shards, 0 encoded now") == []
     whole = embeddings(output)
     first, second, _ = sorted(output.rglob("*.safetensors"))
     first.unlink()
     second.write_bytes(second.read_bytes()[:1000])
-    assert encode("2 shards, 2,010 passages") == [(0, 1005), (1, 1005)]
+    assert encode("2,010 passages in") == [(0, 1005), (1, 1005)]
     assert embeddings(output).keys() == whole.keys()
     assert all(np.array_equal(vectors, whole[name][0]) for name, (vectors, _) in embeddings(output).items())
-    assert len(encode("3 shards", document_prompt="text: ")) == 3
+    assert len(encode("2,100 passages in", document_prompt="text: ")) == 3
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"engine": "dask"}, "engine must be one of local, ray, got 'dask'"),
-        ({"workers": 2}, "for the engine ray"),
-        ({"gpus_per_worker": 1}, "for the engine ray"),
-        ({"engine": "ray", "workers": 0}, "at least one worker, not 0"),
-        ({"engine": "ray", "gpus_per_worker": -1}, "cannot have -1 GPUs"),
+        ({"engine": "dask"}, "engine must be 'local' or 'ray', not 'dask'"),
+        ({"workers": 2}, "no effect with engine='local'"),
+        ({"gpus_per_worker": 1}, "no effect with engine='local'"),
+        ({"engine": "ray", "workers": 0}, "workers must be at least 1 .* not 0"),
+        ({"engine": "ray", "gpus_per_worker": -1}, "gpus_per_worker at least 0, not None, -1"),
         ({"languages": ["el"]}, "MIRACL has no language 'el'"),
         ({"languages": ["sw", "fi"]}, "language fi: not found: .*topics.miracl-v1.0-fi-dev.tsv"),
         ({"memory_gb": 0}, "memory_gb must be positive"),
@@ -147,7 +147,7 @@ def test_only_what_is_missing_is_encoded(write_miracl: WriteMiracl, tiny_model_p
         ({"data_dir": "nowhere"}, "nowhere holds no miracl-v1.0-<language> folder"),
     ],
 )
-def test_bad_input_is_told_before_anything_is_encoded(
+def test_bad_input_is_refused_before_anything_is_encoded(
     write_miracl: WriteMiracl, tiny_model_path: Path, tmp_path: Path, settings: dict[str, Any], message: str
 ) -> None:
     folder, output = write_miracl(["sw"], passages=1010, queries=2), tmp_path / "embeddings"
@@ -156,12 +156,12 @@ def test_bad_input_is_told_before_anything_is_encoded(
     assert embeddings(output) == {}
 
 
-def test_a_similarity_that_faiss_does_not_have_is_told(
+def test_a_similarity_that_faiss_does_not_have_is_refused(
     write_miracl: WriteMiracl, tiny_model: SentenceTransformer, tmp_path: Path
 ) -> None:
     tiny_model.similarity_fn_name = "manhattan"
     tiny_model.save_pretrained(str(tmp_path / "model"))
-    with pytest.raises(ValueError, match="cannot rank by the similarity 'manhattan'"):
+    with pytest.raises(ValueError, match="the model has the similarity 'manhattan'"):
         encode_miracl(str(tmp_path / "model"), tmp_path / "out", data_dir=write_miracl(["sw"], passages=5, queries=2))
 
 
@@ -171,25 +171,27 @@ def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, tmp_pat
         encode_miracl("no-model", tmp_path / "out", engine="ray")
 
 
-def test_a_worker_tells_another_model_or_other_passages(
+def test_a_worker_refuses_another_model_or_other_passages(
     write_miracl: WriteMiracl, tiny_model: SentenceTransformer, tiny_model_path: Path, tmp_path: Path
 ) -> None:
-    """The worker of a machine where something is not as it was where the run was started."""
+    """The worker of a machine that differs from the one that started the run."""
     folder = write_miracl(["sw"], passages=6, queries=2)
-    job = _Job(str(tiny_model_path), str(tmp_path), str(folder), 32, 8.0)
-    request = _request("sw", _ShardEncoder(job).shards("sw")[0], 0)
 
+    def worker(model: Path = tiny_model_path, output: Path = tmp_path) -> _ShardEncoder:
+        return _ShardEncoder(str(model), str(output), str(folder), batch_size=32, memory_gb=8.0)
+
+    request = _request("sw", 0, worker().shards("sw"))
     next(tiny_model.parameters()).data[5] += 1e-3
     tiny_model.save_pretrained(str(tmp_path / "model"))
-    with pytest.raises(ValueError, match="is not the one where the run was started"):
-        _ShardEncoder(replace(job, model=str(tmp_path / "model"))).encode(request)
-    with pytest.raises(FileNotFoundError, match=r"elsewhere\. Every machine must see it"):
-        _ShardEncoder(replace(job, output=str(tmp_path / "elsewhere"))).encode(request)
+    with pytest.raises(ValueError, match="differs from that of the process that started the run"):
+        worker(model=tmp_path / "model").encode(request)
+    with pytest.raises(FileNotFoundError, match=r"elsewhere\. Every machine needs it"):
+        worker(output=tmp_path / "elsewhere").encode(request)
     folder.rename(tmp_path / "old")
     for passages in (5, 7):
         folder = write_miracl(["sw"], passages=passages, queries=2)
-        with pytest.raises(ValueError, match="language sw, are not those where the run was started"):
-            _ShardEncoder(replace(job, data_dir=str(folder))).encode(request)
+        with pytest.raises(ValueError, match="language sw, differ from those of the process that started the run"):
+            worker().encode(request)
         folder.rename(tmp_path / f"with-{passages}")
     assert not list(tmp_path.rglob("*.safetensors"))[1:]  # but for the model's weights
 
@@ -224,15 +226,19 @@ def test_a_killed_worker_of_ray_is_replaced(write_miracl: WriteMiracl, tiny_mode
     def shards() -> int:
         return len(list(spread.rglob("*.safetensors")))
 
+    def workers() -> list[psutil.Process]:
+        with suppress(psutil.NoSuchProcess):
+            return [child for child in process.children(recursive=True) if "ShardEncoder" in "".join(child.cmdline())]
+        return []
+
     def wait_for_a_shard(suspended: psutil.Process) -> None:
         suspended.suspend()
         before = shards()
         wait(lambda: shards() > before)
 
     try:
-        wait(lambda: shards() > 0)
-        workers = [child for child in process.children(recursive=True) if "ShardEncoder" in "".join(child.cmdline())]
-        victim, other = workers
+        wait(lambda: len(workers()) == 2)
+        victim, other = workers()
         wait_for_a_shard(suspended=victim)
         victim.resume()
         wait_for_a_shard(suspended=other)
@@ -247,8 +253,8 @@ def test_a_killed_worker_of_ray_is_replaced(write_miracl: WriteMiracl, tiny_mode
         for child in [*process.children(recursive=True), process] if driver.poll() is None else []:
             child.kill()
     assert driver.returncode == 0, errors
-    assert f"{total} shards, 6,000 passages" in output
-    assert "by 3 processes" in output
+    assert "6,000 passages in" in output
+    assert "processes: 3" in output
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -263,21 +269,30 @@ def test_a_killed_worker_of_ray_is_replaced(write_miracl: WriteMiracl, tiny_mode
 
 
 @pytest.mark.slow
-def test_ray_tells_what_went_wrong_in_a_worker(
-    write_miracl: WriteMiracl, tiny_model: SentenceTransformer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_ray_of_the_caller_is_used_and_stays(
+    write_miracl: WriteMiracl,
+    tiny_model: SentenceTransformer,
+    tiny_model_path: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """On a Ray that is the caller's, and stays so; the driver encodes nothing, so it cannot find the fault itself."""
+    """An error in a worker becomes one line; the driver encodes nothing, so it cannot find the fault itself."""
     tiny_model[0].auto_model.embeddings.word_embeddings.weight.data[:] = torch.nan
     tiny_model.save_pretrained(str(tmp_path / "model"))
-    folder = write_miracl(["sw"], passages=5, queries=2)
+    folder = write_miracl(["sw"], passages=1010, queries=2)
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     ray.init(address="local", num_cpus=1, include_dashboard=False, object_store_memory=100 << 20, log_to_driver=False)
     try:
         options: dict[str, Any] = {"data_dir": folder, "engine": "ray", "show_progress_bar": False}
-        with pytest.raises(ValueError, match="2 GPUs a worker are more than the 0 of the cluster"):
+        with pytest.raises(ValueError, match="gpus_per_worker is 2, but the cluster has 0 GPUs"):
             encode_miracl(str(tmp_path / "model"), tmp_path / "out", gpus_per_worker=2, **options)
         with pytest.raises(ValueError, match=r"Worker on .*: The vector of passage '0#0' is not finite"):
             encode_miracl(str(tmp_path / "model"), tmp_path / "out", **options)
+        # Of these two workers the cluster can only start one, which then does all.
+        options |= {"workers": 2, "memory_gb": MEMORY_GB}
+        report = encode_miracl(str(tiny_model_path), tmp_path / "out", **options)
+        assert len(report.encoded) == report.shards["sw"] == 2
+        assert len({shard.worker for shard in report.encoded}) == 1
         assert ray.is_initialized()
     finally:
         ray.shutdown()

@@ -23,7 +23,7 @@ from st_hybrid.tasks.miracl_task import load_miracl
 from .conftest import CountingEncoder
 
 WriteMiracl = Callable[..., Path]
-TOLD = {
+CONTEXT: Any = {
     "task_metadata": MIRACL.metadata,
     "hf_split": "dev",
     "hf_subset": "sw",
@@ -33,8 +33,8 @@ TOLD = {
 
 def find(model: Any, folder: Path, top_k: int = 20) -> dict[str, dict[str, float]]:
     data = load_miracl("sw", folder)
-    model.index(data["corpus"], num_proc=None, **TOLD)
-    found: dict[str, dict[str, float]] = model.search(data["queries"], top_k=top_k, num_proc=None, **TOLD)
+    model.index(data["corpus"], num_proc=None, **CONTEXT)
+    found: dict[str, dict[str, float]] = model.search(data["queries"], top_k=top_k, num_proc=None, **CONTEXT)
     return found
 
 
@@ -116,16 +116,20 @@ def test_memory_bounds_the_shards(encoder: CountingEncoder):
     from datasets import Dataset
 
     corpus = Dataset.from_dict({"id": [str(i) for i in range(50_000)], "text": ["word"] * 50_000})
-    shards, _ = ShardedSearch(encoder, memory_gb=0.1).shards(corpus, dimensions=384, **TOLD)
+    shards = ShardedSearch(encoder, memory_gb=0.1).shards(corpus, dimensions=384, **CONTEXT)
     assert 3 * 384 * 4 * shards.rows < 0.1e9
     assert len(shards) > 1
     with pytest.raises(ValueError, match=r"hold only .* passages of 4096 dimensions"):
-        ShardedSearch(encoder, memory_gb=0.05).shards(corpus, dimensions=4096, **TOLD)
+        ShardedSearch(encoder, memory_gb=0.05).shards(corpus, dimensions=4096, **CONTEXT)
 
 
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
-    [({"memory_gb": 0}, ValueError, "memory_gb must be positive"), ({}, TypeError, "needs an encoder")],
+    [
+        ({"memory_gb": 0}, ValueError, "memory_gb must be positive"),
+        ({"index_parameters": "nprobe=2"}, ValueError, "no effect without index_factory"),
+        ({}, TypeError, "needs a dense encoder"),
+    ],
 )
 def test_bad_arguments(encoder: CountingEncoder, arguments: dict[str, Any], error: type[Exception], message: str):
     model = encoder if arguments else SearchEncoderWrapper(encoder)
@@ -135,7 +139,7 @@ def test_bad_arguments(encoder: CountingEncoder, arguments: dict[str, Any], erro
 
 def test_what_faiss_cannot_rank_is_refused(write_miracl: WriteMiracl, tiny_model_path: Path):
     model = SentenceTransformer(str(tiny_model_path), device="cpu", similarity_fn_name="manhattan")
-    with pytest.raises(ValueError, match="faiss cannot rank by the similarity"):
+    with pytest.raises(ValueError, match="the model has the similarity 'manhattan'"):
         find(ShardedSearch(mteb.SentenceTransformerEncoderWrapper(model)), write_miracl(["sw"], passages=5, queries=2))
 
 
@@ -166,7 +170,7 @@ print("encoded", Slow.shards, result.get_score())
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kept", [False, True])
-def test_a_killed_run_goes_on(write_miracl: WriteMiracl, tiny_model_path: Path, tmp_path: Path, kept: bool):
+def test_a_killed_run_continues(write_miracl: WriteMiracl, tiny_model_path: Path, tmp_path: Path, kept: bool):
     """A real process gets SIGKILL in its fourth shard; the next one encodes what is left, to the same predictions."""
     folder = write_miracl(["sw"], passages=300, queries=5)
 
@@ -186,11 +190,11 @@ def test_a_killed_run_goes_on(write_miracl: WriteMiracl, tiny_model_path: Path, 
     victim.send_signal(signal.SIGKILL)
     victim.wait()
 
-    told = []
+    printed = []
     for name, cache in (("resumed", "cache"), ("whole", "other")):
         command, environment = arguments(name, "live", cache)
-        told.append(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.split())
-    assert told[0][:2] == ["encoded", "3"]
-    assert told[1][:2] == ["encoded", "6"]
+        printed.append(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.split())
+    assert printed[0][:2] == ["encoded", "3"]
+    assert printed[1][:2] == ["encoded", "6"]
     resumed, whole = ((tmp_path / name / "MIRACL_predictions.json").read_bytes() for name in ("resumed", "whole"))
     assert resumed == whole
