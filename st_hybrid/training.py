@@ -133,7 +133,7 @@ def finetune(
     Args:
         model: A SentenceTransformer's folder or hub name.
         rows: Parallel rows; or a ``DatasetDict`` of several sets, as of
-            :func:`~st_hybrid.data.load_row_sets`. Then each batch comes from one set, and they are drawn by size.
+            :func:`~st_hybrid.data.open_row_sets`. Then each batch comes from one set, and they are drawn by size.
         output: Folder to write.
         recipe: How to train; by default the paper's recipe.
         data_name: What the model card calls the data; several sets are called by their keys.
@@ -155,9 +155,9 @@ def finetune(
         ::
 
             from st_hybrid.training import Recipe, finetune
-            from st_hybrid.data import load_rows
+            from st_hybrid.data import open_rows
 
-            finetune("intfloat/multilingual-e5-small", load_rows("rows.jsonl"), "out", Recipe(max_steps=200))
+            finetune("intfloat/multilingual-e5-small", open_rows("rows.jsonl").rows, "out", Recipe(max_steps=200))
     """
     recipe, output = recipe or Recipe(), Path(output)
     sets = {data_name: rows} if isinstance(rows, Dataset) else dict(rows)

@@ -113,7 +113,7 @@ def translate(
     more rows or languages it translates what is new. Translations that look wrong are left out and counted: sources
     copied, another script or language, much too short or long, the same over and over, nothing left.
     """
-    from st_hybrid.data import read_files, read_hub
+    from st_hybrid.data import open_rows
     from st_hybrid.data.write import check_output, write_rows
     from st_hybrid.translation import REASONS, Checks, Decoding, translate_rows
 
@@ -123,10 +123,9 @@ def translate(
         raise ValueError(f"There is no check {min(unknown)!r}; there are {', '.join(REASONS)}.")
     decoding = Decoding(beam_size, max_length, max_source_length)
     columns = named_columns(column)
-    if Path(data).is_file():
-        rows, read = read_files(data, columns=columns, language=language, scratch=scratch, progress=True)
-    else:
-        rows, read = read_hub(data, split=split, columns=columns, language=language, scratch=scratch, progress=True)
+    rows, read = open_rows(
+        data, split=split, columns=columns, language=language, scratch=scratch, show_progress_bar=True
+    )
     translator = _translator(backend, model, decoding, device, compute_type, tokenizer)
     parallel, told = translate_rows(
         rows,

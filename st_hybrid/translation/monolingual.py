@@ -10,8 +10,9 @@ import pyarrow as pa
 from datasets import Dataset
 from numpy.typing import NDArray
 
-from st_hybrid.data.collect import KEYS, blank
+from st_hybrid.data.collect import blank
 from st_hybrid.languages import check_language
+from st_hybrid.rows import ROLES
 from st_hybrid.translation.translator import Ints, Translator
 
 
@@ -49,7 +50,7 @@ def checked_table(rows: Dataset, language: str | None = None) -> pa.Table:
         check_language(language, "language")
         if "language" in rows.column_names:
             raise ValueError("The rows have a column 'language', so give no language for all of them.")
-    needed = [name for name in KEYS if name != "language" or language is None]
+    needed = [name for name in ROLES if name != "language" or language is None]
     if missing := [name for name in needed if name not in rows.column_names]:
         raise ValueError(
             f"The rows have no column {', '.join(map(repr, missing))}, only {', '.join(map(repr, rows.column_names))}."
@@ -60,7 +61,7 @@ def checked_table(rows: Dataset, language: str | None = None) -> pa.Table:
     if not len(given):
         raise ValueError("There are no rows.")
     columns = {}
-    for name in (*KEYS, *negatives):
+    for name in (*ROLES, *negatives):
         if name in given.column_names:
             kept = pa.types.is_integer(given[name].type) and name == "id"
             columns[name] = given[name].cast(pa.int64() if kept else pa.string())

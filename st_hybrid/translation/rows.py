@@ -97,10 +97,10 @@ def translate_rows(
     Example:
         ::
 
-            from st_hybrid.data import read_files, write_rows
+            from st_hybrid.data import open_rows, write_rows
             from st_hybrid.translation import TransformersTranslator, translate_rows
 
-            rows, _ = read_files("faq.csv", language="en")
+            rows, _ = open_rows("faq.csv", language="en")
             translator = TransformersTranslator("facebook/nllb-200-distilled-600M")
             parallel, report = translate_rows(rows, ["de", "fr"], translator, journal="faq.journal")
             write_rows(parallel, "faq-parallel.jsonl.gz")

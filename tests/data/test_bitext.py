@@ -38,7 +38,7 @@ def jsonl(folder: Path) -> Rows:
 def named_columns(folder: Path) -> Rows:
     rows = [{"src": a, "tgt": b} for a, b in zip(GERMAN, ENGLISH, strict=True)]
     (folder / "corpus.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
-    return read_bitext(folder / "corpus.jsonl", languages=["de", "en"], columns=["src", "tgt"])
+    return read_bitext(folder / "corpus.jsonl", languages=["de", "en"], text_columns=["src", "tgt"])
 
 
 def opus_jsonl(folder: Path) -> Rows:
@@ -116,9 +116,9 @@ def test_errors(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="has the columns src, tgt, and not two of them"):
         read_bitext(table)
     with pytest.raises(ValueError, match="has no column 'target', only src, tgt"):
-        read_bitext(table, languages=["de", "en"], columns=["src", "target"])
+        read_bitext(table, languages=["de", "en"], text_columns=["src", "target"])
     with pytest.raises(ValueError, match="Say which languages the columns are in"):
-        read_bitext(table, columns=["src", "tgt"])
+        read_bitext(table, text_columns=["src", "tgt"])
     with pytest.raises(ValueError, match="two languages, got de, de"):
         read_bitext(table, languages=["de", "de"])
     with pytest.raises(ValueError, match=r"a\.jsonl: 'jsonl' is not the code of a language"):

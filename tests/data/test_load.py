@@ -36,7 +36,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_reads_what_was_written(name: str, write: Callable[[Dataset, Path], None], tmp_path: Path) -> None:
     write(Dataset.from_list(ROWS), tmp_path / name)
-    assert load_rows(tmp_path / name).to_list() == ROWS
+    assert open_rows(tmp_path / name).rows.to_list() == ROWS
 
     names = {"id": "nr", "query": "question", "negative": "wrong"}
     other = [{"wrong_1": "Er.", **row, "more": 1} for row in ROWS]
@@ -50,7 +50,7 @@ def test_reads_what_was_written(name: str, write: Callable[[Dataset, Path], None
 def test_rows_without_text_are_left_out_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     Dataset.from_list([*ROWS, {**ROWS[0], "id": "b", "query": ""}]).to_json(tmp_path / "rows.jsonl")
     with caplog.at_level(logging.WARNING):
-        assert len(load_rows(tmp_path / "rows.jsonl")) == 2
+        assert len(open_rows(tmp_path / "rows.jsonl").rows) == 2
     assert "1 left out: no query, first at" in caplog.text
     assert "rows.jsonl:3" in caplog.text
 
