@@ -145,7 +145,9 @@ def import_squad(
         given: Any = files[0]
         if len(files) > 1 or "=" in files[0]:
             given = named_values(files, "de=squad-de.json")
-        return read_squad(given, positive=positive.value, languages=listed(languages), scratch=scratch, show_progress_bar=True)
+        return read_squad(
+            given, positive=positive.value, languages=listed(languages), scratch=scratch, show_progress_bar=True
+        )
 
     _convert(read, output)
 
@@ -208,7 +210,9 @@ def import_bitext(
     from st_hybrid.data import read_bitext
 
     def read() -> Rows:
-        return read_bitext(files, languages=listed(languages), text_columns=listed(columns), scratch=scratch, show_progress_bar=True)
+        return read_bitext(
+            files, languages=listed(languages), text_columns=listed(columns), scratch=scratch, show_progress_bar=True
+        )
 
     _convert(read, output)
 

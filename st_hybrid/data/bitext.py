@@ -121,7 +121,9 @@ def _tsv(path: Path, languages: Sequence[str], tally: Tally) -> Iterator[Batch]:
         columns = pc.split_pattern(lines, b"\t")
         if len(wrong := np.flatnonzero(pc.not_equal(pc.list_value_length(columns), 2))):
             count = len(columns[int(wrong[0])])
-            raise ValueError(f"{path}:{block.first + wrong[0]}: {count} columns; a line has two, with a tab between.")
+            raise ValueError(
+                f"{path}:{block.first + wrong[0]}: the line has {count} columns, not two with a tab between."
+            )
         sides = [utf8(pc.list_element(columns, side), path) for side in (0, 1)]
         tally.source(str(path), len(lines))
         yield _rows(sides, languages, path, block.first - 1, _lines_from(path, block.first), tally)

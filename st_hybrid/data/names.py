@@ -35,8 +35,9 @@ def language_of_file(path: Path, mend: str) -> str:
     """
     name = re.sub(rf"({'|'.join(map(re.escape, COMPRESSIONS))})+$", "", path.name, flags=re.IGNORECASE)
     name = re.sub(r"\.(json|jsonl|txt)$", "", name, flags=re.IGNORECASE)
-    for part in (name, re.split(r"[._]", name)[-1], last := re.split(r"[._-]", name)[-1]):
+    parts = [re.split(marks, name)[-1] for marks in (r"$^", r"\.", r"[._]", r"[._-]")]  # the longest first
+    for part in parts:
         if means_language(part):
             return part
-    meant = [code for code in close_languages(last) if means_language(code)] or ["de"]
+    meant = [code for code in close_languages(parts[-1]) if means_language(code)] or ["de"]
     raise ValueError(f"{path}: the name does not end in a language code. {mend.format(code=meant[0], path=path)}")

@@ -67,12 +67,13 @@ class Source(NamedTuple):
         """
         path = Path(self.name)
         kind = plain_suffix(path)
-        if path.exists() and (self.streaming or self.revision is not None):
+        saved = any((path / file).is_file() for file in ("dataset_dict.json", "state.json"))
+        if (saved or path.is_file()) and (self.streaming or self.revision is not None):
             raise ValueError(f"{path} is on this machine; streaming and revision are for data sets on the hub.")
         if not path.exists() and kind in (*_JSON, *_CSV, ".parquet"):
             raise FileNotFoundError(f"There is no file {path}.")
         if not path.is_file():
-            return _batches(self._load(path), self.name, wanted)
+            return _batches(self._saved(path) if saved else self._load(path), self.name, wanted)
         if self.split != "train":
             raise ValueError(f"{path} is a file and has no split {self.split!r}.")
         if kind in _JSON and any(text.startswith("[{") for _, text in islice(read_text(path), 1)):  # one array
@@ -88,13 +89,14 @@ class Source(NamedTuple):
             "Convert it to one of them."
         )
 
+    def _saved(self, path: Path) -> Any:
+        saved = load_from_disk(path)
+        splits = saved if isinstance(saved, DatasetDict) else {"train": saved}
+        if self.split not in splits:
+            raise ValueError(f"{path} has the splits {', '.join(splits)}, not {self.split!r}. Choose one of them.")
+        return splits[self.split]
+
     def _load(self, path: Path) -> Any:
-        if any((path / file).is_file() for file in ("dataset_dict.json", "state.json")):
-            saved = load_from_disk(path)
-            splits = saved if isinstance(saved, DatasetDict) else {"train": saved}
-            if self.split not in splits:
-                raise ValueError(f"{path} has the splits {', '.join(splits)}, not {self.split!r}. Choose one of them.")
-            return splits[self.split]
         name, _, config = (self.name, "", "") if path.exists() else self.name.partition(":")
         options = {"split": self.split, "revision": self.revision, "streaming": self.streaming}
         try:
@@ -140,7 +142,7 @@ def _named(batch: pa.RecordBatch | pa.Table, schema: pa.Schema, source: str, wan
             raise ValueError(f"{source}: the column {name!r} holds {kind}, not text.")
         arrays[name] = array.cast(type_)
     both = schema.field(TRANSLATION).type if TRANSLATION in schema.names else None
-    fields = [field.name for field in both] if pa.types.is_struct(both or pa.null()) else []
+    fields = [field.name for field in both] if isinstance(both, pa.StructType) else []
     return NamedBatch(pa.table(arrays), lambda row: f"{source}, row {before + row + 1:,}", [*schema.names, *fields])
 
 
@@ -195,7 +197,7 @@ def _json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     for number, line in read_text(path):
         if line.strip():
             try:
-                row = json.loads(line)
+                row = json.loads(line.strip())
             except json.JSONDecodeError as error:
                 raise ValueError(f"{path}:{number}: not valid JSON: {error.msg} (column {error.colno}).") from error
             if not isinstance(row, dict):

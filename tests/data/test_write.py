@@ -64,7 +64,7 @@ def test_a_file_stays_as_it_was_when_writing_fails(name: str, tmp_path: Path) ->
 
 def test_names_that_cannot_be_written(tmp_path: Path) -> None:
     for name in ("a.txt", "a.json", "a.csv", "a.parquet.gz", "a.jsonl.xz"):
-        with pytest.raises(ValueError, match=r"rows are written as \.jsonl"):
+        with pytest.raises(ValueError, match=r"Rows are written as \.jsonl"):
             write_rows(Dataset.from_list(ROWS), tmp_path / name)
     (tmp_path / "folder").mkdir()
     with pytest.raises(FileExistsError, match="folder exists"):
