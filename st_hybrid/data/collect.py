@@ -57,26 +57,14 @@ def collect(
     scratch: str | Path | None = None,
     show_progress_bar: bool = False,
 ) -> Rows:
-    """Write parallel rows to an Arrow file batch by batch, leave out invalid ones, and check the whole.
+    """Write batches to an Arrow file, leave out and count invalid rows, and check the whole.
 
-    A row without id, language or one of its texts is left out and counted, as are rows in languages that were not
-    asked for. An unknown language code, an id with two rows in a language and negative columns that differ between
-    batches are errors.
-
-    Args:
-        batches: Tables with the same columns: ``id``, ``language``, ``query``, ``positive`` and any ``negative…``.
-        tally: The reader's counts; those of this function are added.
-        languages: Languages to keep; by default all.
-        keep_invalid: Keep rows without id, language or text, repeated ids and unknown languages.
-        check_languages: Refuse unknown language codes.
-        scratch: Folder for the rows while the process runs; by default the system's folder for temporary files.
-        show_progress_bar: Show the number of rows read.
-
-    Returns:
-        The rows and the report.
+    All batches have the columns ``id``, ``language``, ``query``, ``positive`` and the same ``negative…``. The tally has
+    the reader's own counts. The options are those of :func:`~st_hybrid.data.open_rows`.
 
     Raises:
-        ValueError: As above, or no row is left.
+        ValueError: A language is unknown, an id has two rows in a language, the columns of two batches differ, or no
+            row is left.
     """
     found: Counter[str] = Counter()
     parts: list[tuple[Place, Ints]] = []

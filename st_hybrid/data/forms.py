@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from st_hybrid.data.collect import Batch, blank, interleaved
 from st_hybrid.data.names import means_language
 from st_hybrid.data.report import Tally
-from st_hybrid.data.tables import IDENTIFIER, NamedBatch
+from st_hybrid.data.tables import IDENTIFIER, TRANSLATION, NamedBatch
 from st_hybrid.languages import check_language
 from st_hybrid.rows import ROLES
 
@@ -93,15 +93,15 @@ class Columns:
                 "all rows. Leave it out."
             )
         needed = ROLES if self.language is None else _TEXTS
-        if missing := [self.names[role] for role in needed if self.names[role] not in present]:
-            if "translation" in present:
+        if missing := [role for role in needed if self.names[role] not in present]:
+            if TRANSLATION in present:
                 mend = "Sentences with their translations are read with read_bitext (data import bitext)."
-            elif missing == [self.names["language"]]:
+            elif missing == ["language"]:
                 mend = "Name it with columns={'language': …}, or pass the language of all rows: language='en'."
             else:
-                mend = f"Map the columns: columns={{{missing[0]!r}: …}}, or --column {missing[0]}=…."
+                mend = f"Map the columns, such as columns={{{missing[0]!r}: …}} or --column {missing[0]}=…."
             raise ValueError(
-                f"{source} has no column {', '.join(map(repr, missing))}; its columns are "
+                f"{source} has no column {', '.join(repr(self.names[role]) for role in missing)}; its columns are "
                 f"{', '.join(map(repr, present))}. {mend}"
             )
 
@@ -137,41 +137,36 @@ class Columns:
         return [code for code in dict.fromkeys([*query, *positive]) if self._is_read(code)]
 
     def _long(self, batch: NamedBatch, source: str, before: int) -> Batch:
-        table, names = batch.table, self.names
-        nothing = pa.nulls(table.num_rows, pa.string())  # JSON may leave a column out in a whole batch
-        columns = {role: table[names[role]] if names[role] in table.column_names else nothing for role in ROLES}
-        if self.language is not None:
-            columns["language"] = pa.repeat(self.language, table.num_rows)
-            if names["id"] not in batch.columns:
-                columns["id"] = _numbers(source, before, table.num_rows)
+        names, rows = self.names, batch.table.num_rows
+        given = {role: names[role] for role in ROLES}
         begin = names["negative"]
-        for name in table.column_names:
-            if name.startswith(begin) and name not in (names[role] for role in ROLES):
-                columns["negative" + name.removeprefix(begin)] = table[name]
+        negatives = [name for name in batch.table.column_names if name.startswith(begin) and name not in given.values()]
+        given |= {"negative" + name.removeprefix(begin): name for name in negatives}
+        columns = _selected(batch.table, given)
+        if self.language is not None:
+            columns["language"] = pa.repeat(self.language, rows)
+            if names["id"] not in batch.columns:
+                columns["id"] = _numbers(source, before, rows)
         return Batch(pa.table(columns), batch.place)
 
     def _wide(self, batch: NamedBatch, source: str, before: int) -> Batch | None:
-        table, names = batch.table, self.names
         languages = self._languages(batch.columns, source)
-        identifier = _numbers(source, before, table.num_rows)
-        if names["id"] in table.column_names:
-            identifier = table[names["id"]]
-        nothing = pa.nulls(table.num_rows, pa.string())
+        if not languages:
+            return None
+        identifier = _numbers(source, before, batch.table.num_rows)
+        if self.names["id"] in batch.table.column_names:
+            identifier = batch.table[self.names["id"]]
         parts = []
         for code in languages:
-            columns = {"id": identifier, "language": pa.repeat(code, table.num_rows)}
-            for role, begin in self._texts(batch.columns, languages).items():
-                name = f"{begin}_{code}"
-                columns[role] = table[name] if name in table.column_names else nothing
-            parts.append(pa.table(columns))
-        if not parts:
-            return None
+            given = {role: f"{begin}_{code}" for role, begin in self._texts(batch.columns, languages).items()}
+            language = pa.repeat(code, batch.table.num_rows)
+            parts.append(pa.table({"id": identifier, "language": language, **_selected(batch.table, given)}))
         rows = interleaved(parts)
         # A group need not have all languages: where both of its texts are missing, there is no row.
         filled = np.flatnonzero(~(blank(rows["query"]) & blank(rows["positive"])))
+        place = batch.place
         if not len(filled):
             return None
-        place = batch.place
         return Batch(rows.take(pa.array(filled)), lambda row: place(int(filled[row]) // len(languages)))
 
     def _texts(self, present: Sequence[str], languages: Sequence[str]) -> dict[str, str]:
@@ -181,6 +176,12 @@ class Columns:
         numbers = {match[1] for name in present if (match := pattern.fullmatch(name))}
         ordered = sorted(numbers, key=lambda number: (len(number), number))
         return {role: self.names[role] for role in _TEXTS} | {f"negative{one}": f"{negative}{one}" for one in ordered}
+
+
+def _selected(table: pa.Table, given: Mapping[str, str]) -> dict[str, pa.Array]:
+    """Columns under other names; JSON may leave a column out in a whole batch, which then holds nulls."""
+    nothing = pa.nulls(table.num_rows, pa.string())
+    return {role: table[name] if name in table.column_names else nothing for role, name in given.items()}
 
 
 def _numbers(source: str, before: int, rows: int) -> pa.Array:

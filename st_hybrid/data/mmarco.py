@@ -7,6 +7,7 @@ import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -14,14 +15,14 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 from numpy.typing import NDArray
 
-from st_hybrid.data.blocks import COMPRESSIONS, Block, open_input, read_blocks, utf8
+from st_hybrid.data.blocks import COMPRESSIONS, open_input, read_blocks, utf8
 from st_hybrid.data.collect import Batch, Rows, collect
 from st_hybrid.data.report import Tally
 from st_hybrid.grouping import Ints, place_in_group
 from st_hybrid.languages import check_language, language_named
 from st_hybrid.progress import progress_bar
 
-_BLOCK = 1 << 25  # bytes of a collection to search at once
+_BLOCK = 1 << 24  # bytes of a collection to search at once
 _BATCH = 20_000  # rows to compose at once
 
 
@@ -103,14 +104,11 @@ def read_mmarco(
     root, files = _layout(Path(folder), translation, split, languages)
     qrels_file = _found(root / f"qrels.{split}.tsv") if qrels is None else _existing(Path(qrels))
     triples_file = _found(root / f"triples.{split}.ids.small.tsv") if triples is None else _existing(Path(triples))
+    name = f"triples.{split}.ids.small.tsv"
     if triples_file is None and negatives:
-        raise FileNotFoundError(
-            f"{root} has no triples.{split}.ids.small.tsv, which negatives come from. Pass triples."
-        )
+        raise FileNotFoundError(f"{root} has no {name}, which negatives come from. Pass triples.")
     if triples_file is None and qrels_file is None:
-        raise FileNotFoundError(
-            f"{root} has neither qrels.{split}.tsv nor triples.{split}.ids.small.tsv. Pass one of them."
-        )
+        raise FileNotFoundError(f"{root} has neither qrels.{split}.tsv nor {name}. Pass one of them.")
 
     def batches(tally: Tally) -> Iterator[Batch]:
         relevant = _positives(qrels_file, triples_file, tally)
@@ -120,12 +118,10 @@ def read_mmarco(
         if negatives and triples_file is not None:
             relevant = _with_negatives(relevant, negatives, triples_file, len(files), tally)
         for language, (collection, queries_file) in files.items():
-            with (
-                _Texts(queries_file, relevant[:, :1], tally, scratch, show_progress_bar) as queries,
-                _Texts(collection, relevant[:, 1:], tally, scratch, show_progress_bar) as passages,
-            ):
-                for first in range(0, len(relevant), _BATCH):
-                    yield _compose(language, relevant[first : first + _BATCH], queries, passages, tally)
+            queries = _read_texts(queries_file, relevant[:, 0], tally, scratch, show_progress_bar)
+            passages = _read_texts(collection, relevant[:, 1:], tally, scratch, show_progress_bar)
+            for first in range(0, len(relevant), _BATCH):
+                yield _compose(language, relevant[first : first + _BATCH], queries, passages, tally)
 
     tally = Tally()
     return collect(batches(tally), tally, scratch=scratch)
@@ -168,89 +164,78 @@ def _existing(path: Path) -> Path:
     return found
 
 
-class _Texts:
-    """The texts of wanted numbers in a file of lines ``number, tab, text``, in a temporary file on disk.
+class _Texts(NamedTuple):
+    """Texts of a file by their numbers, memory-mapped from disk."""
 
-    Args:
-        path: The file.
-        wanted: The numbers, in any shape and order.
-        tally: Gets the number of lines.
-        scratch: Folder for the temporary file.
-        show: Show how much of the file is read.
-    """
+    path: Path
+    number: Ints  # in ascending order
+    line: Ints
+    place: Ints  # in ``text``
+    text: pa.LargeStringArray
 
-    def __init__(self, path: Path, wanted: Ints, tally: Tally, scratch: str | Path | None, show: bool) -> None:
-        self.path = path
-        self._wanted = np.unique(wanted)
-        self._file = tempfile.TemporaryFile(dir=scratch)  # noqa: SIM115, it is closed on exit
-        tally.source(str(path), 0)
-        nothing = np.zeros(0, dtype=np.int64)
-        places, lines, lengths = [nothing], [nothing], [nothing]
-        total = None if path.suffix.lower() in COMPRESSIONS else path.stat().st_size
-        with progress_bar(total, path.name, show=show, unit="bytes") as advance:
-            for block in read_blocks(path, _BLOCK):
-                place, line, text = self._search(block, tally)
-                places.append(place)
-                lines.append(line)
-                lengths.append(pc.binary_length(text).to_numpy())
-                if len(text):
-                    self._file.write(text.buffers()[2].slice(0, int(lengths[-1].sum())))
-                advance(len(block.data))
-        place, self._line = np.concatenate(places), np.concatenate(lines)
-        self._row = np.full(len(self._wanted), -1)
-        self._row[place] = np.arange(len(place))
-        if len(again := np.flatnonzero(self._row[place] != np.arange(len(place)))):
-            first, last = again[0], self._row[place[again[0]]]
-            number, line, other = self._wanted[place[first]], self._line[last], self._line[first]
-            raise ValueError(f"{path}:{line}: the number {number} occurs at line {other} already.")
-        self._texts = self._on_disk(np.concatenate([[0], *lengths]).cumsum())
+    def find(self, numbers: Ints) -> Ints:
+        """The rows of numbers; -1 for a number that the file does not have."""
+        row = np.searchsorted(self.number, numbers)
+        return np.where(np.append(self.number, -1)[row] == numbers, row, -1)
 
-    def __enter__(self) -> _Texts:
-        return self
+    def take(self, rows: Ints) -> pa.Array:
+        return self.text.take(pa.array(self.place[rows])).cast(pa.string())
 
-    def __exit__(self, *error: object) -> None:
-        self._file.close()
 
-    def rows(self, numbers: Ints) -> Ints:
-        """Places of the texts of wanted numbers; -1 for a number that the file does not have."""
-        return self._row[np.searchsorted(self._wanted, numbers)]
+def _read_texts(path: Path, wanted: Ints, tally: Tally, scratch: str | Path | None, show: bool) -> _Texts:
+    """Copy the texts of wanted numbers from a file of lines ``number, tab, text`` to a temporary file."""
+    wanted = np.unique(wanted)
+    nothing = np.zeros(0, dtype=np.int64)
+    numbers, lines, lengths = [nothing], [nothing], [nothing]
+    tally.source(str(path), 0)
+    total = None if path.suffix.lower() in COMPRESSIONS else path.stat().st_size
+    with (
+        tempfile.TemporaryFile(dir=scratch) as file,
+        progress_bar(total, path.name, show=show, unit="bytes") as advance,
+    ):
+        for block in read_blocks(path, _BLOCK):
+            rows = block.lines()
+            tally.source(str(path), len(rows))
+            filled = np.flatnonzero(pc.binary_length(rows))
+            number = _leading_numbers(
+                rows.take(filled) if len(filled) < len(rows) else rows, path, block.first + filled
+            )
+            hits = np.flatnonzero(wanted[np.minimum(np.searchsorted(wanted, number), len(wanted) - 1)] == number)
+            parts = pc.split_pattern(rows.take(pa.array(filled[hits])), b"\t", max_splits=1)
+            text = utf8(pc.list_element(parts, 1), path)
+            numbers.append(number[hits])
+            lines.append(block.first + filled[hits])
+            lengths.append(pc.binary_length(text).to_numpy())
+            if len(text):
+                file.write(text.buffers()[2].slice(0, int(lengths[-1].sum())))
+            advance(len(block.data))
+        file.flush()
+        offsets = np.concatenate([[0], *lengths]).cumsum()
+        data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if offsets[-1] else b""
+    texts = pa.LargeStringArray.from_buffers(len(offsets) - 1, pa.py_buffer(offsets), pa.py_buffer(data))
+    found, line = np.concatenate(numbers), np.concatenate(lines)
+    order = np.argsort(found, kind="stable")
+    if len(again := np.flatnonzero(np.diff(found[order]) == 0)):
+        first, second = line[order[again[0]]], line[order[again[0] + 1]]
+        raise ValueError(f"{path}:{second}: the number {found[order[again[0]]]} occurs at line {first} already.")
+    return _Texts(path, found[order], line[order], order, texts)
 
-    def texts(self, rows: Ints) -> pa.Array:
-        """The texts at these places."""
-        return self._texts.take(pa.array(rows)).cast(pa.string())
 
-    def lines(self, rows: Ints) -> Ints:
-        """The line numbers of the texts at these places."""
-        return self._line[rows]
-
-    def _search(self, block: Block, tally: Tally) -> tuple[Ints, Ints, pa.StringArray]:
-        """The wanted lines of a block: places of their numbers among the wanted, line numbers and texts."""
-        lines = block.lines()
-        tally.source(str(self.path), len(lines))
-        filled = np.flatnonzero(pc.binary_length(lines))
-        parts = pc.split_pattern(lines if len(filled) == len(lines) else lines.take(filled), b"\t", max_splits=1)
+def _leading_numbers(rows: pa.LargeBinaryArray, path: Path, lines: Ints) -> Ints:
+    """The number before the tab of each row."""
+    parts = pc.split_pattern(pc.binary_slice(rows, 0, 20), b"\t", max_splits=1)
+    if (pc.list_value_length(parts).to_numpy() == 2).all():
         try:
-            numbers = pc.list_element(parts, 0).cast(pa.string()).cast(pa.int64()).to_numpy()
-            pc.list_element(parts.filter(pc.equal(pc.list_value_length(parts), 1)), 1)  # refuses a line without a tab
-        except pa.ArrowInvalid as error:
-            fitting = pc.match_substring_regex(lines.take(filled), r"^\d{1,18}\t").to_numpy(zero_copy_only=False)
-            line = block.first + filled[fitting.argmin()]
-            raise ValueError(f"{self.path}:{line}: not a number, a tab and a text.") from error
-        place = np.minimum(np.searchsorted(self._wanted, numbers), len(self._wanted) - 1)
-        hits = np.flatnonzero(self._wanted[place] == numbers)
-        text = utf8(pc.list_element(parts.take(pa.array(hits)), 1), self.path)
-        return place[hits], block.first + filled[hits], text
-
-    def _on_disk(self, offsets: Ints) -> pa.LargeStringArray:
-        self._file.flush()
-        data = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ) if offsets[-1] else b""
-        buffers = [None, pa.py_buffer(offsets), pa.py_buffer(data)]
-        return pa.LargeStringArray.from_buffers(len(offsets) - 1, *buffers[1:])
+            return pc.list_element(parts, 0).cast(pa.string()).cast(pa.int64()).to_numpy()
+        except pa.ArrowInvalid:
+            pass
+    fitting = pc.match_substring_regex(rows, r"^\d{1,18}\t").to_numpy(zero_copy_only=False)
+    raise ValueError(f"{path}:{lines[fitting.argmin()]}: not a number, a tab and a text.")
 
 
 def _compose(language: str, relevant: Ints, queries: _Texts, passages: _Texts, tally: Tally) -> Batch:
     """The rows of some queries, their positives and their negatives in one language."""
-    query, passage = queries.rows(relevant[:, 0]), passages.rows(relevant[:, 1:])
+    query, passage = queries.find(relevant[:, 0]), passages.find(relevant[:, 1:])
     missing = passage < 0
     first_missing = relevant[np.arange(len(relevant)), 1 + missing.argmax(axis=1)]
 
@@ -267,11 +252,11 @@ def _compose(language: str, relevant: Ints, queries: _Texts, passages: _Texts, t
     columns = {
         "id": pc.binary_join_element_wise(*numbers, "-"),
         "language": pa.repeat(language, len(relevant)),
-        "query": queries.texts(query),
-        "positive": passages.texts(passage[:, 0]),
-        **{f"negative_{place}": passages.texts(passage[:, place]) for place in range(1, passage.shape[1])},
+        "query": queries.take(query),
+        "positive": passages.take(passage[:, 0]),
+        **{f"negative_{place}": passages.take(passage[:, place]) for place in range(1, passage.shape[1])},
     }
-    path, lines = queries.path, queries.lines(query)
+    path, lines = queries.path, queries.line[query]
     return Batch(pa.table(columns), lambda row: f"{path}:{lines[row]}")
 
 

@@ -37,17 +37,11 @@ _JSON, _CSV = (".jsonl", ".json"), (".csv", ".tsv")
 
 
 class NamedBatch(NamedTuple):
-    """Rows of a source under the source's column names.
+    """Rows of a source under the source's column names."""
 
-    Args:
-        table: The columns that were wanted and exist.
-        place: Names the place of a row.
-        columns: Names of all columns, and the fields of the column ``translation``.
-    """
-
-    table: pa.Table
+    table: pa.Table  # the wanted columns
     place: Place
-    columns: list[str]
+    columns: list[str]  # names of all columns, and the fields of the column ``translation``
 
 
 class Source(NamedTuple):
@@ -76,10 +70,9 @@ class Source(NamedTuple):
             return _batches(self._saved(path) if saved else self._load(path), self.name, wanted)
         if self.split != "train":
             raise ValueError(f"{path} is a file and has no split {self.split!r}.")
-        if kind in _JSON and any(text.startswith("[{") for _, text in islice(read_text(path), 1)):  # one array
-            return _batches(
-                load_dataset("json", data_files=self.name, split="train", streaming=True), self.name, wanted
-            )
+        if kind in _JSON and any(text.strip()[:2] in ("[", "[{") for _, text in islice(read_text(path), 1)):
+            array = load_dataset("json", data_files=self.name, split="train", streaming=True)
+            return _batches(array, self.name, wanted)
         if kind in (*_JSON, *_CSV):
             return _read_text(path, wanted)
         if path.suffix.lower() == ".parquet":
@@ -207,7 +200,7 @@ def _json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 def _csv_rows(path: Path, delimiter: str, wanted: Wanted) -> Iterator[tuple[int, dict[str, Any]]]:
     csv.field_size_limit(1 << 30)
-    hint = f"Put values with a {'tab' if delimiter == chr(9) else 'comma'}, a quotation mark or a line break in quotes."
+    hint = f"Put values with a {'comma' if delimiter == ',' else 'tab'}, a quotation mark or a line break in quotes."
     raw: list[str] = []  # the lines of a record
     texts = (raw.append(text) or text for _, text in read_text(path))  # type: ignore[func-returns-value]
     names: list[str] = []

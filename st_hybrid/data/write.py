@@ -14,18 +14,7 @@ _CODECS = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}
 
 
 def check_output(path: str | Path) -> Path:
-    """Check, before long work, that :func:`write_rows` can write to a path.
-
-    Args:
-        path: As for :func:`write_rows`.
-
-    Returns:
-        The path.
-
-    Raises:
-        ValueError: The suffix names no known format.
-        FileExistsError: The path is that of a folder, and it exists.
-    """
+    """Check, before long work, that :func:`write_rows` can write to a path; return it, or raise as that does."""
     path = Path(path)
     suffix = path.suffix.lower()
     if not suffix:

@@ -33,22 +33,13 @@ class Question(NamedTuple):
 
 @dataclass(frozen=True)
 class Paragraph:
-    """A paragraph of a file and the questions on it.
+    """A paragraph of a file and the questions on it."""
 
-    Args:
-        where: The place, for messages: file, language, article and paragraph.
-        article: Number of the article in the file, from 0.
-        number: Number of the paragraph in its article, from 0.
-        text: The paragraph.
-        breaks: Start and end of each sentence, or None without ``sentence_breaks``.
-        questions: The questions on the paragraph.
-    """
-
-    where: str
-    article: int
-    number: int
+    where: str  # for messages: file, language, article and paragraph
+    article: int  # number in the file, from 0
+    number: int  # number in the article, from 0
     text: str
-    breaks: list[Span] | None
+    breaks: list[Span] | None  # start and end of each sentence, if the file has them
     questions: list[Question]
 
 
@@ -56,8 +47,8 @@ def squad_paragraphs(path: str | Path, language: str, *, format_name: str = "SQu
     """Walk a file of SQuAD's JSON, paragraph by paragraph.
 
     Args:
-        path: The file, plain or compressed. The flat form of data sets on the hub, a JSON object per question, is read
-            from ``.jsonl`` and from the ``data`` list.
+        path: The file, plain or compressed. The flat form of the hub, a JSON object per question, is read from
+            ``.jsonl`` and from the ``data`` list.
         language: Its language, for messages.
         format_name: Name of the format, for messages.
 
@@ -67,17 +58,6 @@ def squad_paragraphs(path: str | Path, language: str, *, format_name: str = "SQu
     Raises:
         ValueError: The file is malformed, a sentence break leaves its paragraph or overlaps another, or a question id
             occurs twice; the message names file, language, article and paragraph.
-
-    Example:
-        ::
-
-            import json
-            from st_hybrid.evaluation.squad import squad_paragraphs
-
-            with open("de.json", "w") as file:
-                json.dump({"data": [{"paragraphs": [{"context": "Störche nisten auf Dächern.", "qas": []}]}]}, file)
-            for paragraph in squad_paragraphs("de.json", "de"):
-                print(paragraph.text, [question.text for question in paragraph.questions])
     """
     path = Path(path)
     where = f"{path} (language {language})"
@@ -103,22 +83,7 @@ def squad_paragraphs(path: str | Path, language: str, *, format_name: str = "SQu
 
 
 def sentence_at(breaks: Sequence[Span], position: int) -> int | None:
-    """The number of the sentence that holds a character.
-
-    Args:
-        breaks: Start and end of each sentence, in order.
-        position: Place of the character in the paragraph.
-
-    Returns:
-        The sentence's number, or None for a character outside all of them.
-
-    Example:
-        ::
-
-            from st_hybrid.evaluation.squad import sentence_at
-
-            print(sentence_at([(0, 5), (6, 9)], 7))  # 1
-    """
+    """The number of the sentence that holds the character at a position, or None if there is none."""
     sentence = bisect_right(breaks, position, key=lambda span: span[0]) - 1
     return sentence if sentence >= 0 and position < breaks[sentence][1] else None
 
