@@ -129,8 +129,8 @@ def test_a_user_sees_one_line_and_finds_no_temporary_file(tmp_path: Path) -> Non
     told = imported("german")
     assert told.returncode == 1
     assert told.stderr.lstrip() == (
-        f"Error: {tmp_path / 'rows.jsonl'}:1: 'german' is not the code of a language. Did you mean 'de' (German)? To accept any text "
-        "as a language, pass check_languages=False.\n"
+        f"Error: {tmp_path / 'rows.jsonl'}:1: 'german' is not the code of a language. Did you mean 'de' (German)? "
+        "To accept any text as a language, pass check_languages=False.\n"
     )
     assert not output.exists()
     told = imported("de")
