@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from datasets import Dataset, concatenate_datasets
 
-from st_hybrid.data import load_rows
+from st_hybrid.data import open_rows
 from st_hybrid.data.decontamination import decontaminate
 from st_hybrid.data.evaluation_texts import read_evaluation_texts
 from st_hybrid.data.overlap import OverlapSettings
@@ -194,7 +194,7 @@ def main() -> None:
     parser.add_argument("--evaluation-data", type=Path, required=True, help="folder that holds xquad-r/<lang>.json")
     parser.add_argument("--planted", type=int, default=275, help="rows of each edit")
     given = parser.parse_args()
-    rows = load_rows(given.data).select_columns(["id", "language", "query", "positive"])
+    rows = open_rows(given.data).rows.select_columns(["id", "language", "query", "positive"])
     plants = planted_rows(given.evaluation_data / "xquad-r", given.planted)
     sets = [read_evaluation_texts("XQuAD-R", given.evaluation_data)]
     texts = dict(zip(sets[0].ids.to_pylist(), sets[0].texts.to_pylist(), strict=True))

@@ -25,7 +25,7 @@ import pyarrow.compute as pc
 from scipy.stats import bootstrap
 
 from st_hybrid import HybridBatchSampler, parallel_pairs, split_groups
-from st_hybrid.data import load_rows
+from st_hybrid.data import open_rows
 from st_hybrid.data.write import write_rows
 from st_hybrid.evaluation.per_query import compare_queries, per_query_path
 
@@ -68,11 +68,11 @@ def run(given: argparse.Namespace) -> None:
     work = given.work
     work.mkdir(parents=True, exist_ok=True)
     if not (work / "mining.json").is_file():
-        write_rows(split_groups(load_rows(given.data), given.groups, seed=0)["test"], work / "none.jsonl.gz")
+        write_rows(split_groups(open_rows(given.data).rows, given.groups, seed=0)["test"], work / "none.jsonl.gz")
         began = time.perf_counter()
         fixed = ["--model", given.start, "--output", work / "both.jsonl.gz"]
         command("data", "mine", work / "none.jsonl.gz", *fixed, "--languages", "both")
-        both = load_rows(work / "both.jsonl.gz")
+        both = open_rows(work / "both.jsonl.gz").rows
         mining = {"rows": len(both), "seconds": round(time.perf_counter() - began, 1)}
         for name, left_out in (("same", "negative_2"), ("other", "negative_1")):
             write_rows(both.remove_columns(left_out), work / f"{name}.jsonl.gz")
@@ -141,7 +141,7 @@ def answered_negatives(work: Path) -> None:
     for name in ("same", "other"):
         if not (work / f"{name}.jsonl.gz").is_file():
             continue
-        pairs = parallel_pairs(load_rows(work / f"{name}.jsonl.gz"))
+        pairs = parallel_pairs(open_rows(work / f"{name}.jsonl.gz").rows)
         batches = HybridBatchSampler(pairs, BATCH_SIZE, drop_last=True, seed=0)
         labels = np.stack([pairs[batch]["label"] for batch in batches])
         met = (labels[:, :, None, 0] == labels[:, None, :, 3]).any(axis=2)

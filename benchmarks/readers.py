@@ -36,7 +36,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from st_hybrid import parallel_pairs
-from st_hybrid.data import Rows, read_files, read_mmarco, read_squad
+from st_hybrid.data import Rows, open_rows, read_mmarco, read_squad
 from st_hybrid.languages import english_name
 from st_hybrid.pairs import pair_text
 from st_hybrid.provenance import provenance
@@ -73,7 +73,7 @@ def read_wide(rows: Dataset, folder: Path) -> Rows:
     ]
     with (folder / "wide.jsonl").open("w", encoding="utf-8") as lines:
         lines.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in wide)
-    return read_files(folder / "wide.jsonl")
+    return open_rows(folder / "wide.jsonl")
 
 
 def write_squad(rows: Dataset, folder: Path, passages: int) -> None:
@@ -166,7 +166,7 @@ def same_pairs(rows: Dataset, others: Dataset) -> dict[str, Any]:
 
 def compare_layouts(source: Path, scratch: Path) -> dict[str, Any]:
     """Write rows in each layout, read them back and compare."""
-    given = read_files(source, scratch=scratch).rows
+    given = open_rows(source, scratch=scratch).rows
     lines = one_line(given)
     changed = sum(before != after for before, after in zip(given, lines, strict=True))
     results = {}

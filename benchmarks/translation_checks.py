@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from st_hybrid.data import load_rows
+from st_hybrid.data import open_rows
 from st_hybrid.files import write_json
 from st_hybrid.languages import LanguageDetector, language_scripts
 from st_hybrid.provenance import provenance
@@ -123,7 +123,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path)
     given = parser.parse_args()
     groups: dict[Any, dict[str, dict[str, str]]] = {}
-    for row in load_rows(given.rows):
+    for row in open_rows(given.rows).rows:
         groups.setdefault(row["id"], {})[row["language"]] = row
     names = sorted(groups)
     random.Random(given.seed).shuffle(names)

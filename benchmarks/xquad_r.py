@@ -22,7 +22,7 @@ from typing import Any
 
 from sentence_transformers import SentenceTransformer
 
-from st_hybrid.data import load_rows
+from st_hybrid.data import open_rows
 
 RESULTS = Path(__file__).parent / "results" / "xquad-r"
 COMMON = shlex.split("--batch-size 32 --learning-rate 5e-5 --scale 100 --freeze-embeddings --seed 0")
@@ -65,7 +65,7 @@ def write_translations(data: Path, folder: Path) -> None:
 
     ``translations.jsonl.gz`` has these alone, ``with-translations.jsonl.gz`` the given rows before them.
     """
-    rows = load_rows(data)
+    rows = open_rows(data).rows
     aligned = [{**row, "id": f"{row['id']}#passage", "query": row["positive"]} for row in rows]
     for name, part in (("translations", aligned), ("with-translations", [*rows, *aligned])):
         with gzip.open(folder / f"{name}.jsonl.gz", "wt", encoding="utf-8") as lines:

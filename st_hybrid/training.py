@@ -84,11 +84,11 @@ def finetune(
     Example:
         ::
 
-            from st_hybrid.data import load_rows
+            from st_hybrid.data import open_rows
             from st_hybrid.recipe import Recipe
             from st_hybrid.training import finetune
 
-            finetune("intfloat/multilingual-e5-small", load_rows("rows.jsonl"), "out", Recipe(max_steps=200))
+            finetune("intfloat/multilingual-e5-small", open_rows("rows.jsonl").rows, "out", Recipe(max_steps=200))
     """
     recipe, output = recipe or Recipe(), Path(output)
     given = {data_name: rows} if isinstance(rows, Dataset) else rows

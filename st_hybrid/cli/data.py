@@ -72,17 +72,17 @@ def import_files(
     scratch: Scratch = None,
 ) -> None:
     """Files with a row a language, or with a column a language."""
-    from st_hybrid.data import read_files
+    from st_hybrid.data import open_rows
 
     def read() -> Rows:
-        return read_files(
+        return open_rows(
             files,
             columns=named_columns(column),
             form=form.value,
             language=language,
             languages=listed(languages),
             scratch=scratch,
-            progress=True,
+            show_progress_bar=True,
         )
 
     _convert(read, output)
@@ -105,10 +105,10 @@ def import_hub(
     scratch: Scratch = None,
 ) -> None:
     """A data set of the Hugging Face hub, whole or streamed."""
-    from st_hybrid.data import read_hub
+    from st_hybrid.data import open_rows
 
     def read() -> Rows:
-        return read_hub(
+        return open_rows(
             name,
             split=split,
             revision=revision,
@@ -119,7 +119,7 @@ def import_hub(
             language=language,
             languages=listed(languages),
             scratch=scratch,
-            progress=True,
+            show_progress_bar=True,
         )
 
     _convert(read, output)
@@ -145,7 +145,9 @@ def import_squad(
         given: Any = files[0]
         if len(files) > 1 or "=" in files[0]:
             given = named_values(files, "de=squad-de.json")
-        return read_squad(given, positive=positive.value, languages=listed(languages), scratch=scratch, progress=True)
+        return read_squad(
+            given, positive=positive.value, languages=listed(languages), scratch=scratch, show_progress_bar=True
+        )
 
     _convert(read, output)
 
@@ -183,7 +185,7 @@ def import_mmarco(
             max_queries=max_queries,
             seed=seed,
             scratch=scratch,
-            progress=True,
+            show_progress_bar=True,
         )
 
     _convert(read, output)
@@ -208,7 +210,9 @@ def import_bitext(
     from st_hybrid.data import read_bitext
 
     def read() -> Rows:
-        return read_bitext(files, languages=listed(languages), columns=listed(columns), scratch=scratch, progress=True)
+        return read_bitext(
+            files, languages=listed(languages), text_columns=listed(columns), scratch=scratch, show_progress_bar=True
+        )
 
     _convert(read, output)
 

@@ -216,13 +216,13 @@ def train(
     defaults are the recipe of hybrid batch training (arXiv 2408.10536). For several GPUs:
     torchrun --nproc_per_node 4 -m st_hybrid.cli.main train ...
     """
-    from st_hybrid.data import load_row_sets
+    from st_hybrid.data import open_row_sets
     from st_hybrid.data.zero_shot import checked_sets
     from st_hybrid.recipe import Recipe
     from st_hybrid.training import finetune, print_training
 
     columns = {"id": id_column, "language": language_column, "query": query_column, "positive": positive_column}
-    sets = load_row_sets(data, split=split, columns=columns)
+    sets = open_row_sets(data, split=split, columns=columns, check_languages=False, show_progress_bar=True)
     rows = sets if len(sets) > 1 else next(iter(sets.values()))
     checked = checked_sets(data)
     recipe = Recipe(
@@ -272,13 +272,13 @@ def center(
     Try it before you train: it removes much of the preference for the query's own language. The language of every
     query and passage must be known when searching. evaluate --center MODEL reports with the means.
     """
-    from st_hybrid.data import load_rows
+    from st_hybrid.data import open_rows
     from st_hybrid.methods.centering import LanguageCentering
 
     encoder = _load_model(str(model))
     centering = LanguageCentering.fit_rows(
         encoder,
-        load_rows(data, split=split),
+        open_rows(data, split=split, check_languages=False).rows,
         per_language=rows,
         unseen=unseen.value,
         batch_size=batch_size,

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from st_hybrid.cli.data_options import ColumnNames, OneLanguage, Output, Scratch, listed, named_columns
+
+if TYPE_CHECKING:
+    from st_hybrid.translation import Decoding, Translator
 
 # As in st_hybrid.cli.main, the command imports the library when it runs.
 
@@ -97,7 +101,9 @@ def translate(
     report: Annotated[Path | None, typer.Option(help="JSON file for the counts.", rich_help_panel="Checks")] = None,
     journal: Annotated[
         Path | None,
-        typer.Option(help="File to keep translations in as they come; by default OUTPUT.journal.", show_default=False),
+        typer.Option(
+            help="Folder to keep translations in as they come; by default OUTPUT.journal.", show_default=False
+        ),
     ] = None,
     scratch: Scratch = None,
 ) -> None:
@@ -107,46 +113,58 @@ def translate(
     more rows or languages it translates what is new. Translations that look wrong are left out and counted: sources
     copied, another script or language, much too short or long, the same over and over, nothing left.
     """
-    from st_hybrid.data import read_files, read_hub
+    from st_hybrid.data import open_rows
     from st_hybrid.data.write import check_output, write_rows
-    from st_hybrid.files import write_json
-    from st_hybrid.translation import Checks, ModelOptions, ModelTranslator, translate_rows
+    from st_hybrid.translation import REASONS, Checks, Decoding, translate_rows
 
     check_output(output)
-    checks = Checks(skip=tuple(without_check or ()))  # type: ignore[arg-type]
-    options = ModelOptions(
-        backend.value,
-        device,
-        compute_type,  # type: ignore[arg-type]
-        tokenizer,
-        beam_size,
-        max_length,
-        max_source_length,
-    )
+    left_out = set(without_check or ())
+    if unknown := left_out - set(REASONS):
+        raise ValueError(f"There is no check {min(unknown)!r}; there are {', '.join(REASONS)}.")
+    decoding = Decoding(beam_size, max_length, max_source_length)
     columns = named_columns(column)
-    if Path(data).is_file():
-        rows, read = read_files(data, columns=columns, language=language, scratch=scratch, progress=True)
-    else:
-        rows, read = read_hub(data, split=split, columns=columns, language=language, scratch=scratch, progress=True)
-    try:
-        translator = ModelTranslator(model, options)
-    except ModuleNotFoundError as error:
-        raise ValueError(str(error)) from error
+    rows, read = open_rows(
+        data, split=split, columns=columns, language=language, scratch=scratch, show_progress_bar=True
+    )
+    translator = _translator(backend, model, decoding, device, compute_type, tokenizer)
     parallel, told = translate_rows(
         rows,
         listed(to) or [],
         translator,
         journal=journal or output.with_name(f"{output.name}.journal"),
-        checks=checks,
+        checks=Checks(tuple(name for name in REASONS if name not in left_out)),
         keep_suspicious=keep_suspicious,
         sentences=not whole_texts,
         max_batch_tokens=max_batch_tokens,
         scratch=scratch,
-        show_progress_bar=True,
+        progress=True,
     )
     write_rows(parallel, output)
     if report is not None:
-        write_json(report, told.to_dict())
+        report.parent.mkdir(parents=True, exist_ok=True)
+        report.write_text(json.dumps(told.as_dict(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     Console().print(read)
     Console().print(told)
     Console(stderr=True).print(f"Wrote [bold]{output}[/]: {told.kept:,} rows.")
+
+
+def _translator(
+    backend: BackEnd,
+    model: str,
+    decoding: Decoding,
+    device: str | None,
+    compute_type: str | None,
+    tokenizer: str | None,
+) -> Translator:
+    from st_hybrid.translation import CTranslate2Translator, TransformersTranslator
+
+    if backend is BackEnd.CTRANSLATE2:
+        try:
+            return CTranslate2Translator(
+                model, decoding=decoding, device=device, compute_type=compute_type or "default", tokenizer=tokenizer
+            )
+        except ModuleNotFoundError as error:
+            raise ValueError(str(error)) from error
+    if tokenizer is not None:
+        raise ValueError("--tokenizer is for converted models; add --backend ctranslate2.")
+    return TransformersTranslator(model, decoding=decoding, device=device, dtype=compute_type)

@@ -100,7 +100,7 @@ def check(
     Exit status: 0 if nothing is beyond the limits, 3 if something is, 1 if the rows could not be checked, 2 for wrong
     options. Needs the extra "check", but for --no-detect --near-duplicates 0.
     """
-    from st_hybrid.data.as_it_is import load_as_it_is
+    from st_hybrid.data import open_rows
     from st_hybrid.data.check import Limits, check_rows
 
     encoder = None
@@ -118,7 +118,7 @@ def check(
     )
     try:
         found = check_rows(
-            load_as_it_is(data, split=split),
+            open_rows(data, split=split, keep_invalid=True).rows,
             limits,
             detect=detect,
             every_language=every_language,
@@ -186,7 +186,7 @@ def decontaminate(
     paraphrases. Writes the clean rows, and beside them a report: OUTPUT.decontamination.json. st-hybrid train finds it
     there, and the model card then says that evaluation on the set is zero-shot; no card says so without it.
     """
-    from st_hybrid.data import load_rows
+    from st_hybrid.data import open_rows
     from st_hybrid.data.decontamination import decontaminate as find
     from st_hybrid.data.decontamination import report_path, write_report
     from st_hybrid.data.evaluation_texts import read_evaluation_texts
@@ -198,7 +198,7 @@ def decontaminate(
     if output.exists() and Path(data).exists() and output.samefile(data):
         raise ValueError(f"{output} is the data themselves. Choose another --output; the data stay as they are.")
     sets = [read_evaluation_texts(name, data_dir, verify=published) for name in against]
-    found = find(load_rows(data, split=split), sets, settings, show_progress_bar=True)
+    found = find(open_rows(data, split=split, check_languages=False).rows, sets, settings, show_progress_bar=True)
     if not len(found.clean):
         Console().print(found)
         raise ValueError("Every row shares text with an evaluation set, so nothing is left to write.")
@@ -263,13 +263,13 @@ def mine(
     """
     from sentence_transformers import CrossEncoder, SentenceTransformer
 
-    from st_hybrid.data import load_rows
+    from st_hybrid.data import open_rows
     from st_hybrid.data.decontamination import carry_report, report_path
     from st_hybrid.data.mining import mine_negatives
     from st_hybrid.data.write import check_output, write_rows
 
     check_output(output)
-    rows = load_rows(data, split=split)
+    rows = open_rows(data, split=split, check_languages=False).rows
     options: dict[str, Any] = {
         "range_min": range_min,
         "range_max": range_max,

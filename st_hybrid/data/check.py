@@ -181,10 +181,10 @@ def check_rows(
         ::
 
             from rich import print
-            from st_hybrid.data import load_rows
+            from st_hybrid.data import open_rows
             from st_hybrid.data.check import check_rows
 
-            print(check_rows(load_rows("rows.jsonl")))
+            print(check_rows(open_rows("rows.jsonl").rows))
     """
     limits = limits or Limits()
     names = {"id": id_column, "language": language_column, "query": query_column, "positive": positive_column}

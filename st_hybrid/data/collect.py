@@ -1,11 +1,11 @@
-"""From batches of rows to a data set on disk: the checks that every reader shares."""
+"""From batches of rows to a data set on disk: the checks that all readers share."""
 
 from __future__ import annotations
 
 import itertools
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,43 +14,33 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Dataset
 from numpy.typing import NDArray
-from tqdm.auto import tqdm
 
 from st_hybrid.data.report import ReadReport, Tally
 from st_hybrid.files import temporary_folder
+from st_hybrid.grouping import Ints, numbered, place_in_group
 from st_hybrid.languages import check_language
+from st_hybrid.progress import progress_bar
+from st_hybrid.rows import ROLES
 
-Ints = NDArray[np.int64]
-
-KEYS = ("id", "language", "query", "positive")
-"""The columns of parallel rows, but for the negatives."""
+Place = Callable[[int], str]
+"""Names the place of a batch's row, for messages: ``rows.jsonl:17``."""
 
 
 class Batch(NamedTuple):
-    """Some rows of a source.
-
-    Args:
-        table: The rows.
-        where: Says where a row of the table stands, for messages: ``where(0)`` is ``"rows.jsonl:17"``.
-    """
+    """Parallel rows of a source, and the place of each."""
 
     table: pa.Table
-    where: Callable[[int], str]
+    place: Place
 
 
 class Rows(NamedTuple):
-    """What every reader returns.
+    """Parallel rows and the report of how they were read.
 
     Args:
-        rows: Parallel rows, for :func:`~st_hybrid.parallel_pairs`: ``id`` (text or integers) and the text columns
-            ``language``, ``query``, ``positive`` and any ``negative…``. They are memory-mapped from a temporary file
-            that goes when the process ends; ``save_to_disk`` or :func:`~st_hybrid.data.write_rows` keeps them.
+        rows: The columns ``id`` (text or integers), ``language``, ``query``, ``positive`` and any ``negative…`` (text).
+            They are memory-mapped from a temporary file that is removed when the process ends;
+            :func:`~st_hybrid.data.write_rows` keeps them.
         report: What was read, what was left out, and why.
-
-    Example:
-        ::
-
-            rows, report = read_files("rows.jsonl.gz")
     """
 
     rows: Dataset
@@ -62,57 +52,47 @@ def collect(
     tally: Tally,
     *,
     languages: Sequence[str] | None = None,
+    keep_invalid: bool = False,
     check_languages: bool = True,
     scratch: str | Path | None = None,
-    progress: bool = False,
+    show_progress_bar: bool = False,
 ) -> Rows:
-    """Write parallel rows to an Arrow file batch by batch, without those that are of no use, and check the whole.
+    """Write batches to an Arrow file, leave out and count invalid rows, and check the whole.
 
-    A row without id, language or any of its texts is left out and counted. Rows of languages that were not asked for
-    are, too. What makes the whole doubtful is an error: a code that is no language's, an id that has two rows in one
-    language, negative columns that differ from file to file.
-
-    Args:
-        batches: Tables with the columns of :data:`KEYS` and the same ``negative…`` columns throughout.
-        tally: The reader's counts, which get those of this function.
-        languages: Languages to keep; by default all.
-        check_languages: Refuse codes that are no language's.
-        scratch: Folder on whose disk the rows are put while the process runs; by default the system's for temporary
-            files.
-        progress: Show how many rows have come.
-
-    Returns:
-        The rows and the report.
+    All batches have the columns ``id``, ``language``, ``query``, ``positive`` and the same ``negative…``. The tally has
+    the reader's own counts. The options are those of :func:`~st_hybrid.data.open_rows`.
 
     Raises:
-        ValueError: As above, or no row is left.
+        ValueError: A language is unknown, an id has two rows in a language, the columns of two batches differ, or no
+            row is left.
     """
-    folder = temporary_folder(scratch)
     found: Counter[str] = Counter()
-    known: set[str] = set()
-    parts: list[tuple[Batch, Ints]] = []
-    first, batches = _first(batches, tally)
+    parts: list[tuple[Place, Ints]] = []
+    iterator = iter(batches)
+    if (first := next(iterator, None)) is None:
+        if tally.dropped:
+            raise ValueError(f"No row is left: {ReadReport(tally.sources, tally.read, 0, 0, tally.dropped, {})}.")
+        raise ValueError(f"There are no rows in {', '.join(tally.sources)}.")
     schema = _schema(first.table)
+    file = str(temporary_folder(scratch) / "rows.arrow")
     with (
-        pa.OSFile(str(folder / "rows.arrow"), "wb") as sink,
+        pa.OSFile(file, "wb") as sink,
         pa.ipc.new_stream(sink, schema) as writer,
-        tqdm(unit=" rows", disable=None if progress else True) as bar,
+        progress_bar(None, "Reading", show=show_progress_bar, unit="rows") as advance,
     ):
-        for batch in batches:
+        for batch in itertools.chain([first], iterator):
             tally.read += batch.table.num_rows
-            kept = _useful(batch, tally, languages)
+            kept = _wanted(batch, tally, languages, keep_invalid)
             table = _conformed(batch, schema).take(pa.array(kept))
-            counts = pc.value_counts(table["language"].combine_chunks()).to_pylist()
-            if check_languages and (new := {part["values"] for part in counts} - known):
-                _check_codes(new, batch)
-                known |= new
-            found.update({part["values"]: part["counts"] for part in counts})
+            counts = {one["values"]: one["counts"] for one in pc.value_counts(table["language"]).to_pylist()}
+            if check_languages and not keep_invalid:
+                _check_codes(counts.keys() - found.keys(), batch)
+            found.update({code or "": count for code, count in counts.items()})
             writer.write_table(table)
-            if len(kept):
-                parts.append((batch._replace(table=None), kept))
-            bar.update(batch.table.num_rows)
-    rows = Dataset.from_file(str(folder / "rows.arrow"))
-    groups = _check_unique(rows, parts)
+            parts.append((batch.place, kept))
+            advance(batch.table.num_rows)
+    rows = Dataset.from_file(file)
+    groups = _count_groups(rows, parts, keep_invalid)
     report = ReadReport(tally.sources, tally.read, len(rows), groups, tally.dropped, dict(found))
     if not len(rows):
         raise ValueError(f"No row is left: {report}.")
@@ -122,96 +102,91 @@ def collect(
 
 
 def interleaved(parts: Sequence[pa.Table]) -> pa.Table:
-    """Equally long tables as one, the first row of each, then the second of each, and so on."""
+    """Join tables of one length: the first row of each, the second of each, and so on."""
     rows = len(parts[0])
     order = np.arange(rows * len(parts)).reshape(len(parts), rows).T.ravel()
     return pa.concat_tables(parts).take(pa.array(order))
 
 
 def blank(column: pa.Array | pa.ChunkedArray) -> NDArray[np.bool_]:
-    """Which texts are null, empty or nothing but white space."""
-    return np.asarray(pc.fill_null(pc.equal(pc.utf8_trim_whitespace(column), ""), True), dtype=bool)
-
-
-def _first(batches: Iterable[Batch], tally: Tally) -> tuple[Batch, Iterator[Batch]]:
-    iterator = iter(batches)
-    first = next(iterator, None)
-    if first is None and tally.dropped:
-        raise ValueError(f"No row is left: {ReadReport(tally.sources, tally.read, 0, 0, tally.dropped, {})}.")
-    if first is None:
-        raise ValueError(f"There are no rows in {', '.join(tally.sources)}.")
-    return first, itertools.chain([first], iterator)
+    """Which values are null, or text that is empty or white space only."""
+    if not pa.types.is_integer(column.type):
+        column = pc.if_else(pc.equal(pc.utf8_trim_whitespace(column), ""), None, column)
+    return np.asarray(column.is_null(), dtype=bool)
 
 
 def _schema(table: pa.Table) -> pa.Schema:
-    negatives = [name for name in table.column_names if name not in KEYS]
     identifier = pa.int64() if pa.types.is_integer(table["id"].type) else pa.string()
-    return pa.schema([("id", identifier), *((name, pa.string()) for name in (*KEYS[1:], *negatives))])
+    negatives = [name for name in table.column_names if name not in ROLES]
+    return pa.schema([("id", identifier), *((name, pa.string()) for name in (*ROLES[1:], *negatives))])
 
 
 def _conformed(batch: Batch, schema: pa.Schema) -> pa.Table:
     table = batch.table
     if set(table.column_names) != set(schema.names):
         raise ValueError(
-            f"{batch.where(0)}: here the columns are {', '.join(table.column_names)}, before they were "
+            f"{batch.place(0)}: the columns here are {', '.join(table.column_names)}, but before they were "
             f"{', '.join(schema.names)}. Give all rows the same negatives."
         )
     if pa.types.is_integer(schema.field("id").type) != pa.types.is_integer(table["id"].type):
-        raise ValueError(f"{batch.where(0)}: ids are {table['id'].type} here and {schema.field('id').type} before.")
+        raise ValueError(
+            f"{batch.place(0)}: ids are {table['id'].type} here but {schema.field('id').type} before. Make all text."
+        )
     return table.select(schema.names).cast(schema)
 
 
-def _useful(batch: Batch, tally: Tally, languages: Sequence[str] | None) -> Ints:
-    """Row numbers of the rows to keep; the others go by the first reason that holds."""
+def _wanted(batch: Batch, tally: Tally, languages: Sequence[str] | None, keep_invalid: bool) -> Ints:
+    """Numbers of the rows to keep; each other row counts under the first reason that holds."""
     table = batch.table
-    useful = np.ones(table.num_rows, dtype=bool)
+    wanted = np.ones(table.num_rows, dtype=bool)
 
     def leave_out(bad: NDArray[np.bool_], reason: str) -> None:
-        rows = np.flatnonzero(useful & bad)
-        if len(rows):
-            tally.drop(reason, len(rows), batch.where(int(rows[0])))
-            useful[rows] = False
+        rows = np.flatnonzero(wanted & bad)
+        tally.drop(reason, len(rows), lambda: batch.place(int(rows[0])))
+        wanted[rows] = False
 
-    identifier = table["id"]
-    is_text = not pa.types.is_integer(identifier.type)
-    leave_out(blank(identifier) if is_text else identifier.is_null().to_numpy(), "no id")
-    leave_out(blank(table["language"]), "no language")
+    for name in ("id", "language"):
+        if not keep_invalid:
+            leave_out(blank(table[name]), f"no {name}")
     if languages is not None:
         asked = pc.is_in(table["language"], value_set=pa.array(languages, table["language"].type))
         leave_out(~asked.to_numpy(), "language not asked for")
     for name in table.column_names:
-        if name not in ("id", "language"):
+        if not keep_invalid and name not in ("id", "language"):
             leave_out(blank(table[name]), f"no {name}")
-    return np.flatnonzero(useful)
+    return np.flatnonzero(wanted)
 
 
 def _check_codes(codes: Iterable[str], batch: Batch) -> None:
     column = batch.table["language"]
-    places = {code: pc.index(column, code).as_py() for code in codes}
-    for code, place in sorted(places.items(), key=lambda item: item[1]):
-        check_language(code, batch.where(place))
+    for place, code in sorted((pc.index(column, code).as_py(), code) for code in codes):
+        try:
+            check_language(code, batch.place(place))
+        except ValueError as error:
+            raise ValueError(f"{error} To accept any text as a language, pass check_languages=False.") from None
 
 
-def _check_unique(rows: Dataset, parts: list[tuple[Batch, Ints]]) -> int:
-    """Refuse an id with two rows in one language, and count the ids."""
-    keys = rows.data.table.select(["id", "language"])
-    encoded = [keys[name].combine_chunks().dictionary_encode() for name in ("id", "language")]
-    group, language = (part.indices.to_numpy().astype(np.int64) for part in encoded)
-    number = group * (len(encoded[1].dictionary) + 1) + language
-    order = np.argsort(number, kind="stable")
-    again = np.flatnonzero(np.diff(number[order]) == 0)
+def _count_groups(rows: Dataset, parts: Sequence[tuple[Place, Ints]], keep_invalid: bool) -> int:
+    """Count the ids, and name the places of an id that has two rows in a language."""
+    keys = rows.data.table
+    if keep_invalid:
+        return len(keys["id"].drop_null().unique())
+    group, ids = numbered(keys["id"])
+    language, codes = numbered(keys["language"])
+    pair = group * len(codes) + language
+    again = np.flatnonzero(place_in_group(pair))
     if len(again):
-        before, after = order[again[0]], order[again[0] + 1]
-        identifier, code = (keys[name][int(after)].as_py() for name in ("id", "language"))
+        row = int(again[0])
         raise ValueError(
-            f"{_place(int(after), parts)}: the id {identifier!r} has a row in {code!r} already, at "
-            f"{_place(int(before), parts)}. An id has one row a language: give these rows ids of their own."
+            f"Each id must have one row per language, but {_place(row, parts)} repeats "
+            f"({ids[group[row]].as_py()!r}, {codes[language[row]].as_py()!r}) of "
+            f"{_place(int(np.argmax(pair == pair[row])), parts)}. Give these rows ids of their own, or drop them."
         )
-    return len(encoded[0].dictionary)
+    return len(ids)
 
 
-def _place(row: int, parts: list[tuple[Batch, Ints]]) -> str:
+def _place(row: int, parts: Sequence[tuple[Place, Ints]]) -> str:
     ends = list(itertools.accumulate(len(kept) for _, kept in parts))
     part = bisect_right(ends, row)
-    batch, kept = parts[part]
-    return batch.where(int(kept[row - (ends[part] - len(kept))]))
+    place, kept = parts[part]
+    return place(int(kept[row - (ends[part] - len(kept))]))

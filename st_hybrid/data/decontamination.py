@@ -117,11 +117,11 @@ def decontaminate(
     Example:
         ::
 
-            from st_hybrid.data import load_rows
+            from st_hybrid.data import open_rows
             from st_hybrid.data.decontamination import decontaminate
             from st_hybrid.data.evaluation_texts import read_evaluation_texts
 
-            found = decontaminate(load_rows("rows.jsonl"), [read_evaluation_texts("XQuAD-R", "data")])
+            found = decontaminate(open_rows("rows.jsonl").rows, [read_evaluation_texts("XQuAD-R", "data")])
             print(found.matches.to_pandas(), len(found.clean))
     """
     if not against:

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from datasets import load_dataset
 
-from st_hybrid.data.as_it_is import load_as_it_is
+from st_hybrid.data.blocks import plain_suffix
 from st_hybrid.evaluation import PUBLISHED_COUNTS, lareqa_folder, read_lareqa
 from st_hybrid.evaluation.miracl import miracl_languages, read_miracl
 from st_hybrid.files import sha256
@@ -120,7 +121,9 @@ def _file(path: Path) -> EvaluationTexts:
             raise ValueError(f"{path} is not UTF-8: {error}.") from error
         columns = {"line": pa.array(lines, pa.large_string())}
     else:
-        table = load_as_it_is(path).with_format("arrow")[:]
+        loader = {".jsonl": "json", ".json": "json", ".csv": "csv", ".tsv": "csv"}.get(plain_suffix(path), "parquet")
+        options = {"delimiter": "\t"} if plain_suffix(path) == ".tsv" else {}
+        table = load_dataset(loader, data_files=str(path), split="train", **options).with_format("arrow")[:]
         columns = {
             name: table[name].cast(pa.large_string()).combine_chunks()
             for name in table.column_names

@@ -99,10 +99,10 @@ def mine_negatives(
             from sentence_transformers import SentenceTransformer
             from st_hybrid import parallel_pairs
             from st_hybrid.data.mining import mine_negatives
-            from st_hybrid.data import load_rows
+            from st_hybrid.data import open_rows
 
             model = SentenceTransformer("intfloat/multilingual-e5-small")
-            pairs = parallel_pairs(mine_negatives(load_rows("rows.jsonl"), model, languages="both"))
+            pairs = parallel_pairs(mine_negatives(open_rows("rows.jsonl").rows, model, languages="both"))
     """
     if languages not in _KINDS:
         raise ValueError(f"languages must be one of {', '.join(_KINDS)}, got {languages!r}.")

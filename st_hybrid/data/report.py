@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from rich.markup import escape
@@ -14,8 +14,8 @@ class Dropped:
     """Rows that a reader left out for one reason.
 
     Args:
-        rows: How many.
-        first: Where the first of them stands: file and line, or whatever the format has.
+        rows: Number of rows.
+        first: Place of the first of them: file and line, or what the format has instead.
     """
 
     rows: int
@@ -24,25 +24,28 @@ class Dropped:
 
 @dataclass(frozen=True)
 class ReadReport:
-    """What a reader read, kept and left out; print it with rich, or as text.
+    """What a reader read, kept and left out. Print it with rich, or as text.
 
     Args:
-        sources: What was read of each file or data set, in its own units: lines of a file, rows, questions.
-        read: Parallel rows that these could have given.
-        kept: Rows that they gave.
-        groups: Distinct ids of the kept rows.
+        sources: Number of lines, rows or questions read from each file or data set.
+        read: Number of parallel rows in the sources.
+        kept: Number of rows kept.
+        groups: Number of distinct ids of the kept rows.
         dropped: Rows left out, by reason; ``read == kept + sum(part.rows for part in dropped.values())``.
-        languages: Kept rows of each language.
+        languages: Number of kept rows per language.
 
     Example:
         ::
 
-            from rich import print
-            from st_hybrid.data import read_files
+            from datasets import Dataset
+            from st_hybrid.data import open_rows
 
-            rows, report = read_files("rows.jsonl.gz")
-            print(report)
-            print({reason: part.rows for reason, part in report.dropped.items()})
+            Dataset.from_list([
+                {"id": 1, "language": "de", "query": "Wo nisten Störche?", "positive": "Auf Dächern."},
+                {"id": 1, "language": "en", "query": "Where do storks nest?", "positive": ""},
+            ]).to_json("rows.jsonl")
+            rows, report = open_rows("rows.jsonl")
+            print(report)  # 1 of 2 rows kept, in 1 groups; 1 left out: no positive, first at rows.jsonl:2
     """
 
     sources: Mapping[str, int]
@@ -62,7 +65,7 @@ class ReadReport:
         for header in ("", "rows", "first at"):
             table.add_column(header, justify="right" if header == "rows" else "left", overflow="fold")
         for source, amount in self.sources.items():
-            table.add_row(escape(f"read of {source}"), f"{amount:,}", "")
+            table.add_row(escape(f"read from {source}"), f"{amount:,}", "")
         table.add_section()
         for reason, part in self.dropped.items():
             table.add_row(escape(f"left out: {reason}"), f"{part.rows:,}", escape(part.first))
@@ -74,18 +77,18 @@ class ReadReport:
 
 @dataclass
 class Tally:
-    """The report while it grows."""
+    """The counts of a report while a reader reads."""
 
     sources: dict[str, int] = field(default_factory=dict)
     read: int = 0
     dropped: dict[str, Dropped] = field(default_factory=dict)
 
     def source(self, name: str, amount: int) -> None:
-        """Count what was read of a file."""
+        """Count lines, rows or questions of a source."""
         self.sources[name] = self.sources.get(name, 0) + amount
 
-    def drop(self, reason: str, rows: int, first: str) -> None:
-        """Count rows that are left out."""
+    def drop(self, reason: str, rows: int, place: Callable[[], str]) -> None:
+        """Count rows that are left out; ``place`` names the first of them."""
         if rows:
-            known = self.dropped.get(reason, Dropped(0, first))
-            self.dropped[reason] = Dropped(known.rows + rows, known.first)
+            known = self.dropped.get(reason)
+            self.dropped[reason] = Dropped(known.rows + rows, known.first) if known else Dropped(rows, place())

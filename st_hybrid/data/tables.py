@@ -1,221 +1,111 @@
-"""JSON lines, CSV, TSV and Parquet as batches of Arrow tables, with errors at file and line."""
+"""Rows of any source as Arrow tables, batch by batch: JSON lines, CSV, TSV, Parquet, and what ``datasets`` loads.
+
+Local files are parsed line by line, so that every message can name the line. ``load_dataset`` reads the rest; of files
+it guesses types from the first rows (``"2011-01-01"`` becomes a date), and refuses columns that only later rows have.
+"""
 
 from __future__ import annotations
 
 import csv
-import io
 import json
-import re
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.csv as pacsv
-import pyarrow.json as pajson
 import pyarrow.parquet as pq
+from datasets import DatasetDict, load_dataset, load_from_disk
 
-from st_hybrid.data.blocks import COMPRESSIONS, Block, check_utf8, open_input, plain_suffix, read_blocks
+from st_hybrid.data.blocks import COMPRESSIONS, plain_suffix, read_text
+from st_hybrid.data.collect import Place
+from st_hybrid.grouping import Ints
 
 Wanted = Callable[[str], pa.DataType | None]
-"""Says as what type to read a column of a name; None leaves it out."""
+"""The type to read a column of a name as; None leaves the column out."""
 
 IDENTIFIER = pa.dictionary(pa.int32(), pa.string())
-"""The type to want of ids: they come as text or as whole numbers, whichever the file has."""
+"""The type to want for ids: they are read as text or as whole numbers, whichever the source has."""
 
-BATCH_ROWS = 5_000
-"""Rows to read at once of what counts in rows; of wide form, each may hold texts in dozens of languages."""
+TRANSLATION = "translation"
+"""The column in which OPUS's data sets on the hub hold a text in both languages."""
 
-_BATCH = 1 << 24  # bytes of CSV to parse at once
-_KEY = re.compile(rb'"([\w.-]+)"\s*:')  # names of other characters must be in the file's first line
+_ROWS = 5_000  # rows per batch; in wide form a row may hold texts in dozens of languages
+_JSON, _CSV = (".jsonl", ".json"), (".csv", ".tsv")
 
 
 class NamedBatch(NamedTuple):
-    """Rows of a file, under the file's own column names.
+    """Rows of a source under the source's column names."""
 
-    Args:
-        table: The columns that were wanted and are there.
-        where: Says where a row of the table stands: ``rows.jsonl:17``, or ``rows.csv, row 16``.
-        columns: The names of all columns, for messages.
-    """
-
-    table: pa.Table
-    where: Callable[[int], str]
-    columns: list[str]
+    table: pa.Table  # the wanted columns
+    place: Place
+    columns: list[str]  # names of all columns, and the fields of the column ``translation``
 
 
-def read_tables(path: Path, wanted: Wanted) -> Iterator[NamedBatch]:
-    """Read a file of rows batch by batch.
+class Source(NamedTuple):
+    """A file, a folder or a data set on the hub; the fields are arguments of :func:`~st_hybrid.data.open_rows`."""
 
-    In CSV and TSV a value may stand in double quotes, as pandas and datasets write them; a value that begins with a
-    quotation mark of its own must.
+    name: str
+    split: str = "train"
+    revision: str | None = None
+    streaming: bool = False
 
-    Args:
-        path: JSON lines (``.jsonl``, ``.json``), CSV or TSV with a header, each plain or compressed, or Parquet.
-        wanted: Which columns to read, and as what.
+    def read(self, wanted: Wanted) -> Iterator[NamedBatch]:
+        """Read the source batch by batch, in its order.
 
-    Yields:
-        Batches of rows in the file's order. A column that a line of JSON leaves out is null there.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: The file is of another kind, or malformed; the message names the line or row.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"There is no file {path}.")
-    kind = plain_suffix(path)
-    if kind in (".jsonl", ".json"):
-        yield from _read_json(path, wanted)
-    elif kind in (".csv", ".tsv"):
-        yield from _read_csv(path, wanted, "\t" if kind == ".tsv" else ",")
-    elif path.suffix.lower() == ".parquet":
-        yield from _read_parquet(path, wanted)
-    else:
+        Raises:
+            FileNotFoundError: There is no such file, folder or data set.
+            ValueError: The source is malformed, or an option does not apply to it; the message names the line.
+        """
+        path = Path(self.name)
+        kind = plain_suffix(path)
+        saved = any((path / file).is_file() for file in ("dataset_dict.json", "state.json"))
+        if (saved or path.is_file()) and (self.streaming or self.revision is not None):
+            raise ValueError(f"{path} is on this machine; streaming and revision are for data sets on the hub.")
+        if not path.exists() and kind in (*_JSON, *_CSV, ".parquet"):
+            raise FileNotFoundError(f"There is no file {path}.")
+        if not path.is_file():
+            return _batches(self._saved(path) if saved else self._load(path), self.name, wanted)
+        if self.split != "train":
+            raise ValueError(f"{path} is a file and has no split {self.split!r}.")
+        if kind in _JSON and any(text.strip()[:2] in ("[", "[{") for _, text in islice(read_text(path), 1)):
+            array = load_dataset("json", data_files=self.name, split="train", streaming=True)
+            return _batches(array, self.name, wanted)
+        if kind in (*_JSON, *_CSV):
+            return _read_text(path, wanted)
+        if path.suffix.lower() == ".parquet":
+            return _read_parquet(path, wanted)
         raise ValueError(
             f"{path} is none of .jsonl, .json, .csv, .tsv (plain, or with {', '.join(COMPRESSIONS)}) and .parquet. "
             "Convert it to one of them."
         )
 
+    def _saved(self, path: Path) -> Any:
+        saved = load_from_disk(path)
+        splits = saved if isinstance(saved, DatasetDict) else {"train": saved}
+        if self.split not in splits:
+            raise ValueError(f"{path} has the splits {', '.join(splits)}, not {self.split!r}. Choose one of them.")
+        return splits[self.split]
 
-def _read_json(path: Path, wanted: Wanted) -> Iterator[NamedBatch]:
-    identifier: pa.DataType | None = None  # as the first rows have it
-    first: list[str] = []
-    for block in read_blocks(path):
-        if block.first == 1:
-            first = _first_keys(path, block)
-        if not block.data.strip():
-            continue
-        names = list(dict.fromkeys([*first, *(name.decode() for name in dict.fromkeys(_KEY.findall(block.data)))]))
-        columns = {name: type_ for name in names if (type_ := wanted(name)) is not None}
-        table = None
-        for possible in [identifier] if identifier else [pa.string(), pa.int64()]:
-            fields = [(name, possible if type_ == IDENTIFIER else type_) for name, type_ in columns.items()]
-            try:
-                table = _parse_json(block, pa.schema(fields))
-            except (pa.ArrowInvalid, UnicodeDecodeError) as error:
-                failure = error
-            else:
-                if IDENTIFIER in columns.values():
-                    identifier = possible
-                break
-        if table is None:
-            check_utf8(path)
-            _explain_json(path, block, columns, identifier)
-            raise ValueError(f"{path}, from line {block.first:,} on: {failure}.") from failure
-        if table.num_rows or not columns:
-            yield NamedBatch(table, _json_places(path, block, table.num_rows), names)
-
-
-def _first_keys(path: Path, block: Block) -> list[str]:
-    """The names that the first line has, whatever characters they are of."""
-    start = block.data.lstrip()
-    if start[:1] == b"[":
-        raise ValueError(f"{path} is one JSON array. Write an object a line, for example with jq -c '.[]'.")
-    try:
-        return list(json.loads(start.split(b"\n", 1)[0]))
-    except (ValueError, TypeError):
-        return []  # the parser will object to it too
-
-
-def _parse_json(block: Block, schema: pa.Schema) -> pa.Table:
-    table = pajson.read_json(
-        pa.BufferReader(block.data),
-        read_options=pajson.ReadOptions(use_threads=False, block_size=len(block.data) + 1),
-        parse_options=pajson.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore"),
-    )
-    table.validate(full=True)
-    return table
-
-
-def _json_places(path: Path, block: Block, rows: int) -> Callable[[int], str]:
-    if rows == block.lines:
-        return partial(_line, path, block.first)
-    filled = [number for number, line in enumerate(block.data.split(b"\n"), block.first) if line.strip()]
-    return lambda row: f"{path}:{filled[row]}"
-
-
-def _explain_json(path: Path, block: Block, columns: Mapping[str, pa.DataType], identifier: pa.DataType | None) -> None:
-    """Find the line that the parser objected to, one by one."""
-    for number, line in enumerate(block.data.split(b"\n"), block.first):
-        if not line.strip():
-            continue
-        where = f"{path}:{number}"
+    def _load(self, path: Path) -> Any:
+        name, _, config = (self.name, "", "") if path.exists() else self.name.partition(":")
+        options = {"split": self.split, "revision": self.revision, "streaming": self.streaming}
         try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{where}: not valid JSON: {error.msg} (column {error.colno}).") from error
-        if not isinstance(row, dict):
-            raise ValueError(f"{where}: not an object with the columns as its keys.")
-        for name, type_ in columns.items():
-            value = row.get(name)
-            if type_ == IDENTIFIER:
-                kind = pa.int64() if isinstance(value, int) and not isinstance(value, bool) else pa.string()
-                if kind == pa.string() and not isinstance(value, str | None):
-                    raise ValueError(f"{where}: {name!r} is {_shown(value)}, neither text nor a whole number.")
-                identifier = identifier or (None if value is None else kind)
-                if value is not None and kind != identifier:
-                    raise ValueError(
-                        f"{where}: {name!r} is {_shown(value)}, unlike the rows before, whose ids are "
-                        f"{'text' if identifier == pa.string() else 'whole numbers'}. Make all of them text."
-                    )
-            elif pa.types.is_string(type_) and not isinstance(value, str | None):
-                raise ValueError(f"{where}: {name!r} is {_shown(value)}, not text.")
+            return load_dataset(name, config or None, **options)
+        except (FileNotFoundError, ConnectionError) as error:
+            raise FileNotFoundError(
+                f"{name} is neither a file or folder nor a data set that the hub gives. Check the path or the name, "
+                "and the network if it is on the hub."
+            ) from error
 
 
-def _shown(value: object) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 40 else f"{text[:37]}..."
-
-
-def _read_csv(path: Path, wanted: Wanted, delimiter: str) -> Iterator[NamedBatch]:
-    first = next(read_blocks(path), None)
-    if first is None:
-        raise ValueError(f"{path} is empty; its first line should name the columns.")
-    try:
-        names = next(csv.reader(io.StringIO(first.data.decode(errors="replace"), newline=""), delimiter=delimiter))
-    except csv.Error as error:
-        raise ValueError(f"{path}:1: not a line of column names: {error}.") from error
-    columns = {
-        name: pa.string() if type_ == IDENTIFIER else type_ for name in names if (type_ := wanted(name)) is not None
-    }
-    if twice := [name for name, times in Counter(names).items() if times > 1 and name in columns]:
-        raise ValueError(f"{path}:1: the column {twice[0]!r} comes twice.")
-    if not columns:  # Arrow would take that for all of them
-        yield NamedBatch(pa.table({}), partial(_row, path, 0), names)
-        return
-    try:
-        with (
-            open_input(path) as stream,
-            pacsv.open_csv(
-                stream,
-                pacsv.ReadOptions(block_size=_BATCH),
-                pacsv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
-                pacsv.ConvertOptions(include_columns=list(columns), column_types=columns),
-            ) as reader,
-        ):
-            before = 0
-            for batch in reader:
-                yield NamedBatch(pa.Table.from_batches([batch]), partial(_row, path, before), names)
-                before += batch.num_rows
-    except pa.ArrowInvalid as error:
-        check_utf8(path)
-        _explain_csv(path, delimiter, len(names))
-        raise ValueError(f"{path}: {error}. A quotation mark may have no second one.") from error
-
-
-def _explain_csv(path: Path, delimiter: str, columns: int) -> None:
-    """Find the line whose number of columns is another than the header's."""
-    csv.field_size_limit(1 << 30)
-    with open_input(path) as stream:
-        lines = csv.reader(io.TextIOWrapper(stream, encoding="utf-8-sig", newline=""), delimiter=delimiter)
-        for values in lines:
-            if values and len(values) != columns:
-                raise ValueError(
-                    f"{path}:{lines.line_num}: {len(values)} columns, where the header has {columns}. Values with a "
-                    f"{'tab' if delimiter == chr(9) else 'comma'}, a quotation mark or a line break stand in quotes."
-                )
+def _batches(dataset: Any, name: str, wanted: Wanted) -> Iterator[NamedBatch]:
+    before = 0
+    for batch in dataset.with_format("arrow").iter(_ROWS):
+        yield _named(batch, batch.schema, name, wanted, before)
+        before += batch.num_rows
 
 
 def _read_parquet(path: Path, wanted: Wanted) -> Iterator[NamedBatch]:
@@ -224,27 +114,18 @@ def _read_parquet(path: Path, wanted: Wanted) -> Iterator[NamedBatch]:
     except pa.ArrowInvalid as error:
         raise ValueError(f"{path} is not Parquet: {error}.") from error
     with file:
-        names = file.schema_arrow.names
-        columns = {name: type_ for name in names if (type_ := wanted(name)) is not None}
         before = 0
-        for batch in file.iter_batches(BATCH_ROWS, columns=list(columns)):
-            yield NamedBatch(typed(batch, columns, path), partial(_row, path, before), names)
+        for batch in file.iter_batches(_ROWS, columns=list(filter(wanted, file.schema_arrow.names))):
+            yield _named(batch, file.schema_arrow, str(path), wanted, before)
             before += batch.num_rows
 
 
-def typed(batch: pa.RecordBatch | pa.Table, columns: Mapping[str, pa.DataType], source: object) -> pa.Table:
-    """The wanted columns of a batch in the types that they were wanted in.
-
-    Args:
-        batch: Columns of any types.
-        columns: The types wanted; :data:`IDENTIFIER` for text or integers.
-        source: What messages call the source.
-
-    Raises:
-        ValueError: A column has a type that cannot be read as the one wanted.
-    """
+def _named(batch: pa.RecordBatch | pa.Table, schema: pa.Schema, source: str, wanted: Wanted, before: int) -> NamedBatch:
+    """The wanted columns of a batch, in the types that they were wanted in."""
     arrays = {}
-    for name, type_ in columns.items():
+    for name in batch.schema.names:
+        if (type_ := wanted(name)) is None:
+            continue
         array = batch.column(name)
         kind = array.type.value_type if pa.types.is_dictionary(array.type) else array.type
         if type_ == IDENTIFIER:
@@ -253,12 +134,92 @@ def typed(batch: pa.RecordBatch | pa.Table, columns: Mapping[str, pa.DataType], 
         if type_ == pa.string() and not is_text and not pa.types.is_null(kind):
             raise ValueError(f"{source}: the column {name!r} holds {kind}, not text.")
         arrays[name] = array.cast(type_)
-    return pa.table(arrays)
+    both = schema.field(TRANSLATION).type if TRANSLATION in schema.names else None
+    fields = [field.name for field in both] if isinstance(both, pa.StructType) else []
+    return NamedBatch(pa.table(arrays), lambda row: f"{source}, row {before + row + 1:,}", [*schema.names, *fields])
 
 
-def _line(path: Path, first: int, row: int) -> str:
-    return f"{path}:{first + row}"
+def _read_text(path: Path, wanted: Wanted) -> Iterator[NamedBatch]:
+    kind = plain_suffix(path)
+    records = _json_rows(path) if kind in _JSON else _csv_rows(path, "\t" if kind == ".tsv" else ",", wanted)
+    names: dict[str, None] = {}
+    identifier: pa.DataType | None = None  # the type of the first ids holds for all
+    while chunk := list(islice(records, _ROWS)):
+        rows, place = [row for _, row in chunk], partial(_line, path, np.array([line for line, _ in chunk]))
+        names |= dict.fromkeys(name for row in rows for name in row)
+        arrays = {}
+        for name in names:
+            values, type_ = [row.get(name) for row in rows], wanted(name)
+            if type_ == IDENTIFIER:
+                first = next((value for value in values if value is not None), None)
+                identifier = identifier or (pa.int64() if type(first) is int else pa.string())
+                type_ = identifier
+            if type_ is not None:
+                arrays[name] = _array(values, type_, name, place)
+        both = rows[0].get(TRANSLATION)
+        yield NamedBatch(pa.table(arrays), place, [*names, *(both if isinstance(both, dict) else ())])
 
 
-def _row(path: Path, before: int, row: int) -> str:
-    return f"{path}, row {before + row + 1:,}"
+def _line(path: Path, lines: Ints, row: int) -> str:
+    return f"{path}:{lines[row]}"
+
+
+def _array(values: list[Any], type_: pa.DataType, name: str, place: Place) -> pa.Array:
+    """Python's values as an array; an error names the line of the first that does not fit."""
+    if pa.types.is_integer(type_):  # pyarrow would truncate 1.5
+        values = [repr(value) if isinstance(value, float) else value for value in values]
+    refusals = (pa.ArrowException, OverflowError, UnicodeError)
+    try:
+        return pa.array(values, type_)
+    except refusals:
+        for row, value in enumerate(values):
+            try:
+                pa.scalar(value, type_)
+            except refusals as error:
+                shown = json.dumps(value, ensure_ascii=isinstance(error, UnicodeError))
+                expected = {pa.string(): "text", pa.int64(): "a whole number of at most 64 bits"}.get(type_, str(type_))
+                raise ValueError(
+                    f"{place(row)}: {name!r} is {shown if len(shown) <= 40 else f'{shown[:37]}...'}, not {expected}."
+                    + (" Half of a surrogate pair is no text." if isinstance(error, UnicodeError) else "")
+                    + (" Make all ids text." if pa.types.is_integer(type_) else "")
+                ) from error
+        raise
+
+
+def _json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    for number, line in read_text(path):
+        if line.strip():
+            try:
+                row = json.loads(line.strip())
+            except json.JSONDecodeError as error:
+                raise ValueError(f"{path}:{number}: not valid JSON: {error.msg} (column {error.colno}).") from error
+            if not isinstance(row, dict):
+                raise ValueError(f"{path}:{number}: not an object with the columns as its keys.")
+            yield number, row
+
+
+def _csv_rows(path: Path, delimiter: str, wanted: Wanted) -> Iterator[tuple[int, dict[str, Any]]]:
+    csv.field_size_limit(1 << 30)
+    hint = f"Put values with a {'comma' if delimiter == ',' else 'tab'}, a quotation mark or a line break in quotes."
+    raw: list[str] = []  # the lines of a record
+    texts = (raw.append(text) or text for _, text in read_text(path))  # type: ignore[func-returns-value]
+    names: list[str] = []
+    line = 1
+    try:
+        for values in csv.reader(texts, delimiter=delimiter, strict=True):
+            if not names:
+                names = values
+                if twice := [name for name in names if names.count(name) > 1 and wanted(name)]:
+                    raise ValueError(f"{path}:1: the column {twice[0]!r} occurs twice.")
+            elif values:
+                if len(values) != len(names):
+                    raise ValueError(f"{path}:{line}: {len(values)} columns, where the header has {len(names)}. {hint}")
+                if delimiter == "\t" and len(raw) > 1 and all(text.count("\t") == len(names) - 1 for text in raw):
+                    raise csv.Error("each of the lines that it joins has all columns")
+                yield line, dict(zip(names, values, strict=True))
+            line += len(raw)
+            raw.clear()
+    except csv.Error as error:
+        raise ValueError(f"{path}:{line}: a quotation mark is not closed ({error}). {hint}") from error
+    if not names:
+        raise ValueError(f"{path} is empty; its first line should name the columns.")

@@ -1,67 +1,56 @@
-"""Parallel rows to a file or a folder that other tools read."""
+"""Write rows to a file or a folder that other tools read."""
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pyarrow as pa
 from datasets import Dataset
 
 from st_hybrid.data.blocks import plain_suffix
+from st_hybrid.files import replacing
 
 _CODECS = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}
 
 
 def check_output(path: str | Path) -> Path:
-    """Refuse a name that :func:`write_rows` cannot write to, before long work.
-
-    Args:
-        path: As for :func:`write_rows`.
-
-    Returns:
-        The path.
-
-    Raises:
-        ValueError: The suffix says no known format.
-        FileExistsError: A folder is to be written and is there already.
-    """
+    """Check, before long work, that :func:`write_rows` can write to a path; return it, or raise as that does."""
     path = Path(path)
     suffix = path.suffix.lower()
     if not suffix:
         if path.exists():
-            raise FileExistsError(f"{path} is there already. Choose another folder, or remove it.")
+            raise FileExistsError(f"{path} exists. Choose another folder, or remove it.")
     elif suffix != ".parquet" and (plain_suffix(path) != ".jsonl" or suffix not in (".jsonl", *_CODECS)):
         raise ValueError(
-            f"{path}: rows are written as .jsonl (or with {', '.join(_CODECS)}), as .parquet, or, without a suffix, as "
-            "a folder of save_to_disk."
+            f"{path}: cannot write {suffix}. Rows are written as .jsonl (also with {', '.join(_CODECS)}), as .parquet "
+            "or, without a suffix, as a folder of save_to_disk."
         )
     return path
 
 
 def write_rows(rows: Dataset, path: str | Path) -> None:
-    """Write rows in the format that the name's suffix says; the file appears when it is whole.
+    """Write rows in the format of the path's suffix. The file appears when it is complete.
 
     Args:
         rows: Parallel rows, or any data set.
-        path: ``.jsonl``, ``.jsonl.gz``, ``.jsonl.zst``, ``.jsonl.bz2`` or ``.parquet``; a name without a suffix is a
-            folder as of ``Dataset.save_to_disk``, the fastest to load again. Folders above it are made.
+        path: ``.jsonl``, ``.jsonl.gz``, ``.jsonl.zst``, ``.jsonl.bz2`` or ``.parquet``. Without a suffix, a folder of
+            ``Dataset.save_to_disk``. Missing parent folders are created.
 
     Raises:
-        ValueError: The suffix says no known format.
-        FileExistsError: A folder is to be written and is there already.
+        ValueError: The suffix names no known format.
+        FileExistsError: The path is that of a folder, and it exists.
 
     Example:
         ::
 
-            from st_hybrid.data import read_files, write_rows
+            from datasets import Dataset
+            from st_hybrid.data import write_rows
 
-            write_rows(read_files("wide.csv").rows, "rows.jsonl.gz")
+            rows = Dataset.from_list([{"id": 1, "language": "de", "query": "Wo?", "positive": "Hier."}])
+            write_rows(rows, "rows.jsonl.gz")
     """
     path = check_output(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    try:
+    with replacing(path) as part:
         if path.suffix.lower() == ".parquet":
             rows.to_parquet(part)
         elif path.suffix:
@@ -69,8 +58,3 @@ def write_rows(rows: Dataset, path: str | Path) -> None:
                 rows.to_json(stream, force_ascii=False)
         else:
             rows.save_to_disk(part)
-        part.replace(path)
-    finally:
-        if part.is_dir():
-            shutil.rmtree(part)
-        part.unlink(missing_ok=True)

@@ -6,22 +6,25 @@ import json
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from operator import index
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import pyarrow as pa
 
 Span = tuple[int, int]
 
 
 class Answer(NamedTuple):
-    """Where an answer starts in its paragraph, in characters, and its text where the file gives one."""
+    """The place where an answer starts in its paragraph, in characters, and its text if the file has one."""
 
     start: int
     text: str | None
 
 
 class Question(NamedTuple):
-    """A question and its answers; without any it has no answer in the paragraph (SQuAD 2.0)."""
+    """A question and its answers; without answers, the paragraph does not answer it (SQuAD 2.0)."""
 
     id: str
     text: str
@@ -30,22 +33,13 @@ class Question(NamedTuple):
 
 @dataclass(frozen=True)
 class Paragraph:
-    """A paragraph of a file and the questions on it.
+    """A paragraph of a file and the questions on it."""
 
-    Args:
-        where: The place, for messages: file, language, article and paragraph.
-        article: The article's number in the file, from 0.
-        number: The paragraph's number in its article, from 0.
-        text: The paragraph.
-        breaks: Start and end of each sentence, or None where the file has no ``sentence_breaks``.
-        questions: The questions on the paragraph.
-    """
-
-    where: str
-    article: int
-    number: int
+    where: str  # for messages: file, language, article and paragraph
+    article: int  # number in the file, from 0
+    number: int  # number in the article, from 0
     text: str
-    breaks: list[Span] | None
+    breaks: list[Span] | None  # start and end of each sentence, if the file has them
     questions: list[Question]
 
 
@@ -53,37 +47,22 @@ def squad_paragraphs(path: str | Path, language: str, *, format_name: str = "SQu
     """Walk a file of SQuAD's JSON, paragraph by paragraph.
 
     Args:
-        path: The file.
+        path: The file, plain or compressed. The flat form of the hub, a JSON object per question, is read from
+            ``.jsonl`` and from the ``data`` list.
         language: Its language, for messages.
-        format_name: What messages call the format.
+        format_name: Name of the format, for messages.
 
     Yields:
         The paragraphs, in the file's order.
 
     Raises:
         ValueError: The file is malformed, a sentence break leaves its paragraph or overlaps another, or a question id
-            comes twice; the message names file, language, article and paragraph.
-
-    Example:
-        ::
-
-            from st_hybrid.evaluation.squad import squad_paragraphs
-
-            for paragraph in squad_paragraphs("de.json", "de"):
-                print(paragraph.text, [question.text for question in paragraph.questions])
+            occurs twice; the message names file, language, article and paragraph.
     """
     path = Path(path)
     where = f"{path} (language {language})"
-    try:
-        articles = list(json.loads(path.read_text(encoding="utf-8"))["data"])
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{where} is not UTF-8: {error}.") from error
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{where} is not valid JSON: {error}. Fetch the file again.") from error
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"{where} is not in the {format_name}: it has no 'data' list.") from error
     seen: set[str] = set()
-    for article_number, article in enumerate(articles):
+    for article_number, article in enumerate(_articles(path, where, format_name)):
         try:
             paragraphs = list(article["paragraphs"])
         except (KeyError, TypeError) as error:
@@ -104,22 +83,29 @@ def squad_paragraphs(path: str | Path, language: str, *, format_name: str = "SQu
 
 
 def sentence_at(breaks: Sequence[Span], position: int) -> int | None:
-    """The number of the sentence that a character stands in.
-
-    Args:
-        breaks: Start and end of each sentence, in order.
-        position: Place of the character in the paragraph.
-
-    Returns:
-        The sentence's number, or None for a character outside all of them.
-
-    Example:
-        ::
-
-            sentence_at([(0, 5), (6, 9)], 7)  # 1
-    """
+    """The number of the sentence that holds the character at a position, or None if there is none."""
     sentence = bisect_right(breaks, position, key=lambda span: span[0]) - 1
     return sentence if sentence >= 0 and position < breaks[sentence][1] else None
+
+
+def _articles(path: Path, where: str, format_name: str) -> list[Any]:
+    """The articles of a file; rows of the flat form become articles of one paragraph."""
+    try:
+        content = pa.input_stream(str(path)).read().decode("utf-8-sig")
+        if ".jsonl" in path.suffixes:
+            articles = [json.loads(line) for line in content.split("\n") if line.strip()]
+        else:
+            articles = list(json.loads(content)["data"])
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{where} is not UTF-8: {error}.") from error
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{where} is not valid JSON: {error}. Download the file again.") from error
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{where} is not in the {format_name}: it has no 'data' list.") from error
+    if not all(isinstance(row, dict) and {"context", "question"} <= row.keys() for row in articles):
+        return articles
+    same_context = groupby(articles, key=lambda row: row["context"])
+    return [{"paragraphs": [{"context": text, "qas": list(rows)}]} for text, rows in same_context]
 
 
 def _text(value: Any) -> str:
@@ -129,8 +115,17 @@ def _text(value: Any) -> str:
 
 
 def _question(content: dict[str, Any]) -> Question:
-    answers = [Answer(index(answer["answer_start"]), answer.get("text")) for answer in content["answers"]]
-    return Question(str(content["id"]), _text(content["question"]), answers)
+    answers = content.get("answers") or []
+    if isinstance(answers, dict):  # as data sets on the hub have it
+        texts = answers.get("text") or [None] * len(answers["answer_start"])
+        answers = [
+            {"answer_start": start, "text": text} for start, text in zip(answers["answer_start"], texts, strict=True)
+        ]
+    identifier = content["id"] if "id" in content else content["question_id"]
+    starts = [one["answer_start"] for one in answers]
+    starts = [int(start) if isinstance(start, str) and start.strip().isdecimal() else index(start) for start in starts]
+    found = [Answer(start, one.get("text")) for start, one in zip(starts, answers, strict=True)]
+    return Question(str(identifier), _text(content["question"]), found)
 
 
 def _breaks(pairs: list[list[int]], text: str, where: str) -> list[Span]:

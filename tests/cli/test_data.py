@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from st_hybrid.cli.main import app
-from st_hybrid.data import load_rows
+from st_hybrid.data import open_rows
 
 ROOT = Path(__file__).parent.parent
 
@@ -45,7 +45,7 @@ def test_import_files(tmp_path: Path) -> None:
     assert "3 of 4 rows in 2 groups" in told.output
     assert "left out: no positive" in told.output
     assert f"{path}:2" in told.output.replace("\n", "")
-    assert [(row["id"], row["language"], row["query"]) for row in load_rows(output)] == [
+    assert [(row["id"], row["language"], row["query"]) for row in open_rows(output).rows] == [
         (1, "de", "Wer?"),
         (1, "en", "Who?"),
         (2, "en", "Where?"),
@@ -57,7 +57,7 @@ def test_import_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lines(tmp_path / "set" / "train.jsonl", *({"question": f"Who {n}?", "positive": f"{n}."} for n in range(5)))
     options = ["--column", "query=question", "--language", "en", "--streaming", "--max-rows", "3"]
     run("hub", tmp_path / "set", "--output", tmp_path / "rows.parquet", *options)
-    assert load_rows(tmp_path / "rows.parquet")["query"][:] == ["Who 0?", "Who 1?", "Who 2?"]
+    assert open_rows(tmp_path / "rows.parquet").rows["query"][:] == ["Who 0?", "Who 1?", "Who 2?"]
 
 
 def test_import_squad(tmp_path: Path) -> None:
@@ -67,9 +67,9 @@ def test_import_squad(tmp_path: Path) -> None:
         lines(tmp_path / "squad" / f"{code}.json", {"data": [{"paragraphs": [paragraph]}]})
     folder = tmp_path / "squad"
     run("squad", folder, "--output", tmp_path / "a.jsonl")
-    assert load_rows(tmp_path / "a.jsonl")["positive"][:] == ["Or here."] * 2
+    assert open_rows(tmp_path / "a.jsonl").rows["positive"][:] == ["Or here."] * 2
     run("squad", f"de={folder / 'de.json'}", "--positive", "paragraph", "--output", tmp_path / "b.jsonl")
-    assert load_rows(tmp_path / "b.jsonl")["positive"][:] == ["It is. Or here. Or not."]
+    assert open_rows(tmp_path / "b.jsonl").rows["positive"][:] == ["It is. Or here. Or not."]
 
 
 def test_import_mmarco(tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def test_import_mmarco(tmp_path: Path) -> None:
     lines(root / "triples.train.ids.small.tsv", *(f"{n}\t{n}\t{8 - n}" for n in range(4)))
     options = ["--languages", "de", "--negatives", "1", "--max-queries", "2", "--seed", "3"]
     run("mmarco", root, "--output", tmp_path / "folder", *options)
-    rows = load_rows(tmp_path / "folder")
+    rows = open_rows(tmp_path / "folder").rows
     assert len(rows) == 2
     for row in rows:
         number = int(row["id"].split("-")[0])
@@ -94,14 +94,14 @@ def test_import_bitext(tmp_path: Path) -> None:
         "--output",
         tmp_path / "a.jsonl.zst",
     )
-    assert load_rows(tmp_path / "a.jsonl.zst")["query"][:] == ["Ja.", "Yes.", "Nein.", "No."]
+    assert open_rows(tmp_path / "a.jsonl.zst").rows["query"][:] == ["Ja.", "Yes.", "Nein.", "No."]
     table = lines(tmp_path / "b.jsonl", {"src": "Ja.", "tgt": "Yes."})
     run("bitext", table, "--languages", "de,en", "--columns", "src,tgt", "--output", tmp_path / "b.jsonl.gz")
-    assert load_rows(tmp_path / "b.jsonl.gz")["language"][:] == ["de", "en"]
+    assert open_rows(tmp_path / "b.jsonl.gz").rows["language"][:] == ["de", "en"]
 
 
 def test_the_output_is_checked_before_anything_is_read(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"rows are written as \.jsonl"):
+    with pytest.raises(ValueError, match=r"Rows are written as \.jsonl"):
         run("files", tmp_path / "missing.jsonl", "--output", tmp_path / "rows.txt")
     for arguments in (["--column", "query"], ["--column", "=x"]):
         with pytest.raises(ValueError, match="should be a pair such as query=question"):
@@ -128,12 +128,13 @@ def test_a_user_sees_one_line_and_finds_no_temporary_file(tmp_path: Path) -> Non
 
     told = imported("german")
     assert told.returncode == 1
-    assert told.stderr == (
-        f"Error: {tmp_path / 'rows.jsonl'}:1: 'german' is not the code of a language. Did you mean 'de' (German)?\n"
+    assert told.stderr.lstrip() == (
+        f"Error: {tmp_path / 'rows.jsonl'}:1: 'german' is not the code of a language. Did you mean 'de' (German)? "
+        "To accept any text as a language, pass check_languages=False.\n"
     )
     assert not output.exists()
     told = imported("de")
     assert told.returncode == 0, told.stderr
     assert "1 of 1 rows in 1 groups" in told.stdout
-    assert len(load_rows(output)) == 1
+    assert len(open_rows(output).rows) == 1
     assert list(temporary.iterdir()) == []

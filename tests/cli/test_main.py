@@ -150,7 +150,7 @@ def test_errors_are_one_line_and_come_first(tiny_model_path: Path, rows: Path, d
     model = ["--model", tiny_model_path]
     output = tmp_path / "out"
     for arguments, message in (
-        (["train", *model, "--data", tmp_path / "none.jsonl", "--output", output], "neither a file or folder"),
+        (["train", *model, "--data", tmp_path / "none.jsonl", "--output", output], "There is no file"),
         (["train", *model, "--data", rows, "--output", output, "--query-column", "ask"], "no column 'ask'"),
         (["train", *model, "--data", rows, "--output", output, "--batch-size", "25"], "Take a smaller batch"),
         (["evaluate", *model, "--data-dir", data, "--output", output], "ar.json"),

@@ -38,7 +38,7 @@ def jsonl(folder: Path) -> Rows:
 def named_columns(folder: Path) -> Rows:
     rows = [{"src": a, "tgt": b} for a, b in zip(GERMAN, ENGLISH, strict=True)]
     (folder / "corpus.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
-    return read_bitext(folder / "corpus.jsonl", languages=["de", "en"], columns=["src", "tgt"])
+    return read_bitext(folder / "corpus.jsonl", languages=["de", "en"], text_columns=["src", "tgt"])
 
 
 def opus_jsonl(folder: Path) -> Rows:
@@ -97,11 +97,34 @@ def test_files_whose_lines_differ_in_length_stay_aligned(
         read_bitext([tmp_path / "a.de", tmp_path / "a.en"])
 
 
+@pytest.mark.parametrize(
+    ("first", "second"), [("train.src", "train.tgt"), ("x.low", "x.raw"), ("eng.txt", "deu.tok"), ("a.id", "a.en")]
+)
+def test_suffixes_that_mean_no_language(first: str, second: str, tmp_path: Path) -> None:
+    paths = [tmp_path / first, tmp_path / second]
+    for path in paths:
+        path.write_text("eins\n", encoding="utf-8")
+    with pytest.raises(
+        ValueError, match=r"the name does not end in a language code\. Name the two languages: languages="
+    ):
+        read_bitext(paths)
+    assert read_bitext(paths, languages=["de", "id"]).report.languages == {"de": 1, "id": 1}
+
+
+def test_suffixes_that_mean_a_language(tmp_path: Path) -> None:
+    for names in (["a.deu", "a.eng"], ["a.zh-Hans", "a.pt_BR"], ["a.de-en.de.gz", "a.de-en.en"], ["a.cmn", "a.swh"]):
+        for name in names:
+            data = b"eins\n"
+            (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+        found = read_bitext([tmp_path / name for name in names]).report.languages
+        assert list(found) == [name.removesuffix(".gz").rpartition(".")[2] for name in names]
+
+
 def test_errors(tmp_path: Path) -> None:
     path, table = tmp_path / "a.tsv", tmp_path / "a.jsonl"
     for content, message in (
-        ("Eins\tOne\nZwei\n", r"a\.tsv:2: 1 column, where"),
-        ("Eins\tOne\nZwei\tTwo\t0.5\n", r"a\.tsv:2: more than two columns"),
+        ("Eins\tOne\nZwei\n", r"a\.tsv:2: the line has 1 columns, not two"),
+        ("Eins\tOne\nZwei\tTwo\t0.5\n", r"a\.tsv:2: the line has 3 columns, not two"),
         ("", r"There are no rows in .*a\.tsv"),
     ):
         path.write_text(content, encoding="utf-8")
@@ -113,15 +136,15 @@ def test_errors(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="does not say which languages"):
         read_bitext(path)
     table.write_text('{"src": "Eins", "tgt": "One"}\n', encoding="utf-8")
-    with pytest.raises(ValueError, match="has the columns src, tgt, and not two of them"):
+    with pytest.raises(ValueError, match="has the columns src, tgt, and not two of them name a language"):
         read_bitext(table)
     with pytest.raises(ValueError, match="has no column 'target', only src, tgt"):
-        read_bitext(table, languages=["de", "en"], columns=["src", "target"])
-    with pytest.raises(ValueError, match="Say which languages the columns are in"):
-        read_bitext(table, columns=["src", "tgt"])
+        read_bitext(table, languages=["de", "en"], text_columns=["src", "target"])
+    with pytest.raises(ValueError, match="text_columns applies to one file with columns"):
+        read_bitext(table, text_columns=["src", "tgt"])
     with pytest.raises(ValueError, match="two languages, got de, de"):
         read_bitext(table, languages=["de", "de"])
-    with pytest.raises(ValueError, match=r"a\.jsonl: 'jsonl' is not the code of a language"):
+    with pytest.raises(ValueError, match=r"a\.jsonl: the name does not end in a language code"):
         read_bitext([table, path])
     with pytest.raises(ValueError, match="got 3"):
         read_bitext([table] * 3)

@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from st_hybrid.data.blocks import Block, check_utf8, plain_suffix, read_blocks
+from st_hybrid.data.blocks import Block, plain_suffix, read_blocks, read_text, utf8
 
 
 def block(data: bytes) -> Block:
-    return Block(data, 1, data.count(b"\n") + (not data.endswith(b"\n")))
+    return Block(data, 1)
 
 
 def zstd(data: bytes) -> bytes:
@@ -36,12 +36,10 @@ def test_blocks_are_the_lines_of_the_file(lines: list[bytes], size: int) -> None
     number = 1
     for part in blocks:
         assert part.first == number
-        assert part.lines == len(part.data.removesuffix(b"\n").split(b"\n"))
         assert part.data.endswith(b"\n") or part is blocks[-1]
-        number += part.lines
-        starts, ends = part.bounds()
-        found = [part.data[start:end] for start, end in zip(starts, ends, strict=True)]
-        assert found == [line.removesuffix(b"\r") for line in part.data.removesuffix(b"\n").split(b"\n")]
+        expected = part.data.removesuffix(b"\n").split(b"\n")
+        assert part.lines().to_pylist() == [line.removesuffix(b"\r") for line in expected]
+        number += len(expected)
 
 
 @pytest.mark.parametrize(
@@ -70,36 +68,19 @@ def test_a_byte_order_mark_is_no_text(tmp_path: Path) -> None:
     assert next(read_blocks(tmp_path / "a.tsv")).data == b"1\ta\n"
 
 
-@given(st.lists(st.text(alphabet="ab\r ü中😀", max_size=8)))
-def test_texts_between_tabs(texts: list[str]) -> None:
-    part = block("".join(f"{number}\t{text}|\tc\n" for number, text in enumerate(texts)).encode())
-    starts, ends = part.bounds()
-    tabs = part.first_tabs(starts, ends)
-    assert part.texts(starts, tabs).to_pylist() == [str(number) for number in range(len(texts))]
-    assert part.texts(tabs + 1, ends).to_pylist() == [f"{text}|\tc" for text in texts]
-    assert part.integers(starts, tabs).tolist() == list(range(len(texts)))
-
-
-def test_a_line_without_a_tab() -> None:
-    part = block(b"a\n\nb\tc\nd")
-    assert part.first_tabs(*part.bounds()).tolist() == [-1, -1, 4, -1]
-
-
-@pytest.mark.parametrize(
-    ("text", "number"),
-    [("0", 0), ("007", 7), ("123456789012345678", 123456789012345678), ("1234567890123456789", -1)]
-    + [(text, -1) for text in ("", "-1", "+1", " 1", "1 ", "1.0", "x", "٣", "1e3", "/", ":")],
-)
-def test_whole_numbers(text: str, number: int) -> None:
-    part = block(f"{text}\n12\n".encode())
-    assert part.integers(*part.bounds()).tolist() == [number, 12]
+@given(st.lists(st.text(alphabet="ab\r\u2028\x0b ü中😀", max_size=8)), st.integers(1, 20))
+def test_lines_of_text_end_at_line_feeds_only(lines: list[str], size: int) -> None:
+    with tempfile.NamedTemporaryFile() as file, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(read_blocks, "__defaults__", (size,))
+        file.write("".join(f"{line}\n" for line in lines).encode())
+        file.flush()
+        assert list(read_text(Path(file.name))) == [(number, f"{line}\n") for number, line in enumerate(lines, 1)]
 
 
 def test_text_that_is_not_utf8(tmp_path: Path) -> None:
     data = "gut\nschön\n".encode("latin-1")
-    part = block(data)
-    with pytest.raises(UnicodeDecodeError):
-        part.texts(*part.bounds())
-    (tmp_path / "a.txt").write_bytes(data)
-    with pytest.raises(ValueError, match=r"a\.txt:2: not UTF-8 \(invalid start byte at byte 4 of the line\)"):
-        check_utf8(tmp_path / "a.txt")
+    path = tmp_path / "a.txt"
+    path.write_bytes(data)
+    for read in (lambda: list(read_text(path)), lambda: utf8(block(data).lines(), path)):
+        with pytest.raises(ValueError, match=r"a\.txt:2: not UTF-8 \(invalid start byte at byte 4 of the line\)"):
+            read()

@@ -164,7 +164,7 @@ def test_the_commands(rows: Dataset, evaluation: Path, tiny_model_path: Path, tm
     write_rows(changed(rows, {1: {"positive": ""}}), dirty)
     assert "empty text" in run("data", "check", dirty, "--no-detect", "--near-duplicates", "0", status=3)
     run("data", "check", dirty, "--no-detect", "--near-duplicates", "0", "--max-empty", "0.5")
-    assert "is neither" in run("data", "check", tmp_path / "missing.jsonl", status=1)
+    assert "There is no file" in run("data", "check", tmp_path / "missing.jsonl", status=1)
 
     xquad = ["--against", "XQuAD-R", "--data-dir", evaluation, "--no-published-counts"]
     assert "3 rows in 1 groups left out" in run("data", "decontaminate", data, *xquad, "--output", clean)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from datasets import Dataset
 
-from st_hybrid.data import read_hub
+from st_hybrid.data import open_rows
 
 CARD = """---
 configs:
@@ -54,31 +54,31 @@ def repository(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("streaming", [False, True])
 def test_whole_and_streamed_give_the_same_rows(repository: Path, streaming: bool) -> None:
     columns = {"id": "nr", "query": "question"}
-    rows, report = read_hub(f"{repository}:long", columns=columns, streaming=streaming)
+    rows, report = open_rows(f"{repository}:long", columns=columns, streaming=streaming)
     assert rows.column_names == ["id", "language", "query", "positive"]
     assert rows[3] == {"id": 1, "language": "en", "query": "Wer 1, en?", "positive": "en 1."}
     assert report.languages == {"de": 25, "en": 25}
-    assert report.sources == {str(repository): 50}
+    assert report.sources == {f"{repository}:long": 50}
 
-    rows, report = read_hub(f"{repository}:long", columns=columns, streaming=streaming, max_rows=7)
+    rows, report = open_rows(f"{repository}:long", columns=columns, streaming=streaming, max_rows=7)
     assert len(rows) == report.read == 7
 
-    rows, _ = read_hub(f"{repository}:wide", split="test", streaming=streaming)
+    rows, _ = open_rows(f"{repository}:wide", split="test", streaming=streaming)
     assert rows["query"][:] == ["query 0 de", "query 0 en", "query 1 de", "query 1 en"]
-    rows, _ = read_hub(f"{repository}:wide", streaming=streaming, languages=["en"])
+    rows, _ = open_rows(f"{repository}:wide", streaming=streaming, languages=["en"])
     assert len(rows) == 25
 
 
 def test_errors_name_the_data_set_and_what_it_has(repository: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="nobody/nothing is neither a file or folder here nor"):
-        read_hub("nobody/nothing")
+    with pytest.raises(FileNotFoundError, match="nobody/nothing is neither a file or folder nor"):
+        open_rows("nobody/nothing")
     with pytest.raises(ValueError, match=r"'tall' not found.*long.*wide"):
-        read_hub(f"{repository}:tall")
+        open_rows(f"{repository}:tall")
     with pytest.raises(ValueError, match="validation"):
-        read_hub(f"{repository}:wide", split="validation")
+        open_rows(f"{repository}:wide", split="validation")
     with pytest.raises(ValueError, match="has no column 'query'; its columns are 'nr', 'language', 'question'"):
-        read_hub(f"{repository}:long", columns={"id": "nr"})
-    with pytest.raises(ValueError, match=r"row 26: the id 'x 0' has a row in 'de' already, at .*row 1"):
-        read_hub(f"{repository}:doubled")
+        open_rows(f"{repository}:long", columns={"id": "nr"})
+    with pytest.raises(ValueError, match=r"row 26 repeats \('x 0', 'de'\) of .*row 1"):
+        open_rows(f"{repository}:doubled")
     with pytest.raises(ValueError, match="the column 'query' holds int64, not text"):
-        read_hub(f"{repository}:numbers")
+        open_rows(f"{repository}:numbers")

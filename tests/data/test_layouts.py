@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from st_hybrid import parallel_pairs
-from st_hybrid.data import Rows, read_files, read_mmarco, read_squad
+from st_hybrid.data import Rows, open_rows, read_mmarco, read_squad
 
 NAMES = {"de": "german", "en": "english", "hi": "hindi", "zh": "chinese"}
 Groups = dict[str, dict[str, tuple[str, str]]]  # query and positive by id and language
@@ -61,7 +61,7 @@ _ROLES = ("query", "positive")
 def read_jsonl(groups: Groups, folder: Path) -> Rows:
     rows = [{name: value for name, value in row.items() if value is not None} for row in wide(groups)]
     (folder / "wide.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return read_files(folder / "wide.jsonl", languages=_languages(groups))
+    return open_rows(folder / "wide.jsonl", languages=_languages(groups))
 
 
 def read_csv(groups: Groups, folder: Path) -> Rows:
@@ -69,13 +69,13 @@ def read_csv(groups: Groups, folder: Path) -> Rows:
         writer = csv.DictWriter(file, wide(groups)[0])
         writer.writeheader()
         writer.writerows(wide(groups))
-    return read_files(folder / "wide.csv")
+    return open_rows(folder / "wide.csv")
 
 
 def read_parquet(groups: Groups, folder: Path) -> Rows:
     schema = pa.schema([(name, pa.string()) for name in wide(groups)[0]])
     pq.write_table(pa.Table.from_pylist(wide(groups), schema), folder / "wide.parquet")
-    return read_files(folder / "wide.parquet")
+    return open_rows(folder / "wide.parquet")
 
 
 def squad(groups: Groups, folder: Path, at_once: int) -> Path:

@@ -171,7 +171,7 @@ def test_errors_point_at_file_and_line(tmp_path: Path) -> None:
     for content, message in (
         (b"0\ta\n1 b\n", r"german_collection\.tsv:2: not a number, a tab and a text"),
         (b"0\ta\n\nx\tb\n", r"german_collection\.tsv:3: not a number"),
-        (b"0\ta\n1\tb\n2\tc\n1\td\n", r"german_collection\.tsv:4: the number 1 stands at line 2 already"),
+        (b"0\ta\n1\tb\n2\tc\n1\td\n", r"german_collection\.tsv:4: the number 1 occurs at line 2 already"),
         ("0\tschön\n".encode("latin-1"), r"german_collection\.tsv:1: not UTF-8"),
     ):
         collection(root).write_bytes(content)
@@ -202,7 +202,7 @@ def test_errors_of_files_and_arguments_come_first(tmp_path: Path) -> None:
         read_mmarco(root, max_queries=0)
     with pytest.raises(ValueError, match=r"languages: 'german' is not .*'de'"):
         read_mmarco(root, languages=["german"])
-    with pytest.raises(FileNotFoundError, match="has nothing in fr, only in de, hi"):
+    with pytest.raises(FileNotFoundError, match="has no fr, only de, hi"):
         read_mmarco(root, languages=["fr"])
     with pytest.raises(FileNotFoundError, match=r"german_queries\.dev\.tsv"):
         read_mmarco(root, split="dev")

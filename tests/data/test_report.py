@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 
+import pytest
 from rich.console import Console
 
 from st_hybrid.data import Dropped, ReadReport
@@ -21,8 +22,8 @@ def test_a_report_prints_what_was_read_kept_and_left_out() -> None:
     Console(width=100, file=screen).print(report)
     shown = [line.split("│")[1:4] for line in screen.getvalue().splitlines() if line.startswith("│")]
     assert [tuple(cell.strip() for cell in line) for line in shown] == [
-        ("read of a.jsonl", "3,000", ""),
-        ("read of b.csv", "10", ""),
+        ("read from a.jsonl", "3,000", ""),
+        ("read from b.csv", "10", ""),
         ("left out: no query", "1,200", "a.jsonl:3"),
         ("left out: no id", "1", "b.csv, row [7]"),
         ("kept in de", "904", ""),
@@ -34,8 +35,8 @@ def test_a_tally_adds_up_and_keeps_the_first_place() -> None:
     tally = Tally()
     tally.source("a", 2)
     tally.source("a", 3)
-    tally.drop("no query", 0, "nowhere")
-    tally.drop("no query", 2, "a:4")
-    tally.drop("no query", 1, "a:9")
+    tally.drop("no query", 0, lambda: pytest.fail("no place is needed"))
+    tally.drop("no query", 2, lambda: "a:4")
+    tally.drop("no query", 1, lambda: pytest.fail("the first is known"))
     assert tally.sources == {"a": 5}
     assert tally.dropped == {"no query": Dropped(3, "a:4")}

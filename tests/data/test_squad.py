@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -79,7 +80,7 @@ def test_a_splitter_of_ones_own(tmp_path: Path) -> None:
 
 def test_languages_that_mark_no_sentence_ends_come_with_a_warning(tmp_path: Path) -> None:
     path = write(tmp_path / "th.json", [paragraph("ja", 0, False)])
-    with pytest.warns(UserWarning, match=r"th\.json says nothing of sentences, and th does not mark their ends"):
+    with pytest.warns(UserWarning, match=r"th\.json has no sentence breaks, and th does not mark sentence ends"):
         read_squad({"th": path})
     write(path, [paragraph("ja", 0, True)])
     read_squad({"th": path})  # no warning, which would be an error
@@ -109,6 +110,52 @@ def test_questions_of_no_use_are_left_out_and_placed(tmp_path: Path) -> None:
     assert len(read_squad({"de": path}, positive="paragraph").rows) == 4
 
 
+def test_questions_without_answers_in_any_spelling(tmp_path: Path) -> None:
+    part = paragraph("de", 0, True)
+    for question, answers in zip(part["qas"], ([], None), strict=False):
+        question["answers"] = answers
+    del part["qas"][2]["answers"]
+    rows, report = read_squad({"de": write(tmp_path / "de.json", [part, paragraph("de", 1, True)])})
+    assert rows["id"][:] == ["q1.0", "q1.1", "q1.2"]
+    assert report.dropped["question without an answer"].rows == 3
+
+
+def test_the_first_answer_that_is_where_the_file_says_counts(tmp_path: Path) -> None:
+    part = paragraph("de", 0, True)
+    good = part["qas"][1]["answers"][0]
+    part["qas"][1]["answers"] = [{**good, "answer_start": 0}, {**good, "answer_start": 10_000}, good]
+    part["qas"][2]["answers"][0]["answer_start"] = str(part["qas"][2]["answers"][0]["answer_start"])
+    rows, report = read_squad({"de": write(tmp_path / "de.json", [part])})
+    assert rows["positive"][:] == ["Dr.0 Elster nistet z. B. im Hof.", "Sie0 legt fünf Eier!", "Und0 dann?"]
+    assert report.dropped == {}
+
+
+def test_byte_order_marks_compression_and_the_flat_form_of_the_hub(tmp_path: Path) -> None:
+    part = paragraph("de", 0, False)
+    path = write(tmp_path / "de.json", [part])
+    expected = read_squad(tmp_path).rows.to_list()
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert read_squad(tmp_path).rows.to_list() == expected
+    (tmp_path / "gz").mkdir()
+    (tmp_path / "gz" / "de.json.gz").write_bytes(gzip.compress(path.read_bytes()))
+    assert read_squad(tmp_path / "gz").rows.to_list() == expected
+    flat = [
+        {
+            "question_id": question["id"],
+            "context": part["context"],
+            "question": question["question"],
+            "answers": {key: [answer[key] for answer in question["answers"]] for key in ("text", "answer_start")},
+        }
+        for question in part["qas"]
+    ]
+    (tmp_path / "flat").mkdir()
+    (tmp_path / "flat" / "train.de.jsonl").write_text("\n".join(map(json.dumps, flat)), encoding="utf-8")
+    assert read_squad(tmp_path / "flat").rows.to_list() == expected
+    path.write_text(json.dumps({"data": flat}), encoding="utf-8")
+    assert read_squad({"de": path}).rows.to_list() == expected
+    assert expected
+
+
 def test_files_of_a_folder_by_their_languages(tmp_path: Path) -> None:
     names = {"xquad.de.json": "de", "train_zh-Hans.json": "zh-Hans", "dev-v1.1-pt.json": "pt", "el.json": "el"}
     for name in names:
@@ -118,10 +165,12 @@ def test_files_of_a_folder_by_their_languages(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="There is no file for fr, only for"):
         read_squad(tmp_path, languages=["fr"])
     write(tmp_path / "squad.de.json", [])
-    with pytest.raises(ValueError, match=r"squad\.de\.json and .*xquad\.de\.json are both called 'de'"):
+    with pytest.raises(ValueError, match=r"squad\.de\.json and .*xquad\.de\.json both end in 'de'"):
         read_squad(tmp_path)
     write(tmp_path / "german.json", [])
-    with pytest.raises(ValueError, match=r"german\.json: its name does not end .* such as de=.*german\.json"):
+    with pytest.raises(
+        ValueError, match=r"german\.json: the name does not end .* name its language: de=.*german\.json"
+    ):
         read_squad(tmp_path)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from datasets import Dataset
 
-from st_hybrid.data import load_rows, write_rows
+from st_hybrid.data import open_rows, write_rows
 
 ROWS = [
     {
@@ -29,7 +29,7 @@ ROWS = [
 def test_what_was_written_reads_the_same(name: str, tmp_path: Path) -> None:
     path = tmp_path / "new" / name
     write_rows(Dataset.from_list(ROWS), path)
-    assert load_rows(path).to_list() == ROWS
+    assert open_rows(path).rows.to_list() == ROWS
     assert [left.name for left in path.parent.iterdir()] == [name]
 
 
@@ -64,9 +64,9 @@ def test_a_file_stays_as_it_was_when_writing_fails(name: str, tmp_path: Path) ->
 
 def test_names_that_cannot_be_written(tmp_path: Path) -> None:
     for name in ("a.txt", "a.json", "a.csv", "a.parquet.gz", "a.jsonl.xz"):
-        with pytest.raises(ValueError, match=r"rows are written as \.jsonl"):
+        with pytest.raises(ValueError, match=r"Rows are written as \.jsonl"):
             write_rows(Dataset.from_list(ROWS), tmp_path / name)
     (tmp_path / "folder").mkdir()
-    with pytest.raises(FileExistsError, match="folder is there already"):
+    with pytest.raises(FileExistsError, match="folder exists"):
         write_rows(Dataset.from_list(ROWS), tmp_path / "folder")
     assert [left.name for left in tmp_path.iterdir()] == ["folder"]

@@ -15,7 +15,7 @@ import pytest
 from datasets import Dataset
 
 from st_hybrid import parallel_pairs
-from st_hybrid.data import Dropped, read_files
+from st_hybrid.data import Dropped, open_rows
 
 TEXTS = ["Wer?", 'Er sagte: "ja, so"', "zwei\nZeilen\tund mehr", "日本語、中文", "emoji 😀 ", "\\n 'x'", "NULL", "NA"]
 
@@ -78,7 +78,7 @@ def test_every_kind_and_form_gives_the_same_rows(kind: str, form: str, tmp_path:
     rows = long_rows()
     path = write(tmp_path / f"rows.{kind}", rows if form == "long" else wide_rows(rows))
     for given in (form, "auto"):
-        found, report = read_files(path, form=given)  # type: ignore[arg-type]
+        found, report = open_rows(path, form=given)  # type: ignore[arg-type]
         assert found.to_list() == rows
         assert (report.read, report.kept, report.groups, report.dropped) == (len(rows), len(rows), len(TEXTS), {})
         assert report.languages == dict.fromkeys(("de", "el", "zh"), len(TEXTS))
@@ -91,7 +91,7 @@ def test_columns_by_other_names(kind: str, tmp_path: Path) -> None:
     rows = [{**part, "negative_1": "falsch", "negative_2": "auch"} for part in long_rows()]
     renamed = {**names, "negative_1": "wrong_1", "negative_2": "wrong_2"}
     path = write(tmp_path / f"long.{kind}", [{renamed[name]: part[name] for name in part} for part in rows])
-    assert read_files(path, columns=names).rows.to_list() == rows
+    assert open_rows(path, columns=names).rows.to_list() == rows
 
     prefixes = {"id": "nr", "query": "q", "positive": "p", "negative": "n"}
     wide = []
@@ -99,27 +99,27 @@ def test_columns_by_other_names(kind: str, tmp_path: Path) -> None:
         renamed = {name: name.replace("query", "q").replace("positive", "p").replace("negative", "n") for name in part}
         wide.append({renamed[name].replace("id", "nr"): part[name] for name in part})
     path = write(tmp_path / f"wide.{kind}", wide)
-    assert read_files(path, columns=prefixes).rows.to_list() == rows
+    assert open_rows(path, columns=prefixes).rows.to_list() == rows
 
 
 def test_other_columns_are_left_alone_whatever_they_hold(tmp_path: Path) -> None:
     extra = [{"score": 1.5, "tags": ["a"]}, {"score": "high", "tags": {"b": None}}]
     rows = [row(id=number, query_rewrites=["x"], **part) for number, part in enumerate(extra)]
-    found = read_files(lines(tmp_path / "a.jsonl", *rows)).rows
+    found = open_rows(lines(tmp_path / "a.jsonl", *rows)).rows
     assert found.column_names == ["id", "language", "query", "positive"]
     assert found["id"][:] == [0, 1]
 
 
 def test_ids_are_text_or_whole_numbers_as_the_file_has_them(tmp_path: Path) -> None:
-    assert read_files(lines(tmp_path / "a.jsonl", row(id=7))).rows["id"][:] == [7]
-    assert read_files(lines(tmp_path / "b.jsonl", row(id="007"))).rows["id"][:] == ["007"]
-    assert read_files(write(tmp_path / "c.csv", [row(id="007")])).rows["id"][:] == ["007"]
-    assert read_files(write(tmp_path / "d.parquet", [row(id=7)])).rows["id"][:] == [7]
+    assert open_rows(lines(tmp_path / "a.jsonl", row(id=7))).rows["id"][:] == [7]
+    assert open_rows(lines(tmp_path / "b.jsonl", row(id="007"))).rows["id"][:] == ["007"]
+    assert open_rows(write(tmp_path / "c.csv", [row(id="007")])).rows["id"][:] == ["007"]
+    assert open_rows(write(tmp_path / "d.parquet", [row(id=7)])).rows["id"][:] == [7]
 
 
 def test_rows_in_one_language_need_neither_language_nor_id(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", [{"question": "Who?", "answer": "I."}, {"question": "When?", "answer": "Now."}])
-    found, _ = read_files(path, columns={"query": "question", "positive": "answer"}, language="en")
+    found, _ = open_rows(path, columns={"query": "question", "positive": "answer"}, language="en")
     assert found.to_list() == [
         {"id": "a.csv-1", "language": "en", "query": "Who?", "positive": "I."},
         {"id": "a.csv-2", "language": "en", "query": "When?", "positive": "Now."},
@@ -129,7 +129,7 @@ def test_rows_in_one_language_need_neither_language_nor_id(tmp_path: Path) -> No
 def test_wide_rows_without_ids_are_numbered(tmp_path: Path) -> None:
     rows = long_rows(["de", "en"])
     path = write(tmp_path / "a.csv", [{k: v for k, v in part.items() if k != "id"} for part in wide_rows(rows)])
-    found = read_files(path).rows
+    found = open_rows(path).rows
     assert found["id"][:4] == ["a.csv-1", "a.csv-1", "a.csv-2", "a.csv-2"]
     assert found.remove_columns("id").to_list() == Dataset.from_list(rows).remove_columns("id").to_list()
 
@@ -141,23 +141,17 @@ def test_a_group_may_lack_languages_in_wide_form(tmp_path: Path) -> None:
         {"id": 2, "query_de": "Wo?", "positive_de": "Hier.", "query_en": "Where?", "positive_en": "Here."},
         {"id": 3, "query_en": "When?", "positive_en": None, "query_de": " ", "positive_de": ""},
     )
-    found, report = read_files(path)
+    found, report = open_rows(path)
     assert [(part["id"], part["language"]) for part in found] == [(1, "de"), (2, "de"), (2, "en")]
     assert report.read == 4
     assert report.dropped == {"no positive": Dropped(1, f"{path}:3")}
 
 
 def test_a_language_that_only_a_later_block_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def small(path: Path, size: int = 0) -> Any:
-        return read_blocks(path, 64)
-
-    from st_hybrid.data import tables
-    from st_hybrid.data.blocks import read_blocks
-
-    monkeypatch.setattr(tables, "read_blocks", small)
+    monkeypatch.setattr("st_hybrid.data.tables._ROWS", 4)
     rows = [{"id": n, "query_de": f"Wer {n}?", "positive_de": f"{n}."} for n in range(20)]
     rows[15] |= {"query_yo": "Ta ni?", "positive_yo": "Èmi."}
-    found, report = read_files(lines(tmp_path / "a.jsonl", *rows))
+    found, report = open_rows(lines(tmp_path / "a.jsonl", *rows))
     assert report.languages == {"de": 20, "yo": 1}
     assert found.filter(lambda part: part["language"] == "yo").to_list() == [
         {"id": 15, "language": "yo", "query": "Ta ni?", "positive": "Èmi."}
@@ -165,12 +159,9 @@ def test_a_language_that_only_a_later_block_has(tmp_path: Path, monkeypatch: pyt
 
 
 def test_blocks_that_lack_a_column_altogether(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from st_hybrid.data import tables
-    from st_hybrid.data.blocks import read_blocks
-
-    monkeypatch.setattr(tables, "read_blocks", lambda path: read_blocks(path, 1))  # each line a block
+    monkeypatch.setattr("st_hybrid.data.tables._ROWS", 1)
     path = lines(tmp_path / "a.jsonl", row(id=1), {"id": 2, "language": "de", "query": "Wo?"}, {"note": "x"}, row(id=3))
-    found, report = read_files(path)
+    found, report = open_rows(path)
     assert found["id"][:] == [1, 3]
     assert report.dropped == {"no positive": Dropped(1, f"{path}:2"), "no id": Dropped(1, f"{path}:3")}
     path = lines(
@@ -180,15 +171,15 @@ def test_blocks_that_lack_a_column_altogether(tmp_path: Path, monkeypatch: pytes
         {"id": 3},
         {"id": 4, "query_en": "Where?", "positive_en": "Here."},
     )
-    found, report = read_files(path)
+    found, report = open_rows(path)
     assert found["id"][:] == [1, 4]
     assert report.dropped == {"no positive": Dropped(1, f"{path}:2")}
 
 
 def test_a_column_of_ids_may_look_like_one_of_indonesian(tmp_path: Path) -> None:
     path = lines(tmp_path / "a.jsonl", {"query_id": 5, "query_en": "Who?", "positive_en": "I."})
-    assert read_files(path, columns={"id": "query_id"}).rows["id"][:] == [5]
-    assert read_files(path, languages=["en"]).rows["language"][:] == ["en"]
+    assert open_rows(path, columns={"id": "query_id"}).rows["id"][:] == [5]
+    assert open_rows(path, languages=["en"]).rows["language"][:] == ["en"]
 
 
 def test_what_is_left_out_is_counted_by_reason_and_placed(tmp_path: Path) -> None:
@@ -204,7 +195,7 @@ def test_what_is_left_out_is_counted_by_reason_and_placed(tmp_path: Path) -> Non
         row(id=6, negative="x", query="\t\n"),
         row(id=7, language="fr", negative="x"),
     )
-    found, report = read_files(path, languages=["de"])
+    found, report = open_rows(path, languages=["de"])
     assert found["id"][:] == [1]
     assert report.dropped == {
         "no query": Dropped(2, f"{path}:3"),
@@ -221,22 +212,22 @@ def test_what_is_left_out_is_counted_by_reason_and_placed(tmp_path: Path) -> Non
 def test_several_files_are_one_set(tmp_path: Path) -> None:
     first = write(tmp_path / "de.jsonl", long_rows(["de"]))
     second = write(tmp_path / "en.csv.gz", long_rows(["en"]))
-    found, report = read_files([first, second])
+    found, report = open_rows([first, second])
     assert len(parallel_pairs(found)) == 4 * len(TEXTS)
     assert report.sources == {str(first): len(TEXTS), str(second): len(TEXTS)}
-    with pytest.raises(ValueError, match=r"en2\.csv, row 1: the id 'g0' has a row in 'en' already, at .*en\.csv\.gz"):
-        read_files([second, write(tmp_path / "en2.csv", long_rows(["en"]))])
+    with pytest.raises(ValueError, match=r"but .*en2\.csv:2 repeats \('g0', 'en'\) of .*en\.csv\.gz:2\."):
+        open_rows([second, write(tmp_path / "en2.csv", long_rows(["en"]))])
     numbers = lines(tmp_path / "numbers.jsonl", row())
-    with pytest.raises(ValueError, match=r"numbers\.jsonl:1: ids are int64 here and string before"):
-        read_files([first, numbers])
+    with pytest.raises(ValueError, match=r"numbers\.jsonl:1: ids are int64 here but string before"):
+        open_rows([first, numbers])
     negatives = lines(tmp_path / "negatives.jsonl", row(id="x", negative="y"))
-    with pytest.raises(ValueError, match=r"negatives\.jsonl:1: here the columns are .*negative"):
-        read_files([first, negatives])
+    with pytest.raises(ValueError, match=r"negatives\.jsonl:1: the columns here are .*negative"):
+        open_rows([first, negatives])
 
 
 def error(path: Path, **options: Any) -> str:
     with pytest.raises(ValueError, match=path.name) as caught:
-        read_files(path, **options)
+        open_rows(path, **options)
     return str(caught.value).replace(f"{path.parent}/", "")
 
 
@@ -245,16 +236,26 @@ def test_errors_point_at_file_and_line_of_json(tmp_path: Path) -> None:
     assert error(lines(path, row(), "", '{"id": 2')) == "a.jsonl:3: not valid JSON: Expecting ',' delimiter (column 9)."
     assert error(lines(path, row(), "[1]")).startswith("a.jsonl:2: not an object")
     assert error(lines(path, row(), row(query=["Wer?"]))) == "a.jsonl:2: 'query' is [\"Wer?\"], not text."
-    assert error(lines(path, row(id=1.5))) == "a.jsonl:1: 'id' is 1.5, neither text nor a whole number."
-    assert error(lines(path, row(), row(id="x"))).startswith("a.jsonl:2: 'id' is \"x\", unlike the rows before")
+    assert error(lines(path, row(id=1.5))) == "a.jsonl:1: 'id' is 1.5, not text."
+    assert error(lines(path, row(), row(id="x"))) == (
+        "a.jsonl:2: 'id' is \"x\", not a whole number of at most 64 bits. Make all ids text."
+    )
     assert error(lines(path, row(), "", row())) == (
-        "a.jsonl:3: the id 1 has a row in 'de' already, at a.jsonl:1. An id has one row a language: give these rows "
-        "ids of their own."
+        "Each id must have one row per language, but a.jsonl:3 repeats (1, 'de') of a.jsonl:1. Give these rows ids of "
+        "their own, or drop them."
     )
     assert error(lines(path, row(), row(id=2, language="german"))) == (
-        "a.jsonl:2: 'german' is not the code of a language. Did you mean 'de' (German)?"
+        "a.jsonl:2: 'german' is not the code of a language. Did you mean 'de' (German)? To accept any text as a "
+        "language, pass check_languages=False."
     )
-    assert "one JSON array" in error(lines(path, [row()]))
+    assert error(lines(path, row(id=1.5), row())).startswith("a.jsonl:1: 'id' is 1.5, not text.")
+    assert error(lines(path, row(), row(id=1.5))).startswith("a.jsonl:2: 'id' is \"1.5\", not a whole number")
+    assert error(lines(path, row(), row(id=2**64 - 1))).startswith(
+        "a.jsonl:2: 'id' is 18446744073709551615, not a whole"
+    )
+    assert error(lines(path, row(), row(id=2), row(id=3, query="\ud83d?"))) == (
+        "a.jsonl:3: 'query' is \"\\ud83d?\", not text. Half of a surrogate pair is no text."
+    )
     path.write_bytes(json.dumps(row(query="schön"), ensure_ascii=False).encode("latin-1"))
     assert error(path).startswith("a.jsonl:1: not UTF-8")
 
@@ -264,17 +265,73 @@ def test_errors_point_at_file_and_line_of_csv(tmp_path: Path) -> None:
     assert error(lines(path, header, '1,de,"Wer\nist?",Ich.', "2,de,Wo?")).startswith(
         "a.csv:4: 3 columns, where the header has 4."
     )
-    assert "a.csv:2: 3 columns" in error(lines(path, header, '1,de,"Wer,Ich.'))
+    assert "a.csv:2: a quotation mark is not closed" in error(lines(path, header, '1,de,"Wer,Ich.'))
     assert error(lines(path, "id,id,language,query,positive", "1,1,de,Wer?,Ich.")).startswith(
         "a.csv:1: the column 'id'"
     )
-    assert "row 2: the id '1' has a row in 'de' already, at a.csv, row 1" in error(
+    assert "but a.csv:3 repeats ('1', 'de') of a.csv:2." in error(
         lines(path, header, "1,de,Wer?,Ich.", "1,de,Wo?,Hier.")
     )
     assert error(lines(path)).startswith("a.csv is empty")
     assert error(lines(path, header)) == "There are no rows in a.csv."
     path.write_bytes(f"{header}\n1,de,schön,gut\n".encode("latin-1"))
     assert error(path).startswith("a.csv:2: not UTF-8")
+
+
+@pytest.mark.parametrize("second", ['"another mark', 'one that ends in a mark "'])
+def test_an_open_quotation_mark_does_not_join_rows(second: str, tmp_path: Path) -> None:
+    rows = ['1\tde\t"Am Anfang\tIch.', f"2\tde\t{second}\tDu.", "3\tde\tWo?\tHier."]
+    path = lines(tmp_path / "a.tsv", "id\tlanguage\tquery\tpositive", "0\tde\tWer?\tSie.", *rows)
+    assert error(path).startswith("a.tsv:3: a quotation mark is not closed")
+
+
+def test_a_json_array_and_a_byte_order_mark(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps([row(), row(id=2)]), encoding="utf-8")
+    assert open_rows(path).rows["id"][:] == [1, 2]
+    for name in ("a.jsonl", "a.csv"):
+        path = write(tmp_path / name, [row(id="1")])
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+        assert open_rows(path).rows.to_list() == [row(id="1")]
+
+
+def test_invalid_rows_are_kept_for_a_check(tmp_path: Path) -> None:
+    rows = [row(), row(), row(id=2, query=""), row(id=None), row(id=3, language=None), row(id=4, language="x-own")]
+    found, report = open_rows(lines(tmp_path / "a.jsonl", *rows), keep_invalid=True)
+    assert found.to_list() == rows
+    assert (report.read, report.kept, report.groups, report.dropped) == (6, 6, 4, {})
+    assert report.languages == {"de": 4, "": 1, "x-own": 1}
+
+
+def test_names_that_may_or_may_not_mean_a_language(tmp_path: Path) -> None:
+    texts = {"query_en": "Who?", "positive_en": "I."}
+    for code in ("id", "len", "jp", "url"):
+        path = lines(tmp_path / "a.jsonl", {**texts, f"query_{code}": "7", f"positive_{code}": "9"})
+        assert f"a.jsonl: query_{code}, positive_{code} may or may not be texts in a language {code!r}" in error(path)
+        assert open_rows(path, languages=["en"]).rows["language"][:] == ["en"]
+    path = lines(tmp_path / "a.jsonl", {**texts, "query_id": 17, "query_len": 4, "query_tokens": ["Who", "?"]})
+    assert open_rows(path).rows["language"][:] == ["en"]
+    path = lines(tmp_path / "a.jsonl", {**texts, "query_id": "Siapa?", "positive_id": "Saya."})
+    assert open_rows(path, languages=["en", "id"]).rows["language"][:] == ["en", "id"]
+
+
+def test_options_that_contradict_the_source(tmp_path: Path) -> None:
+    path = lines(tmp_path / "a.jsonl", row())
+    assert "has the column 'language', so language='en' cannot hold" in error(path, language="en")
+    assert "has no split 'test'" in error(path, split="test")
+    assert "streaming and revision are for data sets on the hub" in error(path, streaming=True)
+    assert "streaming and revision are for data sets on the hub" in error(path, revision="main")
+    with pytest.raises(ValueError, match="language is for long form"):
+        open_rows(path, language="en", form="wide")
+    with pytest.raises(ValueError, match="max_rows must be at least 1"):
+        open_rows(path, max_rows=0)
+
+
+def test_the_first_rows_of_several_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("st_hybrid.data.tables._ROWS", 2)
+    paths = [lines(tmp_path / f"{part}.jsonl", *(row(id=part * 3 + n) for n in range(3))) for part in range(3)]
+    for rows in range(1, 9):
+        assert open_rows(paths, max_rows=rows).rows["id"][:] == list(range(rows))
 
 
 def test_errors_of_columns_and_kinds(tmp_path: Path) -> None:
@@ -287,7 +344,7 @@ def test_errors_of_columns_and_kinds(tmp_path: Path) -> None:
         lines(path, {"query_de": "Wer?", "positive_de": "Ich."}), languages=["fr"], form="wide"
     )
     with pytest.raises(ValueError, match="No row is in fr, only in de: 1 of 1 rows kept"):
-        read_files(lines(path, row()), languages=["de", "fr"])
+        open_rows(lines(path, row()), languages=["de", "fr"])
     assert "No row is left: 0 of 1 rows kept" in error(lines(path, row(query="")))
     assert "There are no rows in a.jsonl" in error(lines(path, ""))
     parquet = write(tmp_path / "a.parquet", [row(query=5)])
@@ -297,27 +354,27 @@ def test_errors_of_columns_and_kinds(tmp_path: Path) -> None:
     assert "none of .jsonl" in error(lines(tmp_path / "a.xlsx"))
     (tmp_path / "b.jsonl.gz").write_bytes(gzip.compress(b"x" * 1000)[:20])
     with pytest.raises(OSError, match=r"b\.jsonl\.gz cannot be read to its end"):
-        read_files(tmp_path / "b.jsonl.gz")
+        open_rows(tmp_path / "b.jsonl.gz")
     with pytest.raises(FileNotFoundError, match=r"There is no file .*none\.csv"):
-        read_files([path, tmp_path / "none.csv"])
+        open_rows([path, tmp_path / "none.csv"])
 
 
 def test_arguments_are_checked_before_anything_is_read(tmp_path: Path) -> None:
     missing = tmp_path / "missing.jsonl"
-    with pytest.raises(ValueError, match="no column 'answer' to name; there are id, language"):
-        read_files(missing, columns={"answer": "positive"})
+    with pytest.raises(ValueError, match="columns names 'answer', but its keys are id, language"):
+        open_rows(missing, columns={"answer": "positive"})
     with pytest.raises(ValueError, match="form must be"):
-        read_files(missing, form="tall")  # type: ignore[arg-type]
+        open_rows(missing, form="tall")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="languages: 'english' is not"):
-        read_files(missing, languages=["english"])
+        open_rows(missing, languages=["english"])
     with pytest.raises(ValueError, match="language: 'english' is not"):
-        read_files(missing, language="english")
+        open_rows(missing, language="english")
 
 
 def test_rows_lie_on_disk_and_survive_a_pickle(tmp_path: Path) -> None:
     import pickle
 
-    found, _ = read_files(write(tmp_path / "a.jsonl", long_rows()), scratch=tmp_path / "scratch")
+    found, _ = open_rows(write(tmp_path / "a.jsonl", long_rows()), scratch=tmp_path / "scratch")
     (cached,) = found.cache_files
     assert Path(cached["filename"]).is_relative_to(tmp_path / "scratch")
     assert pickle.loads(pickle.dumps(found)).to_list() == found.to_list()
