@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -70,30 +69,13 @@ class ParallelRows:
         columns: Mapping[str, str] = MappingProxyType({}),
         negative_columns: Sequence[str] | None = None,
     ) -> None:
-        if not isinstance(rows, Dataset):
-            raise TypeError(
-                f"Parallel rows must be a datasets.Dataset, not {type(rows).__name__}. Load a streamed data set whole, "
-                "or write it to a file and load that with load_dataset."
-            )
-        if unknown := set(columns) - set(ROLES):
-            raise ValueError(f"columns names {sorted(unknown)[0]!r}, but its keys are {', '.join(ROLES)}.")
-        names = {role: columns.get(role, role) for role in ROLES}
-        negatives = [name for name in rows.column_names if name.startswith("negative") and name not in names.values()]
+        names = [] if not isinstance(rows, Dataset) else rows.column_names
+        negatives = [name for name in names if name.startswith("negative") and name not in columns.values()]
         self.negative_columns = negatives if negative_columns is None else list(negative_columns)
-        names |= {name: name for name in self.negative_columns}
-        if missing := [name for name in names.values() if name not in rows.column_names]:
-            raise ValueError(
-                f"The rows have no column {', '.join(map(repr, missing))}; their columns are "
-                f"{', '.join(map(repr, rows.column_names))}. Rename a column with rows.rename_column, or name yours, "
-                "for example query_column='question'."
-            )
-        if not len(rows):
-            raise ValueError("There are no rows.")
-        self.dataset = rows.with_format(None).select_columns(list(names.values()))
-        self.dataset = self.dataset.rename_columns({name: role for role, name in names.items() if name != role})
+        self.dataset = standard_columns(rows, columns, self.negative_columns)
         self.table: pa.Table = self.dataset.with_format("arrow")[:]
-        for role, name in names.items():
-            _check_column(self.table[role], name, is_id=role == "id")
+        for role in self.dataset.column_names:
+            _check_texts(self.table[role], columns.get(role, role))
 
         self.group, _ = numbered(self.table["id"])
         language, codes = numbered(self.table["language"])
@@ -172,8 +154,70 @@ class ParallelRows:
         pairs = [f"({identifier!r}, {code!r})" for identifier, code in zip(ids, codes, strict=True)]
         raise ValueError(
             f"Each id must have one row per language, but {_named(again)} repeat{'s' if len(again) == 1 else ''} "
-            f"{', '.join(pairs)}{', ...' if len(again) > _SHOWN else ''}. Give these rows ids of their own, or drop them."
+            f"{', '.join(pairs)}{', ...' if len(again) > _SHOWN else ''}. Give these rows ids of their own, or drop "
+            "them."
         )
+
+
+def standard_columns(
+    rows: Dataset, columns: Mapping[str, str] = MappingProxyType({}), negative_columns: Sequence[str] = ()
+) -> Dataset:
+    """Select the columns of parallel rows and give them their standard names.
+
+    Args:
+        rows: The rows. Their texts are not read.
+        columns: As for :class:`ParallelRows`.
+        negative_columns: Columns of hard negatives to select as well.
+
+    Returns:
+        The columns ``id``, ``language``, ``query``, ``positive`` and the negatives.
+
+    Raises:
+        TypeError: ``rows`` is not a ``Dataset``.
+        ValueError: A column is missing or is not text, ``columns`` has an unknown key, or there are no rows.
+
+    Example:
+        ::
+
+            from datasets import Dataset
+            from st_hybrid.rows import standard_columns
+
+            rows = Dataset.from_dict({"id": [1], "lang": ["en"], "question": ["Who?"], "positive": ["Ada."]})
+            print(standard_columns(rows, {"language": "lang", "query": "question"}).column_names)
+    """
+    if not isinstance(rows, Dataset):
+        raise TypeError(
+            f"Parallel rows must be a datasets.Dataset, not {type(rows).__name__}. Load a streamed data set whole, "
+            "or write it to a file and load that with load_dataset."
+        )
+    if unknown := set(columns) - set(ROLES):
+        raise ValueError(f"columns names {sorted(unknown)[0]!r}, but its keys are {', '.join(ROLES)}.")
+    names = {role: columns.get(role, role) for role in ROLES} | {name: name for name in negative_columns}
+    if missing := [name for name in names.values() if name not in rows.column_names]:
+        raise ValueError(
+            f"The rows have no column {', '.join(map(repr, missing))}; their columns are "
+            f"{', '.join(map(repr, rows.column_names))}. Rename a column with rows.rename_column, or name yours, "
+            "for example columns={'query': 'question'}."
+        )
+    if not len(rows):
+        raise ValueError("There are no rows.")
+    for role, name in names.items():
+        found = rows.features.arrow_schema.field(name).type
+        is_text = pa.types.is_string(found) or pa.types.is_large_string(found)
+        if not is_text and not (role == "id" and pa.types.is_integer(found)):
+            raise ValueError(
+                f"Column {name!r} holds {found}, not {'text or integers' if role == 'id' else 'text'}. Cast it with "
+                "rows.cast_column."
+            )
+    chosen = rows.with_format(None).select_columns(list(names.values()))
+    return chosen.rename_columns({name: role for role, name in names.items() if name != role})
+
+
+def is_empty(column: pa.ChunkedArray) -> NDArray[np.bool_]:
+    """Which entries of a column are null, or text of white space only, shape ``(rows,)``."""
+    if pa.types.is_integer(column.type):
+        return pc.is_null(column).to_numpy()
+    return pc.fill_null(pc.equal(pc.utf8_trim_whitespace(column), ""), True).to_numpy()
 
 
 def split_groups(
@@ -225,18 +269,9 @@ def split_groups(
     return DatasetDict(train=rows.select(train), test=rows.select(test))
 
 
-def _check_column(column: pa.ChunkedArray, name: str, *, is_id: bool) -> None:
-    """Refuse a column of another type, and nulls and empty texts in it."""
-    is_text = any(test(column.type) for test in (pa.types.is_string, pa.types.is_large_string))
-    if not is_text and not (is_id and pa.types.is_integer(column.type)):
-        raise ValueError(
-            f"Column {name!r} holds {column.type}, not {'text or integers' if is_id else 'text'}. Cast it with "
-            "rows.cast_column."
-        )
-    bad: Any = pc.is_null(column)
-    if is_text:
-        bad = pc.or_(bad, pc.fill_null(pc.equal(pc.utf8_trim_whitespace(column), ""), True))
-    if len(found := np.flatnonzero(bad.to_numpy())):
+def _check_texts(column: pa.ChunkedArray, name: str) -> None:
+    """Refuse nulls and empty texts."""
+    if len(found := np.flatnonzero(is_empty(column))):
         raise ValueError(
             f"Column {name!r} is null or empty in {_named(found)}. Drop these rows, for example with "
             f"rows.filter(lambda row: row[{name!r}] and row[{name!r}].strip())."

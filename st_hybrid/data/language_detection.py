@@ -1,90 +1,50 @@
-"""What language texts are in, by their letters."""
+"""Stand-in for the detector of st_hybrid.languages, with the same interface."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-_BATCH = 2000
-
 
 class Detected(NamedTuple):
-    """The likeliest language of each text.
-
-    Args:
-        languages: Its code, in the way of the codes that were asked for; ISO 639 for others.
-        confidence: Its probability among the languages considered.
-    """
+    """The likeliest language of each text, and its probability."""
 
     languages: list[str]
     confidence: NDArray[np.float64]
 
 
 class LanguageDetector:
-    """Detects languages with lingua.
+    """Detects languages with lingua."""
 
-    lingua weighs n-grams of one to five letters by the languages that it is told to consider. It is right on nearly all
-    texts of a sentence, and often wrong on headings of a few words: give it texts of 40 letters and more.
+    def __init__(self, languages: Iterable[str] | None = None, *, other_above: float = 0.5) -> None:
+        try:
+            from lingua import Language, LanguageDetectorBuilder
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError("Language detection needs lingua: pip install 'st-hybrid[check]'.") from error
+        self.other_above = other_above
+        self._language: dict[str, Any] = {one.iso_code_639_1.name.lower(): one for one in Language.all()}
+        self._code = {one: code for code, one in self._language.items()}
+        given = self._language if languages is None else [*languages, "en", "fr"]
+        self._considered = {base for code in given if (base := _base(code)) in self._language}
+        known = [self._language[code] for code in sorted(self._considered)]
+        self._detector = LanguageDetectorBuilder.from_languages(*known).build()
 
-    Args:
-        languages: Codes of the languages to consider, ISO 639-1 or 639-3, with or without a region: ``"de"``,
-            ``"pt-BR"``. Fewer languages are faster, and what is in none of them is not seen as such. English is always
-            considered, since untranslated texts are mostly English.
-        every: Consider all 75 languages that lingua knows.
+    def knows(self, language: str) -> bool:
+        """Whether texts can be checked for being in a language."""
+        return _base(language) in self._considered
 
-    Raises:
-        ModuleNotFoundError: lingua is not installed; it comes with ``st-hybrid[check]``.
+    def detect(self, texts: Sequence[str]) -> Detected:
+        """Detect the language of each text."""
+        first = [one[0] for one in self._detector.compute_language_confidence_values_in_parallel(list(texts))]
+        return Detected([self._code[one.language] for one in first], np.array([one.value for one in first]))
 
-    References:
-        https://github.com/pemistahl/lingua-py
-    """
-
-    def __init__(self, languages: Iterable[str], *, every: bool = False) -> None:
-        from lingua import Language, LanguageDetectorBuilder
-
-        by_code: dict[str, Any] = {}
-        for language in Language.all():
-            by_code[language.iso_code_639_1.name.lower()] = by_code[language.iso_code_639_3.name.lower()] = language
-        by_code["no"] = by_code["nb"]
-        plain = {code: by_code[base] for code in sorted(set(languages)) if (base := _base(code)) in by_code}
-        self.known = list(plain)
-        self._code_of = {language: language.iso_code_639_1.name.lower() for language in Language.all()}
-        # Two codes of one language, such as pt-BR and pt-PT, cannot be told apart.
-        self._same = {code: self._code_of[language] for code, language in plain.items()}
-        considered = (
-            {*plain.values(), by_code["en"], by_code["fr"]} if len(plain) < 2 else {*plain.values(), by_code["en"]}
-        )
-        builder = (
-            LanguageDetectorBuilder.from_all_languages()
-            if every
-            else LanguageDetectorBuilder.from_languages(*sorted(considered, key=lambda one: self._code_of[one]))
-        )
-        self._detector = builder.build()
-
-    def detect(self, texts: Sequence[str], advance: Callable[[int], None] = lambda done: None) -> Detected:
-        """Detect the language of each text, on all cores.
-
-        Args:
-            texts: The texts.
-            advance: Called with the number of texts done since the last call.
-        """
-        languages, confidence = [], []
-        for start in range(0, len(texts), _BATCH):
-            part = list(texts[start : start + _BATCH])
-            for ranked in self._detector.compute_language_confidence_values_in_parallel(part):
-                languages.append(self._code_of[ranked[0].language])
-                confidence.append(ranked[0].value)
-            advance(len(part))
-        return Detected(languages, np.array(confidence))
-
-    def agrees(self, code: str, detected: str) -> bool:
-        """Whether a detected language is the one that a code means."""
-        nordic = {"nb", "nn"}
-        wanted = self._same[code]
-        return detected == wanted or (_base(code) == "no" and detected in nordic)
+    def other(self, texts: Sequence[str], language: str) -> NDArray[np.bool_]:
+        """Find the texts that are surely in another language."""
+        found = self.detect(texts)
+        return (np.array(found.languages, dtype=str) != _base(language)) & (found.confidence > self.other_above)
 
 
 def _base(code: str) -> str:

@@ -1,12 +1,167 @@
-"""What a model card may say about evaluation sets that the training rows were checked against."""
+"""The report beside decontaminated data, and what a model card may say because of it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
-from st_hybrid.data.decontamination import read_report
+from st_hybrid.data.decontamination import Decontamination
+from st_hybrid.data.overlap import OverlapSettings
+from st_hybrid.files import sha256, write_json
+from st_hybrid.provenance import provenance
+
+_SUFFIX = ".decontamination.json"
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """A file or folder of rows.
+
+    Args:
+        name: Its name, without the folders above it.
+        sha256: Its checksum; None for a data set on the hub.
+        rows: Number of rows; None if not counted.
+        groups: Number of groups; None if not counted.
+    """
+
+    name: str
+    sha256: str | None
+    rows: int | None = None
+    groups: int | None = None
+
+
+@dataclass(frozen=True)
+class EvaluationSet:
+    """An evaluation set that rows were compared with.
+
+    Args:
+        name: Its name.
+        texts: Number of texts.
+        sha256: Checksum of the texts in their order.
+        files: Checksum of each file that they were read from.
+    """
+
+    name: str
+    texts: int
+    sha256: str
+    files: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class DecontaminationReport:
+    """What was checked, against what, and what was found. It is valid for one file, which it knows by its checksum.
+
+    Args:
+        data: The rows before.
+        clean: The rows that were left.
+        against: The evaluation sets.
+        settings: When texts overlap.
+        matches: The rows of :attr:`Decontamination.matches <st_hybrid.data.decontamination.Decontamination>`.
+        provenance: See :func:`~st_hybrid.provenance.provenance`.
+        derived: A file made from the clean rows; the report is then valid for this file and not for ``clean``.
+    """
+
+    data: DataFile
+    clean: DataFile
+    against: Sequence[EvaluationSet]
+    settings: OverlapSettings
+    matches: Sequence[Mapping[str, Any]]
+    provenance: Mapping[str, Any]
+    derived: DataFile | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as JSON types."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> DecontaminationReport:
+        """The report from what :meth:`to_dict` returned."""
+        typed = {
+            "data": DataFile(**content["data"]),
+            "clean": DataFile(**content["clean"]),
+            "against": [EvaluationSet(**one) for one in content["against"]],
+            "settings": OverlapSettings(**content["settings"]),
+            "derived": DataFile(**content["derived"]) if content["derived"] else None,
+        }
+        return cls(**{**content, **typed})
+
+
+def report_path(clean: str | Path) -> Path:
+    """Path of the report on a file: ``rows.jsonl.gz.decontamination.json`` beside ``rows.jsonl.gz``."""
+    clean = Path(clean)
+    return clean.with_name(clean.name + _SUFFIX)
+
+
+def write_report(found: Decontamination, data: str | Path, clean: str | Path) -> DecontaminationReport:
+    """Write the report beside the clean file.
+
+    Args:
+        found: The result of :func:`~st_hybrid.data.decontamination.decontaminate`.
+        data: The file, folder or hub name that was checked.
+        clean: The file or folder that ``found.clean`` was written to.
+
+    Returns:
+        The report.
+    """
+    made = provenance()
+    made["versions"] |= {name: version(name) for name in ("datasets", "pyarrow", "scipy")}
+    report = DecontaminationReport(
+        data=_data_file(data, rows=found.rows, groups=found.groups),
+        clean=_data_file(clean, rows=len(found.clean), groups=found.clean_groups),
+        against=[EvaluationSet(one.name, len(one.texts), one.sha256, dict(one.files)) for one in found.against],
+        settings=found.settings,
+        matches=found.matches.to_pylist(),
+        provenance=made,
+    )
+    write_json(report_path(clean), report.to_dict())
+    return report
+
+
+def read_report(data: str | Path) -> DecontaminationReport | None:
+    """Read the report beside a file, if it is valid for the file's present content.
+
+    Args:
+        data: A file, a folder, or a hub name, which never has a report.
+
+    Returns:
+        The report. None if there is none, or if the file has changed since.
+
+    Raises:
+        ValueError: The file beside ``data`` is not a report.
+    """
+    path = report_path(data)
+    if not Path(data).exists() or not path.is_file():
+        return None
+    try:
+        report = DecontaminationReport.from_dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path} is not a report of st-hybrid data decontaminate ({error!r}). Remove it, or check the data again."
+        ) from error
+    return report if (report.derived or report.clean).sha256 == sha256(data) else None
+
+
+def carry_report(data: str | Path, derived: str | Path) -> bool:
+    """Copy the report on clean data to a file all of whose texts come from them, and which is therefore as clean.
+
+    Args:
+        data: The file or folder that the texts come from. Without a valid report beside it, nothing is written.
+        derived: The file or folder that was made from it.
+
+    Returns:
+        Whether a report was copied.
+
+    Raises:
+        ValueError: The file beside ``data`` is not a report.
+    """
+    report = read_report(data)
+    if report is not None:
+        write_json(report_path(derived), replace(report, derived=_data_file(derived)).to_dict())
+    return report is not None
 
 
 @dataclass(frozen=True)
@@ -15,11 +170,11 @@ class CheckedSet:
 
     Args:
         name: Its name.
-        texts: Its number of texts.
-        sha256: The fingerprint of its texts.
-        removed: Training rows that were removed because of a match with any of the sets checked.
-        ngram: Letters of an n-gram, in the weakest of the checks.
-        threshold: Share of n-grams that two texts could share less than, in the weakest of the checks.
+        texts: Number of texts.
+        sha256: Checksum of the texts.
+        removed: Training rows that were removed because they matched any of the sets checked.
+        ngram: Letters per n-gram, in the weakest of the checks.
+        threshold: Share of n-grams from which texts counted as overlapping, in the weakest of the checks.
         version: Version of st-hybrid that checked.
     """
 
@@ -33,50 +188,50 @@ class CheckedSet:
 
 
 def checked_sets(data: Sequence[str | Path]) -> list[CheckedSet]:
-    """Find the evaluation sets that every one of several training data sets was checked against.
+    """Find the evaluation sets that each of several training data sets was checked against.
 
-    A report counts if it lies beside the data, as ``st-hybrid data decontaminate`` writes it and ``st-hybrid data
-    mine`` takes it over, and if its checksum is that of the data as they are now.
+    A report counts if it lies beside the data, where ``st-hybrid data decontaminate`` and ``st-hybrid data mine`` write
+    it, and if the data have not changed since.
 
     Args:
-        data: Files, folders or hub names that are trained on; a hub name was never checked.
+        data: The files, folders or hub names to train on.
 
     Returns:
-        The sets that all of the data were checked against, sorted by name; none if one of the data has no valid report.
+        The sets in the order of their names. Empty if one of the data sets has no valid report.
 
     Example:
         ::
 
             from st_hybrid.data.zero_shot import checked_sets
 
-            print([one.name for one in checked_sets(["clean.jsonl.gz"])])
+            print(checked_sets(["clean.jsonl.gz"]))  # [] unless a report lies beside the file
     """
-    reports = [read_report(one) for one in data]
-    if not reports or None in reports:
+    reports = [report for one in data if (report := read_report(one))]
+    if not reports or len(reports) < len(data):
         return []
-    by_set = [{(one["name"], one["sha256"]): one for one in report["against"]} for report in reports if report]
+    by_set = [{(one.name, one.sha256): one.texts for one in report.against} for report in reports]
     return [
         CheckedSet(
             name=name,
-            texts=by_set[0][name, sha256]["texts"],
-            sha256=sha256,
-            removed=sum(report["data"]["rows"] - report["clean"]["rows"] for report in reports if report),
-            ngram=max(report["method"]["ngram"] for report in reports if report),
-            threshold=max(report["method"]["threshold"] for report in reports if report),
-            version=reports[0]["versions"]["st-hybrid"] if reports[0] else "",
+            texts=by_set[0][name, checksum],
+            sha256=checksum,
+            removed=sum((report.data.rows or 0) - (report.clean.rows or 0) for report in reports),
+            ngram=max(report.settings.ngram for report in reports),
+            threshold=max(report.settings.threshold for report in reports),
+            version=reports[0].provenance["versions"]["st-hybrid"],
         )
-        for name, sha256 in sorted(set.intersection(*(set(part) for part in by_set)))
+        for name, checksum in sorted(set.intersection(*map(set, by_set)))
     ]
 
 
 def zero_shot_statement(checked: Sequence[CheckedSet]) -> str:
-    """Say what the check allows to say, and no more.
+    """The paragraph of a model card that the check justifies.
 
     Args:
-        checked: What :func:`checked_sets` found.
+        checked: The result of :func:`checked_sets`.
 
     Returns:
-        A paragraph for a model card; empty if nothing was checked.
+        The paragraph; empty if ``checked`` is.
     """
     if not checked:
         return ""
@@ -84,7 +239,11 @@ def zero_shot_statement(checked: Sequence[CheckedSet]) -> str:
     first = checked[0]
     return (
         f"The training rows were checked against {sets} with `st-hybrid data decontaminate` {first.version} "
-        f"(letter {first.ngram}-grams, overlap {first.threshold:g}), which removed {first.removed:,} rows. As far as "
-        f"this training goes, evaluation on {'it' if len(checked) == 1 else 'them'} is zero-shot; what the starting "
-        "model had been trained on was not checked."
+        f"(letter {first.ngram}-grams, overlap {first.threshold:g}), which removed {first.removed:,} rows. Evaluation on "
+        f"{'this set' if len(checked) == 1 else 'these sets'} is therefore zero-shot with regard to this training. The "
+        "training data of the base model were not checked."
     )
+
+
+def _data_file(path: str | Path, **counts: int) -> DataFile:
+    return DataFile(Path(path).name, sha256(path) if Path(path).exists() else None, **counts)
