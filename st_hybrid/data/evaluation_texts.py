@@ -70,7 +70,7 @@ def read_evaluation_texts(name: str, data_dir: str | Path | None = None, *, veri
             from pathlib import Path
             from st_hybrid.data.evaluation_texts import read_evaluation_texts
 
-            Path("held-out.txt").write_text("Where do storks nest?\\nWhat do bees make?\\n", encoding="utf-8")
+            Path("held-out.txt").write_text("Where do storks nest?", encoding="utf-8")
             print(read_evaluation_texts("held-out.txt").texts.to_pylist())  # ['Where do storks nest?']
     """
     published = {each.lower(): each for each in (*PUBLISHED_COUNTS, MIRACL)}

@@ -1,4 +1,4 @@
-"""Texts reduced to their letters and digits, so that spelling habits and scripts do not matter when they are compared."""
+"""Texts reduced to their letters and digits, to be compared across spelling habits and scripts."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def normalize(texts: pa.Array | pa.ChunkedArray) -> NormalizedTexts:
     summed = np.concatenate([[0], np.cumsum(weights, dtype=np.int64)])
     starts = np.concatenate([[0], summed[:-1][codes == 0], summed[-1:]])
     # The repetitions of a character differ, so that no n-gram matches across them by chance.
-    return NormalizedTexts(np.repeat(codes, weights) * 4 + counting(weights).astype(np.uint32), starts)
+    return NormalizedTexts(np.repeat(codes, weights) * 4 + counting(weights.astype(np.int64)).astype(np.uint32), starts)
 
 
 def _scramble(values: Hashes) -> Hashes:

@@ -65,9 +65,9 @@ class Overlaps(NamedTuple):
 class KnownTexts:
     """Texts to search for in other texts.
 
-    Two texts overlap if they have the same letters, or if one has at least a share ``threshold`` of the other's distinct
-    n-grams. So a text is found whole, cut, embedded in a longer one, or lightly edited. The search is exact: n-grams in
-    common are counted for all pairs, with a product of two sparse matrices.
+    Two texts overlap if they have the same letters, or if one has at least a share ``threshold`` of the other's
+    distinct n-grams. So a text is found whole, cut, embedded in a longer one, or lightly edited. The search is exact:
+    the n-grams in common are counted for all pairs, with a product of two sparse matrices.
 
     Args:
         texts: The known texts.
@@ -86,7 +86,8 @@ class KnownTexts:
 
     def __init__(self, texts: pa.Array, settings: OverlapSettings | None = None) -> None:
         self.settings = settings or OverlapSettings()
-        wholes, ngrams = [], []
+        wholes: list[tuple[Hashes, Ints]] = []
+        ngrams: list[tuple[Hashes, Ints]] = []
         for start, part in _parts(texts):
             for features, (hashes, text) in ((wholes, self._wholes_of(part)), (ngrams, self._ngrams_of(part))):
                 features.append((hashes, text + start))

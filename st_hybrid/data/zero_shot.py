@@ -239,9 +239,9 @@ def zero_shot_statement(checked: Sequence[CheckedSet]) -> str:
     first = checked[0]
     return (
         f"The training rows were checked against {sets} with `st-hybrid data decontaminate` {first.version} "
-        f"(letter {first.ngram}-grams, overlap {first.threshold:g}), which removed {first.removed:,} rows. Evaluation on "
-        f"{'this set' if len(checked) == 1 else 'these sets'} is therefore zero-shot with regard to this training. The "
-        "training data of the base model were not checked."
+        f"(letter {first.ngram}-grams, overlap {first.threshold:g}), which removed {first.removed:,} rows. Evaluation "
+        f"on {'this set' if len(checked) == 1 else 'these sets'} is therefore zero-shot with regard to this training. "
+        "The training data of the base model were not checked."
     )
 
 
