@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from numbers import Integral
 from types import MappingProxyType
 
 import numpy as np
@@ -17,7 +18,7 @@ from scipy.sparse.csgraph import connected_components
 from st_hybrid.grouping import Ints, numbered, place_in_group
 
 ROLES = ("id", "language", "query", "positive")
-"""The columns of parallel rows besides the negatives."""
+"""The columns of parallel rows, besides negatives."""
 
 _SHOWN = 5  # rows that an error names
 
@@ -25,27 +26,27 @@ _SHOWN = 5  # rows that an error names
 class ParallelRows:
     """Parallel rows under the standard column names, checked.
 
-    Rows that share an ``id`` are translations of one another and form a *group*. Groups whose positives are the same
-    text, in any language, form a *passage cluster*, transitively: one's positive would be the other's false negative.
+    Rows with the same ``id`` are translations of one another and form a *group*. Groups whose positives are the same
+    text, in any language, form a *passage cluster*, transitively: a passage of one is a right answer in the others.
 
     Args:
-        rows: A data set with a row per id and language.
-        columns: The data set's names of ``id``, ``language``, ``query`` and ``positive`` where they differ:
-            ``{"query": "question"}``.
-        negative_columns: Columns of hard negatives. By default every column whose name begins with ``negative``.
+        rows: One row per id and language. Texts may be of any Arrow text type; the format of the data set is ignored.
+        columns: Source column of ``id``, ``language``, ``query`` and ``positive`` where the name differs:
+            ``{"query": "question"}``. Query and positive may come from the same column.
+        negative_columns: Columns of hard negatives, by default all whose name begins with ``negative``.
 
     Attributes:
         dataset: The columns ``id``, ``language``, ``query``, ``positive`` and the negatives.
-        table: The same as an Arrow table.
-        negative_columns: Names of the columns of negatives.
+        table: The same columns as an Arrow table, with texts as ``large_string``.
+        negative_columns: Names of the columns of hard negatives.
         languages: The language codes in alphabetic order.
-        language: Place in ``languages`` of each row's language, shape ``(rows,)``, int64.
-        group: Number of each row's group, shape ``(rows,)``, int64.
+        language: Index in ``languages`` of each row's language, shape ``(rows,)``, int64.
+        group: Number of each row's group, in order of appearance, shape ``(rows,)``, int64.
 
     Raises:
         TypeError: ``rows`` is not a ``Dataset``.
         ValueError: A column is missing or is not text, a text is null or empty, an ``(id, language)`` pair occurs
-            twice, or there are no rows. The message names the columns or row numbers.
+            twice, or there are no rows. The message names the columns or the row numbers.
 
     Example:
         ::
@@ -69,19 +70,15 @@ class ParallelRows:
         columns: Mapping[str, str] = MappingProxyType({}),
         negative_columns: Sequence[str] | None = None,
     ) -> None:
-        names = [] if not isinstance(rows, Dataset) else rows.column_names
-        negatives = [name for name in names if name.startswith("negative") and name not in columns.values()]
-        self.negative_columns = negatives if negative_columns is None else list(negative_columns)
-        self.dataset = standard_columns(rows, columns, self.negative_columns)
-        self.table: pa.Table = self.dataset.with_format("arrow")[:]
-        for role in self.dataset.column_names:
-            _check_texts(self.table[role], columns.get(role, role))
+        self.dataset, self.table = read_columns(rows, columns, negative_columns)
+        self.negative_columns: list[str] = self.table.column_names[len(ROLES) :]
+        for role in self.table.column_names:
+            _refuse_empty(self.table[role], columns.get(role, role))
 
         self.group, _ = numbered(self.table["id"])
         language, codes = numbered(self.table["language"])
-        alphabetic = np.argsort(np.array(codes.to_pylist()))  # so that the order of the rows does not matter
-        self.languages: list[str] = codes.take(pa.array(alphabetic)).to_pylist()
-        self.language: Ints = np.argsort(alphabetic)[language]
+        self.languages: list[str] = sorted(codes.to_pylist())
+        self.language: Ints = np.array([self.languages.index(code) for code in codes.to_pylist()])[language]
         self._check_unique()
 
     def __len__(self) -> int:
@@ -89,59 +86,56 @@ class ParallelRows:
 
     @cached_property
     def cluster(self) -> Ints:
-        """Number of each row's passage cluster, shape ``(rows,)``."""
-        text, texts = numbered(self.table["positive"])
-        groups = int(self.group.max()) + 1
-        size = groups + len(texts)
-        edges = coo_array((np.ones(len(text), dtype=bool), (self.group, groups + text)), shape=(size, size))
-        component = connected_components(edges, directed=False)[1][self.group]
-        return np.unique(component, return_inverse=True)[1]
+        """Number of each row's passage cluster, in order of appearance, shape ``(rows,)``, int64."""
+        nodes = self.group, int(self.group.max()) + 1 + numbered(self.table["positive"])[0]
+        size = int(nodes[1].max()) + 1
+        edges = coo_array((np.ones(len(self), dtype=bool), nodes), shape=(size, size))
+        return connected_components(edges, directed=False)[1][self.group].astype(np.int64)
 
     @cached_property
     def query_text(self) -> Ints:
-        """Number of each row's query text; rows with the same query text share it. Shape ``(rows,)``."""
+        """Number of each row's query text, the same for equal texts, shape ``(rows,)``, int64."""
         return numbered(self.table["query"])[0]
 
     def clusters_of(self, texts: pa.Array | pa.ChunkedArray) -> Ints:
-        """The passage cluster that each text belongs to.
+        """Look up the passage cluster of texts.
 
         Args:
-            texts: Any texts.
+            texts: Texts of any Arrow text type, shape ``(texts,)``.
 
         Returns:
-            Cluster numbers, -1 for a text that is no row's positive, shape ``(texts,)``.
+            Cluster numbers, -1 for a text that is no row's positive, shape ``(texts,)``, int64.
         """
         positive, passages = numbered(self.table["positive"])
-        cluster_of_text = np.full(len(passages) + 1, -1)  # the last entry is for texts that are not found
-        cluster_of_text[positive] = self.cluster
-        return cluster_of_text[pc.fill_null(pc.index_in(texts, value_set=passages), -1).to_numpy()]
+        cluster = np.full(len(passages) + 1, -1)  # the last entry is for texts that are no positive
+        cluster[positive] = self.cluster
+        found = pc.index_in(texts.cast(pa.large_string()), value_set=passages)
+        return cluster[pc.fill_null(found, -1).to_numpy()]
 
     def split(self, test_size: float | int, *, seed: int = 0) -> tuple[Ints, Ints]:
-        """Divide the rows in two, with no group and no passage cluster on both sides.
+        """Divide the rows into two parts that share no group and no passage cluster.
 
         Args:
             test_size: Share of the groups (a float below 1) or number of groups (an int) in the second part. Whole
-                clusters are drawn until it is reached, so the last one may exceed it.
+                clusters are drawn until it is reached, so the second part may be larger.
             seed: Seed of the draw.
 
         Returns:
             Row numbers of the first and of the second part, in the order of the rows.
 
         Raises:
-            ValueError: A part would have no row.
+            ValueError: One part would have no rows.
         """
-        groups = int(self.group.max()) + 1
-        cluster_of_group = np.zeros(groups, dtype=np.int64)
-        cluster_of_group[self.group] = self.cluster
-        sizes = np.bincount(cluster_of_group)
-        wanted = test_size if isinstance(test_size, int) else round(test_size * groups)
+        group, first = np.unique(self.group, return_index=True)
+        sizes = np.bincount(self.cluster[first])  # in groups
+        wanted = int(test_size) if isinstance(test_size, Integral) else round(test_size * len(group))
         order = np.random.default_rng(seed).permutation(len(sizes))
         drawn = order[: np.searchsorted(np.cumsum(sizes[order]), wanted) + 1]
         in_test = np.isin(self.cluster, drawn)
         if wanted < 1 or in_test.all():
             raise ValueError(
-                f"test_size={test_size} leaves one side of the split without rows: there are {groups:,} groups in "
-                f"{len(sizes):,} passage clusters. Choose a size between."
+                f"test_size={test_size} leaves one part without rows: there are {len(group):,} groups in "
+                f"{len(sizes):,} passage clusters. Choose a size in between."
             )
         return np.flatnonzero(~in_test), np.flatnonzero(in_test)
 
@@ -151,70 +145,57 @@ class ParallelRows:
             return
         ids = self.table["id"].take(pa.array(again[:_SHOWN])).to_pylist()
         codes = [self.languages[number] for number in self.language[again[:_SHOWN]]]
-        pairs = [f"({identifier!r}, {code!r})" for identifier, code in zip(ids, codes, strict=True)]
+        pairs = ", ".join(f"({identifier!r}, {code!r})" for identifier, code in zip(ids, codes, strict=True))
         raise ValueError(
             f"Each id must have one row per language, but {_named(again)} repeat{'s' if len(again) == 1 else ''} "
-            f"{', '.join(pairs)}{', ...' if len(again) > _SHOWN else ''}. Give these rows ids of their own, or drop "
-            "them."
+            f"{pairs}{', ...' if len(again) > _SHOWN else ''}. Give these rows ids of their own, or drop them."
         )
 
 
-def standard_columns(
-    rows: Dataset, columns: Mapping[str, str] = MappingProxyType({}), negative_columns: Sequence[str] = ()
-) -> Dataset:
-    """Select the columns of parallel rows and give them their standard names.
+def read_columns(
+    rows: Dataset, columns: Mapping[str, str], negative_columns: Sequence[str] | None = None
+) -> tuple[Dataset, pa.Table]:
+    """Read the columns of parallel rows under the standard names. Nulls, empty texts and repeated rows are kept.
 
     Args:
-        rows: The rows. Their texts are not read.
+        rows: As for :class:`ParallelRows`.
         columns: As for :class:`ParallelRows`.
-        negative_columns: Columns of hard negatives to select as well.
+        negative_columns: As for :class:`ParallelRows`.
 
     Returns:
-        The columns ``id``, ``language``, ``query``, ``positive`` and the negatives.
+        The columns as a data set, and as an Arrow table with texts as ``large_string``.
 
     Raises:
         TypeError: ``rows`` is not a ``Dataset``.
         ValueError: A column is missing or is not text, ``columns`` has an unknown key, or there are no rows.
-
-    Example:
-        ::
-
-            from datasets import Dataset
-            from st_hybrid.rows import standard_columns
-
-            rows = Dataset.from_dict({"id": [1], "lang": ["en"], "question": ["Who?"], "positive": ["Ada."]})
-            print(standard_columns(rows, {"language": "lang", "query": "question"}).column_names)
     """
     if not isinstance(rows, Dataset):
         raise TypeError(
-            f"Parallel rows must be a datasets.Dataset, not {type(rows).__name__}. Load a streamed data set whole, "
-            "or write it to a file and load that with load_dataset."
+            f"Parallel rows must be a datasets.Dataset, not {type(rows).__name__}. Pass one data set of a "
+            "DatasetDict; load a streamed data set without streaming."
         )
     if unknown := set(columns) - set(ROLES):
-        raise ValueError(f"columns names {sorted(unknown)[0]!r}, but its keys are {', '.join(ROLES)}.")
-    names = {role: columns.get(role, role) for role in ROLES} | {name: name for name in negative_columns}
+        raise ValueError(f"columns has the key {min(unknown)!r}. Its keys must be among {', '.join(ROLES)}.")
+    names = {role: columns.get(role, role) for role in ROLES}
+    found = [name for name in rows.column_names if name.startswith("negative") and name not in names.values()]
+    negatives = found if negative_columns is None else list(dict.fromkeys(negative_columns))
+    if taken := [name for name in negatives if name in ROLES]:
+        raise ValueError(f"A column of negatives must not be named {taken[0]!r}. Rename it with rows.rename_column.")
+    names |= {name: name for name in negatives}
     if missing := [name for name in names.values() if name not in rows.column_names]:
         raise ValueError(
-            f"The rows have no column {', '.join(map(repr, missing))}; their columns are "
-            f"{', '.join(map(repr, rows.column_names))}. Rename a column with rows.rename_column, or name yours, "
-            "for example columns={'query': 'question'}."
+            f"The rows have no column {', '.join(map(repr, missing))}; they have "
+            f"{', '.join(map(repr, rows.column_names))}. Map a column, for example query=question."
         )
     if not len(rows):
-        raise ValueError("There are no rows.")
-    for role, name in names.items():
-        found = rows.features.arrow_schema.field(name).type
-        is_text = pa.types.is_string(found) or pa.types.is_large_string(found)
-        if not is_text and not (role == "id" and pa.types.is_integer(found)):
-            raise ValueError(
-                f"Column {name!r} holds {found}, not {'text or integers' if role == 'id' else 'text'}. Cast it with "
-                "rows.cast_column."
-            )
-    chosen = rows.with_format(None).select_columns(list(names.values()))
-    return chosen.rename_columns({name: role for role, name in names.items() if name != role})
+        raise ValueError("There are no rows. Pass at least one.")
+    dataset = _renamed(rows.with_format(None), names)
+    read = dataset.with_format("arrow")[:]
+    return dataset, pa.table({role: _as_text(read[role], name, is_id=role == "id") for role, name in names.items()})
 
 
 def is_empty(column: pa.ChunkedArray) -> NDArray[np.bool_]:
-    """Which entries of a column are null, or text of white space only, shape ``(rows,)``."""
+    """Which ids or texts are null, or text of white space only, shape ``(rows,)``."""
     if pa.types.is_integer(column.type):
         return pc.is_null(column).to_numpy()
     return pc.fill_null(pc.equal(pc.utf8_trim_whitespace(column), ""), True).to_numpy()
@@ -230,26 +211,26 @@ def split_groups(
     positive_column: str = "positive",
     seed: int = 0,
 ) -> DatasetDict:
-    """Split parallel rows in two with no group, and no passage, on both sides.
+    """Split parallel rows into two parts that share no group and no passage.
 
-    ``Dataset.train_test_split`` splits row by row, so translations of a row end up on both sides. This function draws
+    ``Dataset.train_test_split`` splits row by row, so translations of a row end up in both parts. This function draws
     whole passage clusters.
 
     Args:
         rows: Parallel rows.
-        test_size: Share of the groups (a float below 1) or number of groups (an int) to hold out. Clusters are drawn
-            until it is reached, so the last one may exceed it.
-        id_column: As for :func:`~st_hybrid.parallel_pairs`.
-        language_column: As for :func:`~st_hybrid.parallel_pairs`.
-        query_column: As for :func:`~st_hybrid.parallel_pairs`.
-        positive_column: As for :func:`~st_hybrid.parallel_pairs`.
+        test_size: Share of the groups (a float below 1) or number of groups (an int) to hold out. Whole clusters are
+            drawn until it is reached, so the test part may be larger.
+        id_column: Column that translations of one another have in common.
+        language_column: Column of language codes.
+        query_column: Column of the queries.
+        positive_column: Column of the passages that answer them.
         seed: Seed of the draw.
 
     Returns:
         ``DatasetDict`` with ``train`` and ``test``, both in the order of ``rows``.
 
     Raises:
-        ValueError: The rows are not valid parallel rows, or one side would have no row.
+        ValueError: The rows are not valid parallel rows, or one part would have no rows.
 
     Example:
         ::
@@ -269,12 +250,33 @@ def split_groups(
     return DatasetDict(train=rows.select(train), test=rows.select(test))
 
 
-def _check_texts(column: pa.ChunkedArray, name: str) -> None:
-    """Refuse nulls and empty texts."""
+def _renamed(rows: Dataset, names: Mapping[str, str]) -> Dataset:
+    """The source columns under their roles; one that serves two roles is copied for the second."""
+    role_of: dict[str, str] = {}
+    again = [role for role, name in names.items() if role_of.setdefault(name, role) != role]
+    dataset = rows.select_columns(list(role_of))
+    dataset = dataset.rename_columns({name: role for name, role in role_of.items() if name != role})
+    for role in again:
+        dataset = dataset.add_column(role, dataset.with_format("arrow")[:][role_of[names[role]]])
+    return dataset
+
+
+def _as_text(column: pa.ChunkedArray, name: str, *, is_id: bool) -> pa.ChunkedArray:
+    """The column with texts as large_string; refused if it is of another type."""
+    if any(test(column.type) for test in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)):
+        return column.cast(pa.large_string())
+    if is_id and pa.types.is_integer(column.type):
+        return column
+    raise ValueError(
+        f"Column {name!r} holds {column.type}, not {'text or integers' if is_id else 'text'}. Cast it with "
+        "rows.cast_column."
+    )
+
+
+def _refuse_empty(column: pa.ChunkedArray, name: str) -> None:
     if len(found := np.flatnonzero(is_empty(column))):
         raise ValueError(
-            f"Column {name!r} is null or empty in {_named(found)}. Drop these rows, for example with "
-            f"rows.filter(lambda row: row[{name!r}] and row[{name!r}].strip())."
+            f"Column {name!r} is null or empty in {_named(found)}. Fill in values, or drop the rows with rows.filter."
         )
 
 

@@ -13,21 +13,13 @@ import pyarrow.compute as pc
 from datasets import Dataset
 from numpy.typing import NDArray
 
-from st_hybrid.data.check_report import (
-    Clusters,
-    Example,
-    LanguageReport,
-    Lengths,
-    Limits,
-    NearDuplicatePassages,
-    RowsReport,
-)
+from st_hybrid.data.check_report import Example, LanguageReport, Lengths, Limits, RowsReport
 from st_hybrid.data.language_detection import LanguageDetector
 from st_hybrid.data.near_duplicates import near_duplicates
 from st_hybrid.data.normalized import normalize
 from st_hybrid.grouping import Ints, numbered, place_in_group
 from st_hybrid.progress import progress_bar
-from st_hybrid.rows import ROLES, ParallelRows, is_empty, standard_columns
+from st_hybrid.rows import ROLES, ParallelRows, is_empty, read_columns
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -104,8 +96,7 @@ def check_rows(
     confidence = 0.9 if confidence is None else confidence
     min_letters = 40 if min_letters is None else min_letters
 
-    dataset = standard_columns(rows, columns or {})
-    read = dataset.with_format("arrow")[:]
+    dataset, read = read_columns(rows, columns or {}, negative_columns=[])
     table = pa.table({role: pc.fill_null(read[role].cast(pa.large_string()), "") for role in ROLES})
     group, language, query, positive = (numbered(table[role])[0] for role in ROLES)
     codes = table["language"].unique().to_pylist()
@@ -145,19 +136,19 @@ def check_rows(
         examples["wrong_language"] = _detect(table, by_language, detector, languages, min_letters, show_progress_bar)
     if model is not None:
         _count_tokens(table.take(sampled), languages, model)
-    clusters, cluster = Clusters(), valid
-    if len(valid):
-        cluster = ParallelRows(dataset.select(valid), negative_columns=[]).cluster
-        clusters = _clusters(cluster, group[valid])
+    cluster = ParallelRows(dataset.select(valid), negative_columns=[]).cluster if len(valid) else valid
     near = None
     if near_duplicate_threshold is not None:
         near, examples["near_duplicates"] = _near_duplicates(table, valid, cluster, near_duplicate_threshold)
     report = RowsReport(
         rows=len(table),
         groups=int(group.max()) + 1,
+        groups_by_languages=_sizes(group, language),
         languages=languages,
-        groups_by_languages=_histogram(np.bincount(np.unique(np.stack([group, language]), axis=1)[0])),
-        clusters=clusters,
+        clusters=len(np.unique(cluster)),
+        largest_cluster=int(np.bincount(cluster, minlength=1).max()),
+        clusters_by_groups=_sizes(cluster, group[valid]),
+        passages=len(np.unique(positive[valid])),
         near_duplicates=near,
         examples={name: shown for name, shown in examples.items() if shown},
         undetectable=undetectable,
@@ -186,16 +177,10 @@ def _combined(*keys: Ints) -> Ints:
     return combined
 
 
-def _histogram(sizes: Ints) -> dict[int, int]:
-    """How often each size occurs."""
-    values, counts = np.unique(sizes, return_counts=True)
-    return dict(zip(values.tolist(), counts.tolist(), strict=True))
-
-
-def _clusters(cluster: Ints, group: Ints) -> Clusters:
-    rows = np.bincount(cluster)
-    groups = np.bincount(np.unique(np.stack([cluster, group]), axis=1)[0])
-    return Clusters(len(rows), int(rows.max()), _histogram(groups))
+def _sizes(whole: Ints, member: Ints) -> dict[int, int]:
+    """How many wholes have each number of distinct members."""
+    sizes = np.bincount(np.unique(np.stack([whole, member]), axis=1)[0])
+    return {size: count for size, count in enumerate(np.bincount(sizes).tolist()) if count}
 
 
 def _lengths(values: NDArray[Any]) -> Lengths:
@@ -252,18 +237,15 @@ def _count_tokens(table: pa.Table, languages: dict[str, LanguageReport], model: 
         languages[code].too_long = round(float((here > limit).mean()), 4)
 
 
-def _near_duplicates(
-    table: pa.Table, rows: Ints, cluster: Ints, threshold: float
-) -> tuple[NearDuplicatePassages, list[Example]]:
-    """Passages with a near-duplicate in another cluster, which the loss takes for a negative, and examples."""
+def _near_duplicates(table: pa.Table, rows: Ints, cluster: Ints, threshold: float) -> tuple[int, list[Example]]:
+    """The number of passages with a near-duplicate in another cluster, and examples."""
     text, passages = numbered(table["positive"].take(rows))
     _, first = np.unique(text, return_index=True)
     found = near_duplicates(passages, threshold)
     apart = np.flatnonzero(cluster[first[found.first]] != cluster[first[found.second]])
-    affected = np.unique(np.concatenate([found.first[apart], found.second[apart]]))
     shown = apart[np.argsort(-found.similarity[apart], kind="stable")][:_EXAMPLES]
     examples = list(_examples(table, rows[first[found.first[shown]]]))
     others = _examples(table, rows[first[found.second[shown]]])
     for example, other, similarity in zip(examples, others, found.similarity[shown].tolist(), strict=True):
         example.other_row, example.other_text, example.similarity = other.row, other.text, round(similarity, 3)
-    return NearDuplicatePassages(len(passages), len(affected), threshold), examples
+    return len(np.unique([found.first[apart], found.second[apart]])), examples

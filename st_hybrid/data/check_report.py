@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
@@ -36,15 +36,8 @@ class Limits:
     near_duplicates: float | None = None
 
 
-@dataclass(frozen=True)
-class Lengths:
-    """Lengths of texts.
-
-    Args:
-        median: Half of the texts are at most as long.
-        percentile_95: 95% of the texts are at most as long.
-        maximum: The length of the longest.
-    """
+class Lengths(NamedTuple):
+    """Median, 95th percentile and maximum of the lengths of texts."""
 
     median: int
     percentile_95: int
@@ -63,7 +56,7 @@ class LanguageReport:
         untranslated: Rows whose positive also occurs in another language of the group.
         query_characters: Lengths of the queries.
         positive_characters: Lengths of the positives.
-        checked_texts: Texts whose language was detected; None if this was not done.
+        checked_texts: Texts whose language was detected; None if it was not.
         wrong_language: Those of them that are in another language.
         detected: Number of these per detected language.
         positive_tokens: Lengths of the positives in tokens; None without a model.
@@ -84,51 +77,12 @@ class LanguageReport:
     too_long: float | None = None
 
 
-@dataclass(frozen=True)
-class Clusters:
-    """The passage clusters of the valid rows.
-
-    Args:
-        count: Number of clusters.
-        largest: Rows of the largest.
-        by_groups: Number of clusters per number of groups in them.
-    """
-
-    count: int = 0
-    largest: int = 0
-    by_groups: dict[int, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class NearDuplicatePassages:
-    """Passages that are nearly the same as one of another passage cluster, which the loss takes for a negative.
-
-    Args:
-        passages: Number of distinct passages.
-        affected: Those with a near-duplicate in another cluster.
-        threshold: Jaccard similarity from which passages are near-duplicates.
-    """
-
-    passages: int
-    affected: int
-    threshold: float
-
-
 @dataclass
 class Example:
-    """A text with a finding.
+    """The beginning of a text with a finding, and its row, counted from 1.
 
-    Args:
-        row: Its row, counted from 1.
-        id: The row's id.
-        language: The row's language.
-        column: ``"query"`` or ``"positive"``.
-        text: Its beginning.
-        detected: The language detected, for a text in another language.
-        confidence: The probability of that language, in [0, 1].
-        other_row: The row of the near-duplicate, counted from 1.
-        other_text: The beginning of the near-duplicate.
-        similarity: The Jaccard similarity of both.
+    A text in another language has ``detected`` and ``confidence``, a near-duplicate passage has the row, the beginning
+    and the similarity of the other passage.
     """
 
     row: int
@@ -150,22 +104,29 @@ class RowsReport:
     Args:
         rows: Number of rows.
         groups: Number of distinct ids.
-        languages: The rows of each language.
         groups_by_languages: Number of groups per number of languages in them.
-        clusters: The passage clusters.
-        near_duplicates: Near-duplicate passages; None if not searched for.
+        languages: The rows of each language.
+        clusters: Number of passage clusters of the valid rows.
+        largest_cluster: Rows of the largest cluster.
+        clusters_by_groups: Number of clusters per number of groups in them.
+        passages: Number of distinct positives of the valid rows.
+        near_duplicates: Passages with a near-duplicate in another cluster, which the loss takes for a negative; None if
+            not searched for.
         examples: Texts with each finding, by its name in :class:`Limits`.
         undetectable: Languages that the detector does not know.
         options: The options of the check, by name.
-        problems: A sentence for each limit that is exceeded; empty if the rows are fine.
+        problems: A sentence for each limit that is exceeded.
     """
 
     rows: int
     groups: int
-    languages: dict[str, LanguageReport]
     groups_by_languages: dict[int, int]
-    clusters: Clusters
-    near_duplicates: NearDuplicatePassages | None
+    languages: dict[str, LanguageReport]
+    clusters: int
+    largest_cluster: int
+    clusters_by_groups: dict[int, int]
+    passages: int
+    near_duplicates: int | None
     examples: dict[str, list[Example]]
     undetectable: list[str]
     options: Mapping[str, Any]
@@ -239,11 +200,11 @@ class RowsReport:
                     f"{code}: {report.untranslated:,} of {report.rows:,} positives also occur in another language of "
                     f"their group (limit {limits.untranslated:.4g})."
                 )
-        near = self.near_duplicates
-        if near and limits.near_duplicates is not None and near.affected > limits.near_duplicates * near.passages:
+        near, limit = self.near_duplicates, limits.near_duplicates
+        if near is not None and limit is not None and near > limit * self.passages:
             problems.append(
-                f"{near.affected:,} of {near.passages:,} passages have a near-duplicate in another passage cluster "
-                f"(limit {limits.near_duplicates:.4g})."
+                f"{near:,} of {self.passages:,} passages have a near-duplicate in another passage cluster "
+                f"(limit {limit:.4g})."
             )
         return problems
 
@@ -251,7 +212,7 @@ class RowsReport:
         has_tokens = any(report.positive_tokens for report in self.languages.values())
         table = Table(
             title=f"{self.rows:,} rows in {self.groups:,} groups, {len(self.languages)} languages, "
-            f"{self.clusters.count:,} passage clusters",
+            f"{self.clusters:,} passage clusters",
             caption="Wrong language: of the texts checked. Untranslated: the positive also occurs in another language "
             "of the group. Characters and tokens: median and 95th percentile.",
         )
@@ -268,10 +229,11 @@ class RowsReport:
             table.add_row(code, *cells, wrong, f"{report.untranslated:,}", *spreads, *too_long)
         yield table
         sizes = ", ".join(f"{groups:,} with {number}" for number, groups in self.groups_by_languages.items())
-        yield f"Groups by number of languages: {sizes}. Largest passage cluster: {self.clusters.largest:,} rows."
-        if near := self.near_duplicates:
+        yield f"Groups by number of languages: {sizes}. Largest passage cluster: {self.largest_cluster:,} rows."
+        if self.near_duplicates is not None:
             yield (
-                f"Passages with a near-duplicate in another passage cluster: {near.affected:,} of {near.passages:,}."
+                f"Passages with a near-duplicate in another passage cluster: {self.near_duplicates:,} of "
+                f"{self.passages:,}."
             )
         if self.undetectable:
             yield f"Languages that cannot be detected: {', '.join(self.undetectable)}."

@@ -2,36 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from pydantic import TypeAdapter
 
 from st_hybrid.data.decontamination import Decontamination
 from st_hybrid.data.overlap import OverlapSettings
 from st_hybrid.files import sha256, write_json
 from st_hybrid.provenance import provenance
-
-_SUFFIX = ".decontamination.json"
-
-
-@dataclass(frozen=True)
-class DataFile:
-    """A file or folder of rows.
-
-    Args:
-        name: Its name, without the folders above it.
-        sha256: Its checksum; None for a data set on the hub.
-        rows: Number of rows; None if not counted.
-        groups: Number of groups; None if not counted.
-    """
-
-    name: str
-    sha256: str | None
-    rows: int | None = None
-    groups: int | None = None
 
 
 @dataclass(frozen=True)
@@ -53,47 +34,67 @@ class EvaluationSet:
 
 @dataclass(frozen=True)
 class DecontaminationReport:
-    """What was checked, against what, and what was found. It is valid for one file, which it knows by its checksum.
+    """What was checked against which evaluation sets, and the file that is clean.
 
     Args:
-        data: The rows before.
-        clean: The rows that were left.
+        data: Name of the data that were checked.
+        data_sha256: Checksum of the data; None for a name on the hub.
+        rows: Number of rows before.
+        groups: Number of groups before.
+        clean: Name of the clean file or folder, or of one that was made from it.
+        clean_sha256: Checksum of the clean file or folder. The report is valid for this content only.
+        clean_rows: Number of rows that were left.
+        clean_groups: Number of groups that were left.
         against: The evaluation sets.
         settings: When texts overlap.
-        matches: The rows of :attr:`Decontamination.matches <st_hybrid.data.decontamination.Decontamination>`.
+        matches: The rows of ``matches`` in :class:`~st_hybrid.data.decontamination.Decontamination`.
         provenance: See :func:`~st_hybrid.provenance.provenance`.
-        derived: A file made from the clean rows; the report is then valid for this file and not for ``clean``.
     """
 
-    data: DataFile
-    clean: DataFile
+    data: str
+    data_sha256: str | None
+    rows: int
+    groups: int
+    clean: str
+    clean_sha256: str
+    clean_rows: int
+    clean_groups: int
     against: Sequence[EvaluationSet]
     settings: OverlapSettings
     matches: Sequence[Mapping[str, Any]]
     provenance: Mapping[str, Any]
-    derived: DataFile | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The report as JSON types."""
         return asdict(self)
 
-    @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> DecontaminationReport:
-        """The report from what :meth:`to_dict` returned."""
-        typed = {
-            "data": DataFile(**content["data"]),
-            "clean": DataFile(**content["clean"]),
-            "against": [EvaluationSet(**one) for one in content["against"]],
-            "settings": OverlapSettings(**content["settings"]),
-            "derived": DataFile(**content["derived"]) if content["derived"] else None,
-        }
-        return cls(**{**content, **typed})
+
+@dataclass(frozen=True)
+class CheckedSet:
+    """An evaluation set that all training data were checked against.
+
+    Args:
+        name: Its name.
+        texts: Number of texts.
+        sha256: Checksum of the texts.
+        removed: Training rows that were removed because they matched any of the sets.
+        ngram: Letters per n-gram, in the weakest of the checks.
+        threshold: Share of n-grams from which texts counted as overlapping, in the weakest of the checks.
+        version: Version of st-hybrid that checked.
+    """
+
+    name: str
+    texts: int
+    sha256: str
+    removed: int
+    ngram: int
+    threshold: float
+    version: str
 
 
 def report_path(clean: str | Path) -> Path:
     """Path of the report on a file: ``rows.jsonl.gz.decontamination.json`` beside ``rows.jsonl.gz``."""
-    clean = Path(clean)
-    return clean.with_name(clean.name + _SUFFIX)
+    return Path(clean).with_name(f"{Path(clean).name}.decontamination.json")
 
 
 def write_report(found: Decontamination, data: str | Path, clean: str | Path) -> DecontaminationReport:
@@ -107,28 +108,32 @@ def write_report(found: Decontamination, data: str | Path, clean: str | Path) ->
     Returns:
         The report.
     """
-    made = provenance()
-    made["versions"] |= {name: version(name) for name in ("datasets", "pyarrow", "scipy")}
     report = DecontaminationReport(
-        data=_data_file(data, rows=found.rows, groups=found.groups),
-        clean=_data_file(clean, rows=len(found.clean), groups=found.clean_groups),
+        data=Path(data).name,
+        data_sha256=sha256(data) if Path(data).exists() else None,
+        rows=found.rows,
+        groups=found.groups,
+        clean=Path(clean).name,
+        clean_sha256=sha256(clean),
+        clean_rows=len(found.clean),
+        clean_groups=found.clean_groups,
         against=[EvaluationSet(one.name, len(one.texts), one.sha256, dict(one.files)) for one in found.against],
         settings=found.settings,
         matches=found.matches.to_pylist(),
-        provenance=made,
+        provenance=provenance(),
     )
     write_json(report_path(clean), report.to_dict())
     return report
 
 
 def read_report(data: str | Path) -> DecontaminationReport | None:
-    """Read the report beside a file, if it is valid for the file's present content.
+    """Read the report beside a file or folder.
 
     Args:
-        data: A file, a folder, or a hub name, which never has a report.
+        data: The file or folder, or a hub name, which has no report.
 
     Returns:
-        The report. None if there is none, or if the file has changed since.
+        The report; None if there is none, or if the content has changed since.
 
     Raises:
         ValueError: The file beside ``data`` is not a report.
@@ -137,12 +142,12 @@ def read_report(data: str | Path) -> DecontaminationReport | None:
     if not Path(data).exists() or not path.is_file():
         return None
     try:
-        report = DecontaminationReport.from_dict(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, KeyError, TypeError) as error:
+        report = TypeAdapter(DecontaminationReport).validate_json(path.read_bytes())
+    except ValueError as error:
         raise ValueError(
-            f"{path} is not a report of st-hybrid data decontaminate ({error!r}). Remove it, or check the data again."
+            f"{path} is not a report of st-hybrid data decontaminate. Remove it, or check the data again.\n{error}"
         ) from error
-    return report if (report.derived or report.clean).sha256 == sha256(data) else None
+    return report if report.clean_sha256 == sha256(data) else None
 
 
 def carry_report(data: str | Path, derived: str | Path) -> bool:
@@ -160,31 +165,9 @@ def carry_report(data: str | Path, derived: str | Path) -> bool:
     """
     report = read_report(data)
     if report is not None:
-        write_json(report_path(derived), replace(report, derived=_data_file(derived)).to_dict())
+        report = replace(report, clean=Path(derived).name, clean_sha256=sha256(derived))
+        write_json(report_path(derived), report.to_dict())
     return report is not None
-
-
-@dataclass(frozen=True)
-class CheckedSet:
-    """An evaluation set that all training data were checked against.
-
-    Args:
-        name: Its name.
-        texts: Number of texts.
-        sha256: Checksum of the texts.
-        removed: Training rows that were removed because they matched any of the sets checked.
-        ngram: Letters per n-gram, in the weakest of the checks.
-        threshold: Share of n-grams from which texts counted as overlapping, in the weakest of the checks.
-        version: Version of st-hybrid that checked.
-    """
-
-    name: str
-    texts: int
-    sha256: str
-    removed: int
-    ngram: int
-    threshold: float
-    version: str
 
 
 def checked_sets(data: Sequence[str | Path]) -> list[CheckedSet]:
@@ -215,7 +198,7 @@ def checked_sets(data: Sequence[str | Path]) -> list[CheckedSet]:
             name=name,
             texts=by_set[0][name, checksum],
             sha256=checksum,
-            removed=sum((report.data.rows or 0) - (report.clean.rows or 0) for report in reports),
+            removed=sum(report.rows - report.clean_rows for report in reports),
             ngram=max(report.settings.ngram for report in reports),
             threshold=max(report.settings.threshold for report in reports),
             version=reports[0].provenance["versions"]["st-hybrid"],
@@ -225,14 +208,7 @@ def checked_sets(data: Sequence[str | Path]) -> list[CheckedSet]:
 
 
 def zero_shot_statement(checked: Sequence[CheckedSet]) -> str:
-    """The paragraph of a model card that the check justifies.
-
-    Args:
-        checked: The result of :func:`checked_sets`.
-
-    Returns:
-        The paragraph; empty if ``checked`` is.
-    """
+    """The paragraph of a model card that :func:`checked_sets` justifies; empty if there are no sets."""
     if not checked:
         return ""
     sets = ", ".join(f"{one.name} ({one.texts:,} texts, SHA-256 `{one.sha256[:12]}`)" for one in checked)
@@ -243,7 +219,3 @@ def zero_shot_statement(checked: Sequence[CheckedSet]) -> str:
         f"on {'this set' if len(checked) == 1 else 'these sets'} is therefore zero-shot with regard to this training. "
         "The training data of the base model were not checked."
     )
-
-
-def _data_file(path: str | Path, **counts: int) -> DataFile:
-    return DataFile(Path(path).name, sha256(path) if Path(path).exists() else None, **counts)

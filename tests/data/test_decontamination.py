@@ -78,14 +78,15 @@ def test_the_report_knows_the_data_the_sets_and_the_clean_file(rows: Dataset, ev
     write_report(found, data, clean)
     assert report_path(clean) == tmp_path / "clean.jsonl.gz.decontamination.json"
     report = json.loads(report_path(clean).read_text(encoding="utf-8"))
-    assert report["data"] == {"name": "rows.jsonl", "sha256": sha256(data), "rows": 24, "groups": 8}
-    assert report["clean"] == {"name": "clean.jsonl.gz", "sha256": sha256(clean), "rows": 21, "groups": 7}
+    assert [report[key] for key in ("data", "data_sha256", "rows", "groups")] == ["rows.jsonl", sha256(data), 24, 8]
+    clean_keys = ("clean", "clean_sha256", "clean_rows", "clean_groups")
+    assert [report[key] for key in clean_keys] == ["clean.jsonl.gz", sha256(clean), 21, 7]
     assert report["against"] == [
         {"name": "XQuAD-R", "texts": 6, "sha256": held_out.sha256, "files": dict(held_out.files)}
     ]
     assert report["settings"]["threshold"] == 0.5
     assert report["matches"] == found.matches.to_pylist()
-    assert {"st-hybrid", "pyarrow"} <= set(report["provenance"]["versions"])
+    assert "st-hybrid" in report["provenance"]["versions"]
 
 
 def test_no_evaluation_set_is_an_error(rows: Dataset) -> None:
