@@ -5,7 +5,7 @@
 draws groups of the data, mines with the start model one negative per row in the row's language and one in another,
 trains on the same rows without negatives and with each of them, and evaluates these models and the start. Everything
 runs through the ``st-hybrid`` commands. A run whose result is in ``--work`` is not repeated, so several processes can
-share the ``--runs`` once the first of them, with an empty ``--runs``, has mined. With ``--work`` alone the script prints
+share the ``--runs`` once a first process, with an empty ``--runs``, has mined. With ``--work`` alone the script prints
 the table of the results there. Scores, training logs and the differences' confidence intervals are written to
 ``benchmarks/results/hard-negatives``.
 """

@@ -113,9 +113,9 @@ def mine_negatives(
             model = SentenceTransformer("intfloat/multilingual-e5-small")
             pairs = parallel_pairs(mine_negatives(rows, model, negatives_in="both"))
     """
-    pools = {"same": ["same"], "other": ["other"], "both": ["same", "other"]}.get(negatives_in)
-    if pools is None:
+    if negatives_in not in ("same", "other", "both"):
         raise ValueError(f"negatives_in must be 'same', 'other' or 'both', got {negatives_in!r}.")
+    pools = ["same", "other"] if negatives_in == "both" else [negatives_in]
     if num_negatives < 1:
         raise ValueError(f"num_negatives must be at least 1, got {num_negatives}.")
     if present := [name for name in rows.column_names if name.startswith("negative")]:
@@ -176,17 +176,7 @@ def mine_negatives(
 
 
 class _Texts:
-    """The distinct texts of parallel rows, and which passages answer which queries.
-
-    Attributes:
-        queries: The distinct query texts.
-        passages: The distinct positives.
-        query: Number of each row's query text.
-        passage: Number of each row's positive.
-        language: Number of each row's language.
-        answers: Queries by passages, True where the passage is in a cluster of a row with that query.
-        in_language: Languages by passages, True where a row of that language has the passage.
-    """
+    """The distinct queries and passages of parallel rows, which of them each row has, and which belong together."""
 
     def __init__(self, rows: ParallelRows) -> None:
         self.query, self.queries = numbered(rows.table["query"])
@@ -196,7 +186,8 @@ class _Texts:
         ones = np.ones(len(rows), dtype=bool)
         asked = csr_array((ones, (self.query, rows.cluster)), shape=(len(self.queries), clusters))
         holds = csr_array((ones, (rows.cluster, self.passage)), shape=(clusters, len(self.passages)))
-        self.answers = csr_array(asked @ holds)
+        self.answers = csr_array(asked @ holds)  # queries by passages: in a cluster of a row with the query
+        # Languages by passages: a row of the language has the passage.
         self.in_language = np.zeros((len(rows.languages), len(self.passages)), dtype=bool)
         self.in_language[self.language, self.passage] = True
 

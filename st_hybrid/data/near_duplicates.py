@@ -18,26 +18,19 @@ _CHUNK = 1 << 16  # pairs compared at once
 
 
 class NearDuplicates(NamedTuple):
-    """Pairs of nearly equal texts, as arrays with one entry per pair.
-
-    Every text that has a near-duplicate is in a pair, but not every pair is listed.
-
-    Args:
-        first: Number of one text, int64.
-        second: Number of the other, larger than ``first``.
-        similarity: Estimated Jaccard similarity of their n-grams, in [0, 1].
-    """
+    """Pairs of nearly equal texts, as arrays with one entry per pair; ``first`` is smaller than ``second``."""
 
     first: Ints
     second: Ints
-    similarity: NDArray[np.float64]
+    similarity: NDArray[np.float64]  # estimated Jaccard similarity of their n-grams
 
 
 def near_duplicates(texts: pa.Array, threshold: float = 0.8) -> NearDuplicates:
     """Find texts whose sets of letter n-grams are nearly the same.
 
     rensa makes MinHash sketches of 128 values. Texts that agree in one of 16 bands are compared with the first text of
-    that band by their whole sketches. Pairs well above the threshold are found almost surely, pairs near it often.
+    that band by their whole sketches. So every text with a near-duplicate is in a pair, but not every pair is listed.
+    Pairs well above the threshold are found almost surely, pairs near it often.
 
     Args:
         texts: The texts. Those with fewer than 7 letters have no near-duplicates.

@@ -24,15 +24,10 @@ _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # odd, so that multiplication modul
 
 @dataclass(frozen=True)
 class NormalizedTexts:
-    """The letters of many texts, one text after the other.
+    """The letters of many texts as numbers, one text after the other."""
 
-    Args:
-        codes: The letters as numbers, shape ``(letters,)``, uint32.
-        starts: Where each text begins, then the end of the last; shape ``(texts + 1,)``, int64.
-    """
-
-    codes: NDArray[np.uint32]
-    starts: Ints
+    codes: NDArray[np.uint32]  # shape (letters,)
+    starts: Ints  # of each text, then the end of the last, shape (texts + 1,)
 
     @property
     def lengths(self) -> Ints:
@@ -47,14 +42,7 @@ class NormalizedTexts:
         return _scramble(summed[self.starts[1:]] - summed[self.starts[:-1]] + self.lengths.astype(np.uint64))
 
     def ngrams(self, n: int) -> tuple[Hashes, Ints]:
-        """The n-grams of all texts in their order, with repetitions.
-
-        Args:
-            n: Letters per n-gram.
-
-        Returns:
-            A number for each n-gram, and the number of the text that it comes from.
-        """
+        """The n-grams of all texts in their order, with repetitions, and the number of the text that each is from."""
         windows = len(self.codes) - n + 1
         if windows <= 0:
             return np.empty(0, np.uint64), np.empty(0, np.int64)

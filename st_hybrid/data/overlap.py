@@ -47,19 +47,12 @@ class OverlapSettings:
 
 
 class Overlaps(NamedTuple):
-    """Pairs of texts that overlap, as arrays with one entry per pair, ordered by text and known text.
-
-    Args:
-        text: Number of the text, int64.
-        known: Number of the known text, int64.
-        overlap: Share of the shorter text's n-grams that the other has; 1 where both have the same letters.
-        exact: Whether both have the same letters.
-    """
+    """Pairs of texts that overlap, as arrays with one entry per pair, ordered by text and known text."""
 
     text: Ints
     known: Ints
-    overlap: NDArray[np.float64]
-    exact: NDArray[np.bool_]
+    overlap: NDArray[np.float64]  # share of the shorter text's n-grams that the other has; 1 for the same letters
+    exact: NDArray[np.bool_]  # both have the same letters
 
 
 class KnownTexts:

@@ -17,14 +17,7 @@ from st_hybrid.provenance import provenance
 
 @dataclass(frozen=True)
 class EvaluationSet:
-    """An evaluation set that rows were compared with.
-
-    Args:
-        name: Its name.
-        texts: Number of texts.
-        sha256: Checksum of the texts in their order.
-        files: Checksum of each file that they were read from.
-    """
+    """An evaluation set: its number of texts, their checksum, and the checksums of the files that they come from."""
 
     name: str
     texts: int
@@ -36,19 +29,9 @@ class EvaluationSet:
 class DecontaminationReport:
     """What was checked against which evaluation sets, and the file that is clean.
 
-    Args:
-        data: Name of the data that were checked.
-        data_sha256: Checksum of the data; None for a name on the hub.
-        rows: Number of rows before.
-        groups: Number of groups before.
-        clean: Name of the clean file or folder, or of one that was made from it.
-        clean_sha256: Checksum of the clean file or folder. The report is valid for this content only.
-        clean_rows: Number of rows that were left.
-        clean_groups: Number of groups that were left.
-        against: The evaluation sets.
-        settings: When texts overlap.
-        matches: The rows of ``matches`` in :class:`~st_hybrid.data.decontamination.Decontamination`.
-        provenance: See :func:`~st_hybrid.provenance.provenance`.
+    ``data`` was checked; it has no checksum if it is a name on the hub. ``clean`` holds the rows that were left, or
+    texts from them; the report is valid only for content with its checksum. The other fields are those of
+    :class:`~st_hybrid.data.decontamination.Decontamination` and :func:`~st_hybrid.provenance.provenance`.
     """
 
     data: str
@@ -63,10 +46,6 @@ class DecontaminationReport:
     settings: OverlapSettings
     matches: Sequence[Mapping[str, Any]]
     provenance: Mapping[str, Any]
-
-    def to_dict(self) -> dict[str, Any]:
-        """The report as JSON types."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -122,7 +101,7 @@ def write_report(found: Decontamination, data: str | Path, clean: str | Path) ->
         matches=found.matches.to_pylist(),
         provenance=provenance(),
     )
-    write_json(report_path(clean), report.to_dict())
+    write_json(report_path(clean), asdict(report))
     return report
 
 
@@ -159,14 +138,11 @@ def carry_report(data: str | Path, derived: str | Path) -> bool:
 
     Returns:
         Whether a report was copied.
-
-    Raises:
-        ValueError: The file beside ``data`` is not a report.
     """
     report = read_report(data)
     if report is not None:
         report = replace(report, clean=Path(derived).name, clean_sha256=sha256(derived))
-        write_json(report_path(derived), report.to_dict())
+        write_json(report_path(derived), asdict(report))
     return report is not None
 
 
