@@ -3,9 +3,9 @@
     python benchmarks/decontamination.py --data ROWS.jsonl.gz --evaluation-data DIR
 
 plants rows made of XQuAD-R's questions and the sentences that answer them among the given rows, edited in the ways
-that ``EDITS`` names, and looks for them with several settings. Recall is the share of planted rows that are found. Rows
-that were there before and are flagged are false positives, as long as the data have nothing to do with XQuAD-R; the
-first are printed with what they share, to be judged by eye. Everything is drawn with seed 0. Writes
+that ``EDITS`` names, and searches for them with several settings. Recall is the share of planted rows that are found.
+Rows of the data that are found are false positives, provided that the data have nothing to do with XQuAD-R; the first
+are printed beside the evaluation text, to be judged by eye. Everything is drawn with seed 0. Writes
 ``benchmarks/results/decontamination.json``.
 """
 
@@ -29,6 +29,7 @@ from st_hybrid.data.decontamination import decontaminate
 from st_hybrid.data.evaluation_texts import read_evaluation_texts
 from st_hybrid.data.overlap import OverlapSettings
 from st_hybrid.evaluation import read_lareqa
+from st_hybrid.files import write_json
 from st_hybrid.provenance import provenance
 
 RESULT = Path(__file__).parent / "results" / "decontamination.json"
@@ -54,7 +55,7 @@ def joined(parts: list[str], language: str) -> str:
 
 
 def verbatim(text: str, language: str, draw: random.Random, other: Callable[[str], str]) -> str:
-    """As it is."""
+    """Unchanged."""
     return text
 
 
@@ -158,7 +159,7 @@ def measure(rows: Dataset, plants: Dataset, sets: Any, settings: OverlapSettings
     seconds = {"wall": round(time.perf_counter() - wall, 1), "cpu": round(time.process_time() - cpu, 1)}
     matches = found.matches.to_pylist()
     hits: dict[str, set[int]] = {
-        column: {m["row"] for m in matches if m["column"] == column} for column in ("query", "positive")
+        column: {m["row"] - 1 for m in matches if m["column"] == column} for column in ("query", "positive")
     }
     flagged = hits["query"] | hits["positive"]
     planted = range(len(rows), len(together))
@@ -184,7 +185,7 @@ def measure(rows: Dataset, plants: Dataset, sets: Any, settings: OverlapSettings
             for name, among in of_edit.items()
         },
         "recall_by_language": {code: share(flagged, among) for code, among in of_language.items()},
-        "wrong": [match for match in matches if match["row"] < len(rows)],
+        "wrong": [match for match in matches if match["row"] <= len(rows)],
     }
 
 
@@ -207,8 +208,10 @@ def main() -> None:
         if settings is DEFAULT:
             listed = wrong[:SHOWN]
             for match in listed:
-                print(match["overlap"], rows[match["row"]][match["column"]], texts[match["evaluation_id"]], sep=" | ")
-    told = {
+                print(
+                    match["overlap"], rows[match["row"] - 1][match["column"]], texts[match["evaluation_id"]], sep=" | "
+                )
+    content = {
         **provenance(),
         "seed": 0,
         "data": {"rows": len(rows), "evaluation_texts": len(texts)},
@@ -217,7 +220,7 @@ def main() -> None:
         "results": results,
         "false_positives_by_default": listed,
     }
-    RESULT.write_text(json.dumps(told, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_json(RESULT, content)
 
 
 if __name__ == "__main__":

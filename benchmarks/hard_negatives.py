@@ -2,11 +2,12 @@
 
     python benchmarks/hard_negatives.py --start MODEL --data ROWS.jsonl.gz --evaluation-data DIR --work DIR
 
-draws groups of the data, mines one negative a row with the start model in the row's own language and one in another,
-trains on the same rows without negatives and with each of them, and evaluates all and the start. All through the
-``st-hybrid`` commands; what is in ``--work`` already is not run again, so several processes may each do some of the
-``--runs`` after the first, with none, has mined. ``--work`` alone prints the table of what is there. Scores, training
-logs and the differences' confidence intervals go to ``benchmarks/results/hard-negatives``.
+draws groups of the data, mines with the start model one negative per row in the row's language and one in another,
+trains on the same rows without negatives and with each of them, and evaluates these models and the start. Everything
+runs through the ``st-hybrid`` commands. A run whose result is in ``--work`` is not repeated, so several processes can
+share the ``--runs`` once a first process, with an empty ``--runs``, has mined. With ``--work`` alone the script prints
+the table of the results there. Scores, training logs and the differences' confidence intervals are written to
+``benchmarks/results/hard-negatives``.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from st_hybrid import HybridBatchSampler, parallel_pairs, split_groups
 from st_hybrid.data import open_rows
 from st_hybrid.data.write import write_rows
 from st_hybrid.evaluation.per_query import compare_queries, per_query_path
+from st_hybrid.files import write_json
 
 RESULTS = Path(__file__).parent / "results" / "hard-negatives"
 BATCH_SIZE = 32
@@ -71,13 +73,13 @@ def run(given: argparse.Namespace) -> None:
         write_rows(split_groups(open_rows(given.data).rows, given.groups, seed=0)["test"], work / "none.jsonl.gz")
         began = time.perf_counter()
         fixed = ["--model", given.start, "--output", work / "both.jsonl.gz"]
-        command("data", "mine", work / "none.jsonl.gz", *fixed, "--languages", "both")
+        command("data", "mine", work / "none.jsonl.gz", *fixed, "--negatives-in", "both")
         both = open_rows(work / "both.jsonl.gz").rows
         mining = {"rows": len(both), "seconds": round(time.perf_counter() - began, 1)}
         for name, left_out in (("same", "negative_2"), ("other", "negative_1")):
             write_rows(both.remove_columns(left_out), work / f"{name}.jsonl.gz")
         write_rows(both.remove_columns(["negative_1", "negative_2"]), work / "none.jsonl.gz")
-        (work / "mining.json").write_text(json.dumps(mining) + "\n", encoding="utf-8")
+        write_json(work / "mining.json", mining)
     for name in given.runs:
         one, model = RUNS[name], given.start
         if one.rows is not None:
@@ -115,7 +117,7 @@ def differences(work: Path) -> None:
         if name == base or one.rows is None or not all(path.is_file() for path in paths):
             continue
         found[name] = {"compared with": base}
-        scores = compare_queries(*paths, variants=("plain", "plain"))
+        scores = compare_queries(*paths, variants=("as it is", "as it is"))
         of_kind = {
             "monolingual": pc.equal(scores["pool"], scores["query_language"]),
             "multilingual": pc.equal(scores["pool"], "multi"),
@@ -126,13 +128,13 @@ def differences(work: Path) -> None:
             change = means["b_mean"].to_numpy() - means["a_mean"].to_numpy()
             drawn = bootstrap((change,), np.mean, rng=np.random.default_rng(0)).confidence_interval
             found[name][kind] = [round(float(value), 4) for value in (change.mean(), drawn.low, drawn.high)]
-        ranks = compare_queries(*paths, "rank_distance", variants=("plain", "plain"))
+        ranks = compare_queries(*paths, "rank_distance", variants=("as it is", "as it is"))
         found[name]["median rank distance"] = [float(np.median(ranks["a"])), float(np.median(ranks["b"]))]
     about = (
         "mean change of average precision with its 95% interval: bootstrap over the questions (BCa, 9,999 draws); "
         "median rank distance of the run compared with, and of this one"
     )
-    (RESULTS / "differences.json").write_text(json.dumps({"what": about, **found}, indent=2) + "\n", encoding="utf-8")
+    write_json(RESULTS / "differences.json", {"what": about, **found})
 
 
 def answered_negatives(work: Path) -> None:
@@ -147,8 +149,7 @@ def answered_negatives(work: Path) -> None:
         met = (labels[:, :, None, 0] == labels[:, None, :, 3]).any(axis=2)
         found[name] = {"queries": round(float(met.mean()), 4), "batches": round(float(met.any(axis=1).mean()), 4)}
     about = f"share of queries, and of batches of {BATCH_SIZE}, where another row's hard negative answers a query"
-    text = json.dumps({"what": about, **found}, indent=2)
-    (RESULTS / "answered-negatives.json").write_text(text + "\n", encoding="utf-8")
+    write_json(RESULTS / "answered-negatives.json", {"what": about, **found})
 
 
 def table() -> str:

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from numbers import Integral
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -71,31 +70,10 @@ class ParallelRows:
         columns: Mapping[str, str] = MappingProxyType({}),
         negative_columns: Sequence[str] | None = None,
     ) -> None:
-        if not isinstance(rows, Dataset):
-            raise TypeError(
-                f"Parallel rows must be a datasets.Dataset, not {type(rows).__name__}. Pass one data set of a "
-                "DatasetDict; load a streamed data set without streaming."
-            )
-        if unknown := set(columns) - set(ROLES):
-            raise ValueError(f"columns has the key {min(unknown)!r}. Its keys must be among {', '.join(ROLES)}.")
-        names = {role: columns.get(role, role) for role in ROLES}
-        found = [name for name in rows.column_names if name.startswith("negative") and name not in names.values()]
-        self.negative_columns = found if negative_columns is None else list(dict.fromkeys(negative_columns))
-        if taken := [name for name in self.negative_columns if name in ROLES]:
-            raise ValueError(
-                f"A column of negatives must not be named {taken[0]!r}. Rename it with rows.rename_column."
-            )
-        names |= {name: name for name in self.negative_columns}
-        if missing := [name for name in names.values() if name not in rows.column_names]:
-            raise ValueError(
-                f"The rows have no column {', '.join(map(repr, missing))}; they have "
-                f"{', '.join(map(repr, rows.column_names))}. Map a column, for example query=question."
-            )
-        if not len(rows):
-            raise ValueError("There are no rows. Pass at least one.")
-        self.dataset = _renamed(rows.with_format(None), names)
-        read = self.dataset.with_format("arrow")[:]
-        self.table = pa.table({role: _checked(read[role], name, is_id=role == "id") for role, name in names.items()})
+        self.dataset, self.table = read_columns(rows, columns, negative_columns)
+        self.negative_columns: list[str] = self.table.column_names[len(ROLES) :]
+        for role in self.table.column_names:
+            _refuse_empty(self.table[role], columns.get(role, role))
 
         self.group, _ = numbered(self.table["id"])
         language, codes = numbered(self.table["language"])
@@ -174,6 +152,55 @@ class ParallelRows:
         )
 
 
+def read_columns(
+    rows: Dataset, columns: Mapping[str, str], negative_columns: Sequence[str] | None = None
+) -> tuple[Dataset, pa.Table]:
+    """Read the columns of parallel rows under the standard names. Nulls, empty texts and repeated rows are kept.
+
+    Args:
+        rows: As for :class:`ParallelRows`.
+        columns: As for :class:`ParallelRows`.
+        negative_columns: As for :class:`ParallelRows`.
+
+    Returns:
+        The columns as a data set, and as an Arrow table with texts as ``large_string``.
+
+    Raises:
+        TypeError: ``rows`` is not a ``Dataset``.
+        ValueError: A column is missing or is not text, ``columns`` has an unknown key, or there are no rows.
+    """
+    if not isinstance(rows, Dataset):
+        raise TypeError(
+            f"Parallel rows must be a datasets.Dataset, not {type(rows).__name__}. Pass one data set of a "
+            "DatasetDict; load a streamed data set without streaming."
+        )
+    if unknown := set(columns) - set(ROLES):
+        raise ValueError(f"columns has the key {min(unknown)!r}. Its keys must be among {', '.join(ROLES)}.")
+    names = {role: columns.get(role, role) for role in ROLES}
+    found = [name for name in rows.column_names if name.startswith("negative") and name not in names.values()]
+    negatives = found if negative_columns is None else list(dict.fromkeys(negative_columns))
+    if taken := [name for name in negatives if name in ROLES]:
+        raise ValueError(f"A column of negatives must not be named {taken[0]!r}. Rename it with rows.rename_column.")
+    names |= {name: name for name in negatives}
+    if missing := [name for name in names.values() if name not in rows.column_names]:
+        raise ValueError(
+            f"The rows have no column {', '.join(map(repr, missing))}; they have "
+            f"{', '.join(map(repr, rows.column_names))}. Map a column, for example query=question."
+        )
+    if not len(rows):
+        raise ValueError("There are no rows. Pass at least one.")
+    dataset = _renamed(rows.with_format(None), names)
+    read = dataset.with_format("arrow")[:]
+    return dataset, pa.table({role: _as_text(read[role], name, is_id=role == "id") for role, name in names.items()})
+
+
+def is_empty(column: pa.ChunkedArray) -> NDArray[np.bool_]:
+    """Which ids or texts are null, or text of white space only, shape ``(rows,)``."""
+    if pa.types.is_integer(column.type):
+        return pc.is_null(column).to_numpy()
+    return pc.fill_null(pc.equal(pc.utf8_trim_whitespace(column), ""), True).to_numpy()
+
+
 def split_groups(
     rows: Dataset,
     test_size: float | int,
@@ -234,23 +261,23 @@ def _renamed(rows: Dataset, names: Mapping[str, str]) -> Dataset:
     return dataset
 
 
-def _checked(column: pa.ChunkedArray, name: str, *, is_id: bool) -> pa.ChunkedArray:
-    """The column, with texts as large_string; refused if it is of another type or has nulls or empty texts."""
-    is_text = any(test(column.type) for test in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view))
-    if not is_text and not (is_id and pa.types.is_integer(column.type)):
-        raise ValueError(
-            f"Column {name!r} holds {column.type}, not {'text or integers' if is_id else 'text'}. Cast it with "
-            "rows.cast_column."
-        )
-    bad: Any = pc.is_null(column)
-    if is_text:
-        column = column.cast(pa.large_string())
-        bad = pc.fill_null(pc.equal(pc.utf8_trim_whitespace(column), ""), True)
-    if len(found := np.flatnonzero(bad.to_numpy())):
+def _as_text(column: pa.ChunkedArray, name: str, *, is_id: bool) -> pa.ChunkedArray:
+    """The column with texts as large_string; refused if it is of another type."""
+    if any(test(column.type) for test in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)):
+        return column.cast(pa.large_string())
+    if is_id and pa.types.is_integer(column.type):
+        return column
+    raise ValueError(
+        f"Column {name!r} holds {column.type}, not {'text or integers' if is_id else 'text'}. Cast it with "
+        "rows.cast_column."
+    )
+
+
+def _refuse_empty(column: pa.ChunkedArray, name: str) -> None:
+    if len(found := np.flatnonzero(is_empty(column))):
         raise ValueError(
             f"Column {name!r} is null or empty in {_named(found)}. Fill in values, or drop the rows with rows.filter."
         )
-    return column
 
 
 def _named(rows: NDArray[np.intp]) -> str:

@@ -67,14 +67,14 @@ def check(
         ),
     ] = False,
     confidence: Annotated[
-        float,
+        float | None,
         typer.Option(
             help="How sure it must be that a text is in another language.", rich_help_panel="Language detection"
         ),
-    ] = 0.9,
+    ] = None,
     min_letters: Annotated[
-        int, typer.Option(min=1, help="Pass over shorter texts.", rich_help_panel="Language detection")
-    ] = 40,
+        int | None, typer.Option(min=1, help="Pass over shorter texts.", rich_help_panel="Language detection")
+    ] = None,
     sample: Annotated[
         int,
         typer.Option(
@@ -92,7 +92,7 @@ def check(
     max_duplicates: Limit = 0.01,
     max_wrong_language: Limit = 0.01,
     max_untranslated: Limit = 0.05,
-    max_near_duplicates: Limit = 1.0,
+    max_near_duplicates: float | None = None,
     split: Split = "train",
 ) -> None:
     """Look parallel rows over before training: languages, empty and repeated rows, lengths, clusters, near-duplicates.
@@ -100,8 +100,9 @@ def check(
     Exit status: 0 if nothing is beyond the limits, 3 if something is, 1 if the rows could not be checked, 2 for wrong
     options. Needs the extra "check", but for --no-detect --near-duplicates 0.
     """
-    from st_hybrid.data import open_rows
-    from st_hybrid.data.check import Limits, check_rows
+    from st_hybrid.data.as_it_is import load_as_it_is
+    from st_hybrid.data.check import check_rows
+    from st_hybrid.data.check_report import Limits
 
     encoder = None
     if model:
@@ -116,31 +117,23 @@ def check(
         untranslated=max_untranslated,
         near_duplicates=max_near_duplicates,
     )
-    try:
-        found = check_rows(
-            open_rows(data, split=split, keep_invalid=True).rows,
-            limits,
-            detect=detect,
-            every_language=every_language,
-            confidence=confidence,
-            min_letters=min_letters,
-            sample=sample or None,
-            near_duplicate_threshold=near_duplicates or None,
-            model=encoder,
-            show_progress_bar=True,
-        )
-    except ModuleNotFoundError as error:
-        raise ValueError(
-            f"The check needs {error.name}, which comes with the extra: pip install 'st-hybrid[check]'. Without it "
-            "there are --no-detect and --near-duplicates 0."
-        ) from error
+    found = check_rows(
+        load_as_it_is(data, split=split),
+        limits,
+        detect=detect,
+        every_language=every_language,
+        confidence=confidence,
+        min_letters=min_letters,
+        sample=sample or None,
+        near_duplicate_threshold=near_duplicates or None,
+        model=encoder,
+        show_progress_bar=True,
+    )
     Console().print(found)
     if report:
         found.write(report, data)
     if plot:
-        from st_hybrid.data.language_plot import plot_languages
-
-        plot_languages(found, plot)
+        found.plot(plot)
     if found.problems:
         raise typer.Exit(3)
 
@@ -186,19 +179,19 @@ def decontaminate(
     paraphrases. Writes the clean rows, and beside them a report: OUTPUT.decontamination.json. st-hybrid train finds it
     there, and the model card then says that evaluation on the set is zero-shot; no card says so without it.
     """
-    from st_hybrid.data import open_rows
+    from st_hybrid.data import load_rows
     from st_hybrid.data.decontamination import decontaminate as find
-    from st_hybrid.data.decontamination import report_path, write_report
     from st_hybrid.data.evaluation_texts import read_evaluation_texts
     from st_hybrid.data.overlap import OverlapSettings
     from st_hybrid.data.write import check_output, write_rows
+    from st_hybrid.data.zero_shot import report_path, write_report
 
     settings = OverlapSettings(ngram=ngram, threshold=threshold, min_letters=min_letters)
     check_output(output)
     if output.exists() and Path(data).exists() and output.samefile(data):
         raise ValueError(f"{output} is the data themselves. Choose another --output; the data stay as they are.")
     sets = [read_evaluation_texts(name, data_dir, verify=published) for name in against]
-    found = find(open_rows(data, split=split, check_languages=False).rows, sets, settings, show_progress_bar=True)
+    found = find(load_rows(data, split=split), sets, settings, show_progress_bar=True)
     if not len(found.clean):
         Console().print(found)
         raise ValueError("Every row shares text with an evaluation set, so nothing is left to write.")
@@ -214,7 +207,7 @@ def mine(
     data: Data,
     model: Annotated[str, typer.Option(help="SentenceTransformer that ranks the passages: a folder or a hub name.")],
     output: Output,
-    languages: Annotated[
+    negatives_in: Annotated[
         NegativeLanguages,
         typer.Option(help="Negatives in the row's language, in any other, or as many of each."),
     ] = NegativeLanguages.SAME,
@@ -263,13 +256,13 @@ def mine(
     """
     from sentence_transformers import CrossEncoder, SentenceTransformer
 
-    from st_hybrid.data import open_rows
-    from st_hybrid.data.decontamination import carry_report, report_path
+    from st_hybrid.data import load_rows
     from st_hybrid.data.mining import mine_negatives
     from st_hybrid.data.write import check_output, write_rows
+    from st_hybrid.data.zero_shot import carry_report, report_path
 
     check_output(output)
-    rows = open_rows(data, split=split, check_languages=False).rows
+    rows = load_rows(data, split=split)
     options: dict[str, Any] = {
         "range_min": range_min,
         "range_max": range_max,
@@ -283,7 +276,7 @@ def mine(
     mined = mine_negatives(
         rows,
         SentenceTransformer(model),
-        languages=languages.value,
+        negatives_in=negatives_in.value,
         num_negatives=negatives,
         query_prompt=query_prompt,
         document_prompt=document_prompt,

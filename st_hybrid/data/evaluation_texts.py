@@ -1,8 +1,8 @@
-"""The texts of evaluation sets, to look for them in training data."""
+"""The texts of evaluation sets, to search for them in training data."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,14 +10,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import load_dataset
+from datasets.exceptions import DatasetGenerationError
 
 from st_hybrid.data.blocks import plain_suffix
 from st_hybrid.evaluation import PUBLISHED_COUNTS, lareqa_folder, read_lareqa
 from st_hybrid.evaluation.miracl import miracl_languages, read_miracl
 from st_hybrid.files import sha256
+from st_hybrid.rows import is_empty
 from st_hybrid.search.fingerprint import texts_fingerprint
 
 MIRACL = "MIRACL"
+
+_LOADERS = {".txt": "text", ".jsonl": "json", ".json": "json", ".csv": "csv", ".tsv": "csv", ".parquet": "parquet"}
 
 
 @dataclass(frozen=True)
@@ -25,10 +29,10 @@ class EvaluationTexts:
     """All texts of an evaluation set.
 
     Args:
-        name: Name of the set, or of the file.
-        ids: Where each text stands, such as ``"de question 56be4db0"``.
-        texts: The texts, null-free.
-        files: SHA-256 sum of each file that they were read from; empty where the files are too many to be named.
+        name: Name of the set or of the file.
+        ids: Where each text comes from, such as ``"de question 56be4db0"`` or ``"line 7"``.
+        texts: The texts, without nulls.
+        files: SHA-256 of each file that was read, by its name; empty for MIRACL, which has too many files.
     """
 
     name: str
@@ -38,7 +42,7 @@ class EvaluationTexts:
 
     @property
     def sha256(self) -> str:
-        """Fingerprint of the texts in their order."""
+        """SHA-256 of the texts in their order."""
         return texts_fingerprint(self.texts)
 
 
@@ -46,97 +50,91 @@ def read_evaluation_texts(name: str, data_dir: str | Path | None = None, *, veri
     """Read the texts of an evaluation set.
 
     Args:
-        name: ``"XQuAD-R"`` or ``"MLQA-R"``: questions and candidate sentences. ``"MIRACL"``: queries and judged
-            passages of every language in ``data_dir``. Or a file: a text a line (``.txt``), or JSONL, CSV, TSV or
-            Parquet, of which all columns of text count but ``id`` and ``language``.
-        data_dir: Folder with ``xquad-r/<language>.json`` and ``mlqa-r/<language>.json``, and MIRACL's own folders;
-            XQuAD-R and MLQA-R are fetched if there is none, see :func:`~st_hybrid.evaluation.lareqa_folder`.
-        verify: Refuse files of XQuAD-R and MLQA-R that are not the published ones.
+        name: ``"XQuAD-R"`` or ``"MLQA-R"`` for their questions and sentences, ``"MIRACL"`` for its queries and judged
+            passages in every language of ``data_dir``, or a file: one text per line (``.txt``), or JSONL, CSV, TSV or
+            Parquet, of which every text column except ``id`` and ``language`` is read.
+        data_dir: Folder with ``xquad-r/<language>.json``, ``mlqa-r/<language>.json`` and MIRACL's folders. By default
+            XQuAD-R and MLQA-R are downloaded (:func:`~st_hybrid.evaluation.lareqa_folder`).
+        verify: Refuse XQuAD-R and MLQA-R files that are not the published ones.
 
     Returns:
         The texts.
 
     Raises:
-        FileNotFoundError: There is neither such a set nor such a file.
-        ValueError: A file is malformed or has no texts, or is not the published one.
+        FileNotFoundError: There is no such set or file.
+        ValueError: A file is malformed, has no texts, or is not the published one.
 
     Example:
         ::
 
+            from pathlib import Path
             from st_hybrid.data.evaluation_texts import read_evaluation_texts
 
-            print(len(read_evaluation_texts("XQuAD-R", "data").texts))  # 26104
+            Path("held-out.txt").write_text("Where do storks nest?", encoding="utf-8")
+            print(read_evaluation_texts("held-out.txt").texts.to_pylist())  # ['Where do storks nest?']
     """
-    known = {published.lower(): published for published in (*PUBLISHED_COUNTS, MIRACL)}
-    if name.lower() == MIRACL.lower():
+    published = {each.lower(): each for each in (*PUBLISHED_COUNTS, MIRACL)}
+    if published.get(name.lower()) == MIRACL:
         return _miracl(data_dir)
-    if name.lower() in known:
-        return _lareqa(known[name.lower()], data_dir, verify)
+    if name.lower() in published:
+        return _lareqa(published[name.lower()], data_dir, verify)
     if Path(name).is_file():
         return _file(Path(name))
-    raise FileNotFoundError(f"{name} is neither a file nor one of the evaluation sets {', '.join(known.values())}.")
+    raise FileNotFoundError(f"{name} is neither a file nor one of the evaluation sets {', '.join(published.values())}.")
 
 
 def _lareqa(name: str, data_dir: str | Path | None, verify: bool) -> EvaluationTexts:
     folder = lareqa_folder(name, data_dir, verify=verify)
     languages = None if verify else sorted(path.stem for path in folder.glob("*.json"))
     collection = read_lareqa(folder, languages, name=name)
-    spoken = [collection.languages[number] for number in collection.query_languages.tolist()]
-    questions = [f"{code} question {one}" for code, one in zip(spoken, collection.query_ids, strict=True)]
-    sentences = [f"sentence {one}" for one in collection.passage_ids]
-    return EvaluationTexts(
-        name=name,
-        ids=pa.array([*questions, *sentences], pa.large_string()),
-        texts=pa.array([*collection.queries, *collection.passages], pa.large_string()),
-        files={f"{code}.json": sha256(folder / f"{code}.json") for code in collection.languages},
-    )
+    codes = [collection.languages[number] for number in collection.query_languages.tolist()]
+    questions = [f"{code} question {identifier}" for code, identifier in zip(codes, collection.query_ids, strict=True)]
+    sentences = [f"sentence {identifier}" for identifier in collection.passage_ids]
+    files = {f"{code}.json": sha256(folder / f"{code}.json") for code in collection.languages}
+    return _evaluation_texts(name, questions + sentences, [*collection.queries, *collection.passages], files)
 
 
 def _miracl(data_dir: str | Path | None) -> EvaluationTexts:
     languages = miracl_languages(data_dir) if data_dir else []
     if not languages:
         raise FileNotFoundError(
-            f"{data_dir or 'No folder given: it'} holds no miracl-v1.0-<language>. Name the folder in MIRACL's "
-            "official layout with --data-dir."
+            f"MIRACL: {data_dir or 'no data_dir is given, so there'} holds no folder miracl-v1.0-<language>. Name the "
+            "folder in MIRACL's official layout with data_dir (--data-dir)."
         )
     ids, texts = [], []
     for code in languages:
         part = read_miracl(str(data_dir), code)
-        queries = part.queries.with_format("arrow")[:]
         judged = pa.array(sorted({one for passages in part.judgements.values() for one in passages}), pa.string())
-        known = part.corpus.select_columns(["id"]).with_format("arrow")[:]["id"]
-        where = pc.indices_nonzero(pc.is_in(known, value_set=judged))
-        passages = part.corpus.select(where.to_numpy().astype(np.int64)).with_format("arrow")[:]
-        for kind, table in (("query", queries), ("passage", passages)):
-            ids += [f"{code} {kind} {one}" for one in table["id"].to_pylist()]
-            texts += table["text"].to_pylist()
-    return EvaluationTexts(MIRACL, pa.array(ids, pa.large_string()), pa.array(texts, pa.large_string()), {})
+        corpus_ids = part.corpus.select_columns(["id"]).with_format("arrow")[:]["id"]
+        passages = part.corpus.select(np.flatnonzero(pc.is_in(corpus_ids, value_set=judged)))
+        for kind, rows in (("query", part.queries), ("passage", passages)):
+            ids += [f"{code} {kind} {identifier}" for identifier in rows["id"]]
+            texts += rows["text"]
+    return _evaluation_texts(MIRACL, ids, texts, {})
 
 
 def _file(path: Path) -> EvaluationTexts:
-    if path.suffix.lower() == ".txt":
-        try:
-            lines = path.read_text(encoding="utf-8").splitlines()
-        except UnicodeDecodeError as error:
-            raise ValueError(f"{path} is not UTF-8: {error}.") from error
-        columns = {"line": pa.array(lines, pa.large_string())}
-    else:
-        loader = {".jsonl": "json", ".json": "json", ".csv": "csv", ".tsv": "csv"}.get(plain_suffix(path), "parquet")
-        options = {"delimiter": "\t"} if plain_suffix(path) == ".tsv" else {}
-        table = load_dataset(loader, data_files=str(path), split="train", **options).with_format("arrow")[:]
-        columns = {
-            name: table[name].cast(pa.large_string()).combine_chunks()
-            for name in table.column_names
-            if name not in ("id", "language")
-            and (pa.types.is_string(table[name].type) or pa.types.is_large_string(table[name].type))
-        }
+    suffix = plain_suffix(path)
+    if suffix not in _LOADERS:
+        raise ValueError(
+            f"{path}: evaluation texts are read from {', '.join(_LOADERS)}. Convert the file to one of them."
+        )
+    options = {"delimiter": "\t"} if suffix == ".tsv" else {}
+    try:
+        table = load_dataset(_LOADERS[suffix], data_files=str(path), split="train", **options).with_format("arrow")[:]
+    except DatasetGenerationError as error:
+        raise ValueError(f"{path} is not a file of {suffix[1:]} in UTF-8: {error.__cause__ or error}.") from error
     ids, texts = [], []
-    for name, column in columns.items():
-        there = pc.indices_nonzero(pc.greater(pc.utf8_length(pc.utf8_trim_whitespace(pc.fill_null(column, ""))), 0))
-        ids += [f"{name} {number}" for number in there.to_pylist()]
-        texts += column.take(there).to_pylist()
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        is_text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
+        if is_text and name not in ("id", "language"):
+            rows = np.flatnonzero(~is_empty(column))
+            ids += [f"{'line' if suffix == '.txt' else name} {row}" for row in (rows + 1).tolist()]
+            texts += column.take(rows).to_pylist()
     if not texts:
         raise ValueError(f"{path} has no texts to compare with.")
-    return EvaluationTexts(
-        path.name, pa.array(ids, pa.large_string()), pa.array(texts, pa.large_string()), {path.name: sha256(path)}
-    )
+    return _evaluation_texts(path.name, ids, texts, {path.name: sha256(path)})
+
+
+def _evaluation_texts(name: str, ids: Sequence[str], texts: Sequence[str], files: Mapping[str, str]) -> EvaluationTexts:
+    return EvaluationTexts(name, pa.array(ids, pa.large_string()), pa.array(texts, pa.large_string()), files)

@@ -1,60 +1,66 @@
-"""Texts that are nearly the same, in time that grows with their number."""
+"""Find texts that are nearly the same, in time that grows with their number."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
-from st_hybrid.data.letters import Letters
-
-Ints = NDArray[np.int64]
+from st_hybrid.data.normalized import normalize
+from st_hybrid.grouping import Ints
 
 _SKETCH = 128
 _BANDS = 16
 _NGRAM = 7
+_CHUNK = 1 << 16  # pairs compared at once
 
 
 class NearDuplicates(NamedTuple):
-    """Pairs of nearly equal texts, as arrays of one entry a pair.
-
-    Every text that has a near-duplicate is in a pair, but not all pairs of many such texts are listed.
-
-    Args:
-        first: Number of one text.
-        second: Number of the other, larger than ``first``.
-        similarity: Estimated Jaccard similarity of their n-grams.
-    """
+    """Pairs of nearly equal texts, as arrays with one entry per pair; ``first`` is smaller than ``second``."""
 
     first: Ints
     second: Ints
-    similarity: NDArray[np.float64]
+    similarity: NDArray[np.float64]  # estimated Jaccard similarity of their n-grams
 
 
-def near_duplicates(texts: Letters, threshold: float = 0.8) -> NearDuplicates:
+def near_duplicates(texts: pa.Array, threshold: float = 0.8) -> NearDuplicates:
     """Find texts whose sets of letter n-grams are nearly the same.
 
-    MinHash sketches of 128 values, made by rensa; texts that agree in one of 16 bands are compared with the first text
-    of that band by their whole sketches. Pairs well above the threshold are found almost surely, pairs near it often.
+    rensa makes MinHash sketches of 128 values. Texts that agree in one of 16 bands are compared with the first text of
+    that band by their whole sketches. So every text with a near-duplicate is in a pair, but not every pair is listed.
+    Pairs well above the threshold are found almost surely, pairs near it often.
 
     Args:
-        texts: The texts' letters; those with fewer than 7 have no near-duplicates.
+        texts: The texts. Those with fewer than 7 letters have no near-duplicates.
         threshold: Least Jaccard similarity, from about 0.7 to 1.
 
     Returns:
         The pairs.
 
     Raises:
-        ModuleNotFoundError: rensa is not installed; it comes with ``st-hybrid[check]``.
+        ModuleNotFoundError: rensa is not installed.
 
     References:
         Broder 1997, https://doi.org/10.1109/SEQUEN.1997.666900
-    """
-    from rensa import RMinHash
 
-    grams, text = texts.ngrams(_NGRAM)
-    sizes = np.bincount(text, minlength=len(texts.lengths))
+    Example:
+        ::
+
+            import pyarrow as pa
+            from st_hybrid.data.near_duplicates import near_duplicates
+
+            texts = pa.array(["The ferry leaves at nine.", "The ferry leaves at NINE!", "Wax."])
+            print(near_duplicates(texts).second)  # [1]
+    """
+    try:
+        from rensa import RMinHash
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError("Near-duplicates need rensa: pip install 'st-hybrid[check]'.") from error
+
+    grams, text = normalize(texts).ngrams(_NGRAM)
+    sizes = np.bincount(text, minlength=len(texts))
     kept = np.flatnonzero(sizes)
     if not len(kept):
         return NearDuplicates(kept, kept, kept.astype(float))
@@ -63,18 +69,15 @@ def near_duplicates(texts: Letters, threshold: float = 0.8) -> NearDuplicates:
     sketches = np.array(matrix.to_rows(), dtype=np.uint32)
     pairs = []
     for band in np.split(sketches, _BANDS, axis=1):
-        # A band's bytes as one value, so that equal bands have equal numbers.
+        # The bytes of a band as one value, so that equal bands have equal numbers.
         whole = np.ascontiguousarray(band).view(np.dtype((np.void, band.shape[1] * band.itemsize))).ravel()
         _, first, bucket = np.unique(whole, return_index=True, return_inverse=True)
         pairs.append(np.stack([first[bucket], np.arange(len(bucket))]))
     one, other = np.unique(np.concatenate(pairs, axis=1), axis=1)
     one, other = one[one < other], other[one < other]
-    similarity = np.concatenate(
-        [
-            (sketches[one[i : i + 65536]] == sketches[other[i : i + 65536]]).mean(axis=1)
-            for i in range(0, len(one), 65536)
-        ]
-        or [np.empty(0)]
-    )
-    enough = similarity >= threshold
-    return NearDuplicates(kept[one[enough]], kept[other[enough]], similarity[enough])
+    similarity = np.empty(len(one))
+    for start in range(0, len(one), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        similarity[part] = (sketches[one[part]] == sketches[other[part]]).mean(axis=1)
+    near = similarity >= threshold
+    return NearDuplicates(kept[one[near]], kept[other[near]], similarity[near])

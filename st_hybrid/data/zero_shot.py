@@ -1,12 +1,51 @@
-"""What a model card may say about evaluation sets that the training rows were checked against."""
+"""The report beside decontaminated data, and what a model card may say because of it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from st_hybrid.data.decontamination import read_report
+from pydantic import TypeAdapter
+
+from st_hybrid.data.decontamination import Decontamination
+from st_hybrid.data.overlap import OverlapSettings
+from st_hybrid.files import sha256, write_json
+from st_hybrid.provenance import provenance
+
+
+@dataclass(frozen=True)
+class EvaluationSet:
+    """An evaluation set: its number of texts, their checksum, and the checksums of the files that they come from."""
+
+    name: str
+    texts: int
+    sha256: str
+    files: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class DecontaminationReport:
+    """What was checked against which evaluation sets, and the file that is clean.
+
+    ``data`` was checked; it has no checksum if it is a name on the hub. ``clean`` holds the rows that were left, or
+    texts from them; the report is valid only for content with its checksum. The other fields are those of
+    :class:`~st_hybrid.data.decontamination.Decontamination` and :func:`~st_hybrid.provenance.provenance`.
+    """
+
+    data: str
+    data_sha256: str | None
+    rows: int
+    groups: int
+    clean: str
+    clean_sha256: str
+    clean_rows: int
+    clean_groups: int
+    against: Sequence[EvaluationSet]
+    settings: OverlapSettings
+    matches: Sequence[Mapping[str, Any]]
+    provenance: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -15,11 +54,11 @@ class CheckedSet:
 
     Args:
         name: Its name.
-        texts: Its number of texts.
-        sha256: The fingerprint of its texts.
-        removed: Training rows that were removed because of a match with any of the sets checked.
-        ngram: Letters of an n-gram, in the weakest of the checks.
-        threshold: Share of n-grams that two texts could share less than, in the weakest of the checks.
+        texts: Number of texts.
+        sha256: Checksum of the texts.
+        removed: Training rows that were removed because they matched any of the sets.
+        ngram: Letters per n-gram, in the weakest of the checks.
+        threshold: Share of n-grams from which texts counted as overlapping, in the weakest of the checks.
         version: Version of st-hybrid that checked.
     """
 
@@ -32,59 +71,127 @@ class CheckedSet:
     version: str
 
 
-def checked_sets(data: Sequence[str | Path]) -> list[CheckedSet]:
-    """Find the evaluation sets that every one of several training data sets was checked against.
+def report_path(clean: str | Path) -> Path:
+    """Path of the report on a file: ``rows.jsonl.gz.decontamination.json`` beside ``rows.jsonl.gz``."""
+    return Path(clean).with_name(f"{Path(clean).name}.decontamination.json")
 
-    A report counts if it lies beside the data, as ``st-hybrid data decontaminate`` writes it and ``st-hybrid data
-    mine`` takes it over, and if its checksum is that of the data as they are now.
+
+def write_report(found: Decontamination, data: str | Path, clean: str | Path) -> DecontaminationReport:
+    """Write the report beside the clean file.
 
     Args:
-        data: Files, folders or hub names that are trained on; a hub name was never checked.
+        found: The result of :func:`~st_hybrid.data.decontamination.decontaminate`.
+        data: The file, folder or hub name that was checked.
+        clean: The file or folder that ``found.clean`` was written to.
 
     Returns:
-        The sets that all of the data were checked against, sorted by name; none if one of the data has no valid report.
+        The report.
+    """
+    report = DecontaminationReport(
+        data=Path(data).name,
+        data_sha256=sha256(data) if Path(data).exists() else None,
+        rows=found.rows,
+        groups=found.groups,
+        clean=Path(clean).name,
+        clean_sha256=sha256(clean),
+        clean_rows=len(found.clean),
+        clean_groups=found.clean_groups,
+        against=[EvaluationSet(one.name, len(one.texts), one.sha256, dict(one.files)) for one in found.against],
+        settings=found.settings,
+        matches=found.matches.to_pylist(),
+        provenance=provenance(),
+    )
+    write_json(report_path(clean), asdict(report))
+    return report
+
+
+def read_report(data: str | Path) -> DecontaminationReport | None:
+    """Read the report beside a file or folder.
+
+    Args:
+        data: The file or folder, or a hub name, which has no report.
+
+    Returns:
+        The report; None if there is none, or if the content has changed since.
+
+    Raises:
+        ValueError: The file beside ``data`` is not a report.
+    """
+    path = report_path(data)
+    if not Path(data).exists() or not path.is_file():
+        return None
+    try:
+        report = TypeAdapter(DecontaminationReport).validate_json(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(
+            f"{path} is not a report of st-hybrid data decontaminate. Remove it, or check the data again.\n{error}"
+        ) from error
+    return report if report.clean_sha256 == sha256(data) else None
+
+
+def carry_report(data: str | Path, derived: str | Path) -> bool:
+    """Copy the report on clean data to a file all of whose texts come from them, and which is therefore as clean.
+
+    Args:
+        data: The file or folder that the texts come from. Without a valid report beside it, nothing is written.
+        derived: The file or folder that was made from it.
+
+    Returns:
+        Whether a report was copied.
+    """
+    report = read_report(data)
+    if report is not None:
+        report = replace(report, clean=Path(derived).name, clean_sha256=sha256(derived))
+        write_json(report_path(derived), asdict(report))
+    return report is not None
+
+
+def checked_sets(data: Sequence[str | Path]) -> list[CheckedSet]:
+    """Find the evaluation sets that each of several training data sets was checked against.
+
+    A report counts if it lies beside the data, where ``st-hybrid data decontaminate`` and ``st-hybrid data mine`` write
+    it, and if the data have not changed since.
+
+    Args:
+        data: The files, folders or hub names to train on.
+
+    Returns:
+        The sets in the order of their names. Empty if one of the data sets has no valid report.
 
     Example:
         ::
 
             from st_hybrid.data.zero_shot import checked_sets
 
-            print([one.name for one in checked_sets(["clean.jsonl.gz"])])
+            print(checked_sets(["clean.jsonl.gz"]))  # [] unless a report lies beside the file
     """
-    reports = [read_report(one) for one in data]
-    if not reports or None in reports:
+    reports = [report for one in data if (report := read_report(one))]
+    if not reports or len(reports) < len(data):
         return []
-    by_set = [{(one["name"], one["sha256"]): one for one in report["against"]} for report in reports if report]
+    by_set = [{(one.name, one.sha256): one.texts for one in report.against} for report in reports]
     return [
         CheckedSet(
             name=name,
-            texts=by_set[0][name, sha256]["texts"],
-            sha256=sha256,
-            removed=sum(report["data"]["rows"] - report["clean"]["rows"] for report in reports if report),
-            ngram=max(report["method"]["ngram"] for report in reports if report),
-            threshold=max(report["method"]["threshold"] for report in reports if report),
-            version=reports[0]["versions"]["st-hybrid"] if reports[0] else "",
+            texts=by_set[0][name, checksum],
+            sha256=checksum,
+            removed=sum(report.rows - report.clean_rows for report in reports),
+            ngram=max(report.settings.ngram for report in reports),
+            threshold=max(report.settings.threshold for report in reports),
+            version=reports[0].provenance["versions"]["st-hybrid"],
         )
-        for name, sha256 in sorted(set.intersection(*(set(part) for part in by_set)))
+        for name, checksum in sorted(set.intersection(*map(set, by_set)))
     ]
 
 
 def zero_shot_statement(checked: Sequence[CheckedSet]) -> str:
-    """Say what the check allows to say, and no more.
-
-    Args:
-        checked: What :func:`checked_sets` found.
-
-    Returns:
-        A paragraph for a model card; empty if nothing was checked.
-    """
+    """The paragraph of a model card that :func:`checked_sets` justifies; empty if there are no sets."""
     if not checked:
         return ""
     sets = ", ".join(f"{one.name} ({one.texts:,} texts, SHA-256 `{one.sha256[:12]}`)" for one in checked)
     first = checked[0]
     return (
         f"The training rows were checked against {sets} with `st-hybrid data decontaminate` {first.version} "
-        f"(letter {first.ngram}-grams, overlap {first.threshold:g}), which removed {first.removed:,} rows. As far as "
-        f"this training goes, evaluation on {'it' if len(checked) == 1 else 'them'} is zero-shot; what the starting "
-        "model had been trained on was not checked."
+        f"(letter {first.ngram}-grams, overlap {first.threshold:g}), which removed {first.removed:,} rows. Evaluation "
+        f"on {'this set' if len(checked) == 1 else 'these sets'} is therefore zero-shot with regard to this training. "
+        "The training data of the base model were not checked."
     )

@@ -14,8 +14,8 @@ from sentence_transformers import SentenceTransformer
 from typer.testing import CliRunner
 
 from st_hybrid.cli.main import app
-from st_hybrid.data.check import Limits, RowsReport, check_rows
-from st_hybrid.data.language_plot import plot_languages
+from st_hybrid.data.check import check_rows
+from st_hybrid.data.check_report import Limits, RowsReport
 from st_hybrid.data.write import write_rows
 
 ENGLISH = "Nobody translated this sentence about the opening hours of the library, so it is still English."
@@ -31,7 +31,7 @@ def troubles(report: RowsReport) -> dict[str, dict[str, int]]:
     return {
         name: counts
         for name in names
-        if (counts := {code: about[name] for code, about in report.languages.items() if about.get(name)})
+        if (counts := {code: count for code, one in report.languages.items() if (count := getattr(one, name))})
     }
 
 
@@ -39,13 +39,13 @@ def test_sound_rows_have_no_problems(rows: Dataset) -> None:
     report = check_rows(rows)
     assert (report.rows, report.groups) == (24, 8)
     assert report.groups_by_languages == {3: 8}
-    assert report.clusters == {"count": 8, "largest": 3, "by_groups": {1: 8}}
+    assert (report.clusters, report.largest_cluster, report.clusters_by_groups) == (8, 3, {1: 8})
     assert troubles(report) == {}
     assert report.problems == []
-    assert report.languages["de"]["rows"] == 8
-    assert report.languages["de"]["texts_looked_at"] >= 8
+    assert report.languages["de"].rows == 8
+    assert (report.languages["de"].checked_texts or 0) >= 8
     lengths = sorted(len(text) for text, code in zip(rows["query"], rows["language"], strict=True) if code == "de")
-    assert report.languages["de"]["query_characters"][2] == lengths[-1]
+    assert report.languages["de"].query_characters.maximum == lengths[-1]
 
 
 def test_each_trouble_is_counted_by_language(rows: Dataset) -> None:
@@ -61,19 +61,20 @@ def test_each_trouble_is_counted_by_language(rows: Dataset) -> None:
         "duplicates": {"en": 1},
         "wrong_language": {"de": 2},
     }
-    assert report.languages["de"]["detected"] == {"en": 2}
-    assert [one["row"] for one in report.examples["wrong_language"]] == [10, 13]
-    assert [one["row"] for one in report.examples["empty"]] == [1, 4]
-    assert [one["row"] for one in report.examples["repeated"]] == [24]
-    assert report.clusters["count"] == 7  # g1 and g9, and g3 and g4, share a passage
+    assert report.languages["de"].detected == {"en": 2}
+    assert [one.row for one in report.examples["wrong_language"]] == [11, 14]
+    assert {(one.column, one.detected) for one in report.examples["wrong_language"]} == {("positive", "en")}
+    assert [one.row for one in report.examples["empty"]] == [2, 5]
+    assert [one.row for one in report.examples["repeated"]] == [25]
+    assert report.clusters == 7  # g1 and g9, and g3 and g4, share a passage
     assert len(report.problems) == 4
-    assert any("de: 2 of" in problem and "most of them in en" in problem for problem in report.problems)
+    assert any("de: 2 of" in problem and "most often in en" in problem for problem in report.problems)
 
 
 def test_untranslated_positives_of_a_group(rows: Dataset) -> None:
     report = check_rows(changed(rows, {7: {"positive": rows[6]["positive"]}}), detect=False)
     assert troubles(report) == {"untranslated": {"de": 1, "en": 1}}
-    assert "texts_looked_at" not in report.languages["de"]
+    assert report.languages["de"].checked_texts is None
     assert len(report.problems) == 2
 
 
@@ -81,10 +82,10 @@ def test_near_duplicates_count_across_clusters_only(rows: Dataset) -> None:
     passage = "Der lange Weg zum Turm führt über sieben Brücken und an einer verlassenen Schmiede vorbei, sagt {}."
     close = {number: {"positive": passage.format(name)} for number, name in ((1, "Ida"), (4, "Ina"), (7, "Ida"))}
     report = check_rows(changed(rows, close), detect=False, near_duplicate_threshold=0.7)
-    assert report.near_duplicates == {"passages": 23, "affected": 2, "threshold": 0.7}
+    assert (report.passages, report.near_duplicates) == (23, 2)
     limits = Limits(near_duplicates=0.0)
     assert len(check_rows(changed(rows, close), limits, detect=False, near_duplicate_threshold=0.7).problems) == 1
-    assert check_rows(rows, detect=False, near_duplicate_threshold=None).near_duplicates == {}
+    assert check_rows(rows, detect=False, near_duplicate_threshold=None).near_duplicates is None
 
 
 def test_limits_decide_what_is_a_problem(rows: Dataset) -> None:
@@ -97,17 +98,18 @@ def test_samples_short_texts_and_unknown_languages(rows: Dataset) -> None:
     strange = changed(rows, {number: {"language": "tlh"} for number in range(2, 24, 3)})
     report = check_rows(strange, sample=3, min_letters=45)
     assert report.undetectable == ["tlh"]
-    assert "texts_looked_at" not in report.languages["tlh"]
+    assert report.languages["tlh"].checked_texts is None
     long = sum(len("".join(filter(str.isalnum, text))) >= 45 for text in rows["positive"][1::3])
     assert long == 8
-    assert 3 <= report.languages["de"]["texts_looked_at"] <= 6
+    assert 3 <= (report.languages["de"].checked_texts or 0) <= 6
 
 
 def test_tokens_and_texts_that_are_too_long(rows: Dataset, tiny_model: SentenceTransformer) -> None:
     report = check_rows(changed(rows, {1: {"positive": "wort " * 60}}), detect=False, model=tiny_model)
     about = report.languages["de"]
-    assert about["positive_tokens"][2] == len(b"wort " * 60) + 2  # a token a byte, and two around
-    assert about["too_long"] == 0.125
+    assert about.positive_tokens is not None
+    assert about.positive_tokens.maximum == len(b"wort " * 60) + 2  # a token a byte, and two around
+    assert about.too_long == 0.125
 
 
 @pytest.mark.parametrize(
@@ -123,10 +125,24 @@ def test_what_cannot_be_checked(broken: dict[str, list[Any]], said: str) -> None
         check_rows(Dataset.from_dict(broken))
 
 
-def test_rows_without_a_sound_one_are_reported(rows: Dataset) -> None:
+def test_options_without_an_effect_are_refused(rows: Dataset) -> None:
+    for options in ({"every_language": True}, {"confidence": 0.5}, {"min_letters": 3}):
+        with pytest.raises(ValueError, match="no effect with detect=False"):
+            check_rows(rows, detect=False, **options)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="no effect without near_duplicate_threshold"):
+        check_rows(rows, Limits(near_duplicates=0.1), detect=False, near_duplicate_threshold=None)
+
+
+def test_columns_of_other_names(rows: Dataset) -> None:
+    named = rows.rename_columns({"query": "question", "id": "key"})
+    report = check_rows(named, detect=False, columns={"query": "question", "id": "key"})
+    assert report.to_dict() == check_rows(rows, detect=False).to_dict()
+
+
+def test_rows_without_a_valid_one_are_reported(rows: Dataset) -> None:
     report = check_rows(changed(rows, {number: {"query": ""} for number in range(24)}), detect=False)
     assert report.total("empty") == 24
-    assert report.clusters["count"] == 0
+    assert report.clusters == 0
 
 
 def test_the_report_is_shown_written_and_drawn(rows: Dataset, tmp_path: Path) -> None:
@@ -139,8 +155,10 @@ def test_the_report_is_shown_written_and_drawn(rows: Dataset, tmp_path: Path) ->
     report.write(tmp_path / "sub" / "report.json", "data/rows.jsonl")
     told = json.loads((tmp_path / "sub" / "report.json").read_text(encoding="utf-8"))
     assert told["data"] == "rows.jsonl"
-    assert told["languages"] == report.languages
-    plot_languages(report, tmp_path / "languages.png")
+    assert told["languages"]["de"]["empty"] == report.languages["de"].empty == 1
+    assert told["examples"]["empty"][0]["row"] == 2
+    assert "detected" not in told["examples"]["empty"][0]
+    report.plot(tmp_path / "languages.png")
     assert (tmp_path / "languages.png").read_bytes()[:4] == b"\x89PNG"
 
 
@@ -157,7 +175,7 @@ def test_the_commands(rows: Dataset, evaluation: Path, tiny_model_path: Path, tm
     data, clean, mined = (tmp_path / name for name in ("rows.jsonl", "clean.jsonl", "mined.jsonl"))
     write_rows(rows, data)
     told = run("data", "check", data, "--report", tmp_path / "check.json", "--plot", tmp_path / "check.png")
-    assert "Nothing beyond the limits" in told
+    assert "Every finding is within its limit" in told
     assert (tmp_path / "check.json").is_file()
     assert (tmp_path / "check.png").is_file()
     dirty = tmp_path / "dirty.jsonl"
@@ -167,13 +185,13 @@ def test_the_commands(rows: Dataset, evaluation: Path, tiny_model_path: Path, tm
     assert "There is no file" in run("data", "check", tmp_path / "missing.jsonl", status=1)
 
     xquad = ["--against", "XQuAD-R", "--data-dir", evaluation, "--no-published-counts"]
-    assert "3 rows in 1 groups left out" in run("data", "decontaminate", data, *xquad, "--output", clean)
+    assert "removed 3 rows in 1 groups" in run("data", "decontaminate", data, *xquad, "--output", clean)
     assert len(clean.read_text(encoding="utf-8").splitlines()) == 21
     assert "themselves" in run("data", "decontaminate", data, *xquad, "--output", data, status=1)
     assert len(data.read_text(encoding="utf-8").splitlines()) == 24
 
     model = ["--model", tiny_model_path]
-    told = run("data", "mine", clean, *model, "--languages", "other", "--output", mined)
+    told = run("data", "mine", clean, *model, "--negatives-in", "other", "--output", mined)
     assert "21 rows with negative_1" in " ".join(told.split())
     row = json.loads(mined.read_text(encoding="utf-8").splitlines()[0])
     assert row["negative_1"] != row["positive"]

@@ -9,22 +9,23 @@ import pyarrow as pa
 import pytest
 from datasets import Dataset, concatenate_datasets
 
-from st_hybrid.data.decontamination import decontaminate, report_path, write_report
+from st_hybrid.data.decontamination import decontaminate
 from st_hybrid.data.evaluation_texts import EvaluationTexts, read_evaluation_texts
 from st_hybrid.data.overlap import OverlapSettings
 from st_hybrid.data.write import write_rows
+from st_hybrid.data.zero_shot import report_path, write_report
 from st_hybrid.files import sha256
 
 
 def texts(*given: str, name: str = "held-out") -> EvaluationTexts:
-    ids = [f"line {number}" for number in range(len(given))]
+    ids = [f"line {number}" for number in range(1, len(given) + 1)]
     return EvaluationTexts(name, pa.array(ids, pa.large_string()), pa.array(given, pa.large_string()), {})
 
 
 def test_one_language_found_drops_the_group(rows: Dataset, evaluation: Path) -> None:
     found = decontaminate(rows, [read_evaluation_texts("XQuAD-R", evaluation, verify=False)])
     matches = found.matches.to_pylist()
-    assert [(one["row"], one["id"], one["language"]) for one in matches] == [(9, "g3", "en")] * 2
+    assert [(one["row"], one["id"], one["language"]) for one in matches] == [(10, "g3", "en")] * 2
     assert [one["column"] for one in matches] == ["query", "positive"]
     for match in matches:
         assert match["evaluation"] == "XQuAD-R"
@@ -53,7 +54,7 @@ def test_negatives_are_looked_at_and_the_largest_overlap_told(rows: Dataset) -> 
     sets = [texts("Unrelated words stand here.", passage[:50], passage), texts(passage.upper(), name="other set")]
     matches = decontaminate(with_negative, sets).matches.to_pylist()
     told = [(one["row"], one["column"], one["evaluation"], one["evaluation_id"], one["kind"]) for one in matches]
-    assert told == [(5, "negative_1", "held-out", "line 2", "exact"), (5, "negative_1", "other set", "line 0", "exact")]
+    assert told == [(6, "negative_1", "held-out", "line 3", "exact"), (6, "negative_1", "other set", "line 1", "exact")]
 
 
 def test_rows_that_share_nothing_stay_as_they_are(rows: Dataset) -> None:
@@ -77,14 +78,15 @@ def test_the_report_knows_the_data_the_sets_and_the_clean_file(rows: Dataset, ev
     write_report(found, data, clean)
     assert report_path(clean) == tmp_path / "clean.jsonl.gz.decontamination.json"
     report = json.loads(report_path(clean).read_text(encoding="utf-8"))
-    assert report["data"] == {"name": "rows.jsonl", "sha256": sha256(data), "rows": 24, "groups": 8}
-    assert report["clean"] == {"name": "clean.jsonl.gz", "sha256": sha256(clean), "rows": 21, "groups": 7}
+    assert [report[key] for key in ("data", "data_sha256", "rows", "groups")] == ["rows.jsonl", sha256(data), 24, 8]
+    clean_keys = ("clean", "clean_sha256", "clean_rows", "clean_groups")
+    assert [report[key] for key in clean_keys] == ["clean.jsonl.gz", sha256(clean), 21, 7]
     assert report["against"] == [
         {"name": "XQuAD-R", "texts": 6, "sha256": held_out.sha256, "files": dict(held_out.files)}
     ]
-    assert report["method"]["threshold"] == 0.5
+    assert report["settings"]["threshold"] == 0.5
     assert report["matches"] == found.matches.to_pylist()
-    assert {"st-hybrid", "pyarrow"} <= set(report["versions"])
+    assert "st-hybrid" in report["provenance"]["versions"]
 
 
 def test_no_evaluation_set_is_an_error(rows: Dataset) -> None:

@@ -42,7 +42,7 @@ def test_files_of_texts(tmp_path: Path) -> None:
     lines.write_text("First text.\n\n  \nSecond text.\n", encoding="utf-8")
     read = read_evaluation_texts(str(lines))
     assert read.texts.to_pylist() == ["First text.", "Second text."]
-    assert read.ids.to_pylist() == ["line 0", "line 3"]
+    assert read.ids.to_pylist() == ["line 1", "line 4"]
     assert read.files == {"held-out.txt": sha256(lines)}
 
     table = tmp_path / "table.jsonl"
@@ -50,7 +50,7 @@ def test_files_of_texts(tmp_path: Path) -> None:
     table.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     read = read_evaluation_texts(str(table))
     assert sorted(read.texts.to_pylist()) == ["Ada.", "Who?", "Why?"]
-    assert "question 1" in read.ids.to_pylist()
+    assert "question 2" in read.ids.to_pylist()
 
 
 def test_what_is_not_there(tmp_path: Path) -> None:
@@ -64,3 +64,17 @@ def test_what_is_not_there(tmp_path: Path) -> None:
     empty.write_text("\n", encoding="utf-8")
     with pytest.raises(ValueError, match="no texts"):
         read_evaluation_texts(str(empty))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("latin.txt", "Müller\n".encode("latin-1"), "not a file of txt in UTF-8"),
+        ("broken.jsonl", b"{", "not a file of jsonl"),
+        ("text.docx", b"", "Convert the file"),
+    ],
+)
+def test_files_that_cannot_be_read(tmp_path: Path, name: str, content: bytes, said: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=said):
+        read_evaluation_texts(str(tmp_path / name))

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from sentence_transformers import SentenceTransformer
 
 from st_hybrid.data.mining import mine_negatives
-from st_hybrid.pairs import pair_text, parallel_pairs
+from st_hybrid.pairs import parallel_pairs
+from st_hybrid.rows import ParallelRows
 
 CODES = ("de", "en", "ko")
 
@@ -38,7 +39,7 @@ def parallel_rows(draw: st.DrawFn) -> Dataset:
 
 def answers(rows: Dataset) -> list[set[str]]:
     """For each row, the passages of the clusters of all rows with its query."""
-    clusters = np.array(pair_text(parallel_pairs(rows, negative_columns=[])).keys["cluster"])
+    clusters = ParallelRows(rows, negative_columns=[]).cluster
     passages: dict[int, set[str]] = {}
     asked: dict[str, set[int]] = {}
     for cluster, query, passage in zip(clusters.tolist(), rows["query"], rows["positive"], strict=True):
@@ -55,19 +56,19 @@ def candidates(rows: Dataset, row: int, kind: str, right: set[str]) -> set[str]:
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=8)
-@given(rows=parallel_rows(), languages=st.sampled_from(["same", "other", "both"]), wanted=st.integers(1, 2))
+@given(rows=parallel_rows(), negatives_in=st.sampled_from(["same", "other", "both"]), wanted=st.integers(1, 2))
 def test_negatives_are_the_best_outside_the_cluster(
-    tiny_model: SentenceTransformer, rows: Dataset, languages: Any, wanted: int
+    tiny_model: SentenceTransformer, rows: Dataset, negatives_in: Any, wanted: int
 ) -> None:
-    kinds = ("same", "other") if languages == "both" else (languages,)
+    kinds = ("same", "other") if negatives_in == "both" else (negatives_in,)
     right = answers(rows)
     possible = [[candidates(rows, row, kind, right[row]) for kind in kinds] for row in range(len(rows))]
     enough = [row for row, parts in enumerate(possible) if all(len(part) >= wanted for part in parts)]
     if not enough:
         with pytest.raises(ValueError, match=r"No row has|no negative in another language"):
-            mine_negatives(rows, tiny_model, languages=languages, num_negatives=wanted)
+            mine_negatives(rows, tiny_model, negatives_in=negatives_in, num_negatives=wanted)
         return
-    mined = mine_negatives(rows, tiny_model, languages=languages, num_negatives=wanted)
+    mined = mine_negatives(rows, tiny_model, negatives_in=negatives_in, num_negatives=wanted)
     assert mined.remove_columns([name for name in mined.column_names if "negative" in name]).to_list() == [
         rows[row] for row in enough
     ]
@@ -99,7 +100,7 @@ def rows() -> Dataset:
 
 
 def test_pairs_take_the_columns(tiny_model: SentenceTransformer, rows: Dataset) -> None:
-    pairs = parallel_pairs(mine_negatives(rows, tiny_model, languages="both"))
+    pairs = parallel_pairs(mine_negatives(rows, tiny_model, negatives_in="both"))
     assert set(pairs[0]) == {"query", "positive", "negative_1", "negative_2", "label"}
     crossing = pairs[len(rows)]
     assert crossing["negative_1"][:2] == crossing["positive"][:2]
@@ -143,12 +144,21 @@ def test_a_draw_has_its_seed(tiny_model: SentenceTransformer, rows: Dataset) -> 
 def test_what_cannot_be_mined(tiny_model: SentenceTransformer, rows: Dataset) -> None:
     german = rows.filter(lambda row: row["language"] == "de")
     with pytest.raises(ValueError, match="All rows are in 'de'"):
-        mine_negatives(german, tiny_model, languages="other")
-    with pytest.raises(ValueError, match="negatives already, in negative_1"):
+        mine_negatives(german, tiny_model, negatives_in="other")
+    with pytest.raises(ValueError, match="already have negatives, in negative_1"):
         mine_negatives(mine_negatives(german, tiny_model), tiny_model)
     with pytest.raises(ValueError, match="No row has 9 negatives"):
         mine_negatives(rows, tiny_model, num_negatives=9)
-    with pytest.raises(ValueError, match="languages must be one of same, other, both"):
-        mine_negatives(rows, tiny_model, languages="all")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="negatives_in must be 'same', 'other' or 'both'"):
+        mine_negatives(rows, tiny_model, negatives_in="all")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="at least 1"):
         mine_negatives(rows, tiny_model, num_negatives=0)
+    with pytest.raises(ValueError, match="cross_encoder has no effect without one of max_score"):
+        mine_negatives(rows, tiny_model, cross_encoder=object())  # type: ignore[arg-type]
+
+
+def test_columns_of_other_names_stay(tiny_model: SentenceTransformer, rows: Dataset) -> None:
+    named = rows.rename_columns({"query": "question", "positive": "answer"})
+    mined = mine_negatives(named, tiny_model, columns={"query": "question", "positive": "answer"})
+    assert mined.column_names == ["id", "language", "question", "answer", "negative_1"]
+    assert mined["negative_1"][:] == mine_negatives(rows, tiny_model)["negative_1"][:]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from st_hybrid.data.letters import letters
 from st_hybrid.data.near_duplicates import near_duplicates
 
 
@@ -25,7 +26,7 @@ def test_pairs_are_those_with_similar_sets(threshold: float, slack: float) -> No
         for place in draw.choice(40, changed, replace=False):
             edited[place] = words(draw, 1)[0]
         texts += [" ".join(original), " ".join(edited)]
-    found = near_duplicates(letters(pa.array(texts)), threshold)
+    found = near_duplicates(pa.array(texts), threshold)
     pairs = set(zip(found.first.tolist(), found.second.tolist(), strict=True))
     assert all(first < second for first, second in pairs)
 
@@ -45,12 +46,16 @@ def test_pairs_are_those_with_similar_sets(threshold: float, slack: float) -> No
 
 
 def test_every_text_of_many_copies_is_in_a_pair() -> None:
-    found = near_duplicates(
-        letters(pa.array(["The same sentence, again and again."] * 50 + ["Quite another one here."]))
-    )
+    found = near_duplicates(pa.array(["The same sentence, again and again."] * 50 + ["Quite another one here."]))
     assert set(found.first.tolist()) | set(found.second.tolist()) == set(range(50))
     assert found.similarity.min() == 1
 
 
 def test_texts_without_ngrams() -> None:
-    assert not len(near_duplicates(letters(pa.array(["", "abc", "abc"]))).first)
+    assert not len(near_duplicates(pa.array(["", "abc", "abc"])).first)
+
+
+def test_without_rensa_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "rensa", None)
+    with pytest.raises(ModuleNotFoundError, match=r"pip install 'st-hybrid\[check\]'"):
+        near_duplicates(pa.array(["abc"]))

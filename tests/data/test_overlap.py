@@ -7,9 +7,8 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from st_hybrid.trust import overlap
 
-from st_hybrid.data.letters import letters
+from st_hybrid.data import overlap
 from st_hybrid.data.overlap import KnownTexts, OverlapSettings
 
 TEXTS = st.lists(st.text(alphabet="abcd 中", max_size=20), min_size=1, max_size=8)
@@ -43,7 +42,7 @@ def test_finds_what_comparing_each_with_each_finds(
     texts: list[str], known: list[str], ngram: int, threshold: float, longer: int, exact: int
 ) -> None:
     settings = OverlapSettings(ngram=ngram, threshold=threshold, min_letters=ngram + longer, min_exact_letters=exact)
-    found = KnownTexts(letters(pa.array(known)), settings).find(letters(pa.array(texts)))
+    found = KnownTexts(pa.array(known), settings).find(pa.array(texts))
     pairs = {(int(i), int(j)): (float(share), bool(same)) for i, j, share, same in zip(*found, strict=True)}
     assert len(pairs) == len(found.text)
     assert pairs == by_hand(texts, known, settings)
@@ -54,10 +53,10 @@ def test_chunks_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
     texts, known = (["".join(draw.choice(list("abc"), 12)) for _ in range(40)] for _ in range(2))
     known[7] = texts[33]
     settings = OverlapSettings(ngram=3, threshold=0.6, min_letters=8)
-    whole = KnownTexts(letters(pa.array(known)), settings).find(letters(pa.array(texts)))
+    whole = KnownTexts(pa.array(known), settings).find(pa.array(texts))
     monkeypatch.setattr(overlap, "_CHUNK", 7)
-    monkeypatch.setattr(overlap, "_PAIRS", 5)
-    parts = KnownTexts(letters(pa.array(known)), settings).find(letters(pa.array(texts)))
+    monkeypatch.setattr(overlap, "_PRODUCTS", 5)
+    parts = KnownTexts(pa.array(known), settings).find(pa.array(texts))
     assert len(whole.text) > 10
     assert whole.exact.sum() >= 1
     for one, other in zip(whole, parts, strict=True):
@@ -77,7 +76,7 @@ def test_chunks_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_light_edits_are_found(edited: str) -> None:
     known = ["Which bird sleeps on one leg?", "Where does the white stork build its nest in spring?"]
-    found = KnownTexts(letters(pa.array(known)), OverlapSettings(min_letters=20)).find(letters(pa.array([edited])))
+    found = KnownTexts(pa.array(known), OverlapSettings(min_letters=20)).find(pa.array([edited]))
     assert found.known.tolist() == [1]
 
 
@@ -85,15 +84,13 @@ def test_light_edits_are_found(edited: str) -> None:
     "edited", ["白鹳春天在烟囱上筑巢", "白鹳在春天在屋顶上筑巢吗？", "นกกระสาขาวทำรังบนหลังคา", "นกกระสา ขาวทำรังบนหลงัคา"]
 )
 def test_scripts_without_spaces(edited: str) -> None:
-    known = KnownTexts(
-        letters(pa.array(["白鹳春天在屋顶上筑巢", "นกกระสาขาวทำรังบนหลังคาบ้าน"])), OverlapSettings(min_letters=18)
-    )
-    assert len(known.find(letters(pa.array([edited]))).text) == 1
+    known = KnownTexts(pa.array(["白鹳春天在屋顶上筑巢", "นกกระสาขาวทำรังบนหลังคาบ้าน"]), OverlapSettings(min_letters=18))
+    assert len(known.find(pa.array([edited])).text) == 1
 
 
 def test_what_is_short_is_compared_as_a_whole() -> None:
-    known = KnownTexts(letters(pa.array(["The open window", "OK"])))
-    assert known.find(letters(pa.array(["the open window!", "ok", "In the open window case"]))).text.tolist() == [0]
+    known = KnownTexts(pa.array(["The open window", "OK"]))
+    assert known.find(pa.array(["the open window!", "ok", "In the open window case"])).text.tolist() == [0]
 
 
 @pytest.mark.parametrize("options", [{"threshold": 0}, {"threshold": 1.1}, {"ngram": 0}, {"ngram": 30}])

@@ -8,12 +8,11 @@ from pathlib import Path
 import pytest
 from datasets import Dataset
 
-from st_hybrid.data.decontamination import carry_report, decontaminate, report_path, write_report
+from st_hybrid.data.decontamination import decontaminate
 from st_hybrid.data.evaluation_texts import read_evaluation_texts
 from st_hybrid.data.write import write_rows
-from st_hybrid.data.zero_shot import checked_sets, zero_shot_statement
-from st_hybrid.recipe import Recipe
-from st_hybrid.training import finetune
+from st_hybrid.data.zero_shot import carry_report, checked_sets, report_path, write_report, zero_shot_statement
+from st_hybrid.training import Recipe, finetune
 
 
 @pytest.fixture
@@ -34,7 +33,7 @@ def test_a_report_beside_the_data_is_found(clean: Path) -> None:
     statement = zero_shot_statement(checked)
     assert "checked against XQuAD-R (6 texts, SHA-256 `" in statement
     assert "removed 3 rows" in statement
-    assert "evaluation on them is zero-shot" in statement
+    assert "Evaluation on these sets is therefore zero-shot" in statement
 
 
 def test_changed_data_and_unchecked_data_allow_no_claim(clean: Path, tmp_path: Path) -> None:
