@@ -14,10 +14,10 @@ from datasets import Dataset
 from numpy.typing import NDArray
 
 from st_hybrid.data.check_report import Example, LanguageReport, Lengths, Limits, RowsReport
-from st_hybrid.languages import LanguageDetector
 from st_hybrid.data.near_duplicates import near_duplicates
 from st_hybrid.data.normalized import normalize
 from st_hybrid.grouping import Ints, numbered, place_in_group
+from st_hybrid.languages import LanguageDetector
 from st_hybrid.progress import progress_bar
 from st_hybrid.rows import ROLES, ParallelRows, is_empty, read_columns
 
@@ -211,13 +211,14 @@ def _detect(
                 checked = sampled[normalize(table[column].take(sampled)).lengths >= min_letters]
                 texts = table[column].take(checked).to_pylist()
                 other = np.flatnonzero(detector.other(texts, code))
-                detected = detector.detect([texts[place] for place in other])
+                detected, confidences = detector.detect([texts[place] for place in other])
                 report = languages[code]
                 report.checked_texts = (report.checked_texts or 0) + len(checked)
                 report.wrong_language = (report.wrong_language or 0) + len(other)
-                report.detected = dict(Counter(report.detected) + Counter(detected.languages))
+                report.detected = dict(Counter(report.detected) + Counter(detected))
                 # The first examples only, so not as many as languages.
-                for example, name, share in zip(_examples(table, checked[other], column), *detected, strict=False):
+                shown = zip(_examples(table, checked[other], column), detected, confidences, strict=False)
+                for example, name, share in shown:
                     example.detected, example.confidence = name, round(float(share), 3)
                     found.append(example)
                 advance(len(sampled))

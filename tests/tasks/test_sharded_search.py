@@ -193,7 +193,9 @@ def test_a_killed_run_continues(write_miracl: WriteMiracl, tiny_model_path: Path
     printed = []
     for name, cache in (("resumed", "cache"), ("whole", "other")):
         command, environment = arguments(name, "live", cache)
-        printed.append(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.split())
+        printed.append(
+            subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.split()
+        )
     assert printed[0][:2] == ["encoded", "3"]
     assert printed[1][:2] == ["encoded", "6"]
     resumed, whole = ((tmp_path / name / "MIRACL_predictions.json").read_bytes() for name in ("resumed", "whole"))
