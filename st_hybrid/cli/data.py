@@ -1,227 +1,217 @@
-"""The data commands: from what people have to parallel rows."""
+"""Commands that make parallel rows worth training on."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
-import typer
+from cyclopts import Parameter
+from datasets import Dataset
 from rich.console import Console
 
-from st_hybrid.cli import trust as trust_cli
-from st_hybrid.cli.data_options import (
-    ColumnNames,
-    Languages,
-    OneLanguage,
-    Output,
-    Scratch,
-    listed,
-    named_columns,
-    named_values,
-)
-from st_hybrid.cli.translate import translate
-
-if TYPE_CHECKING:
-    from st_hybrid.data import Rows
-
-# As in st_hybrid.cli.main, the commands import the library when they run.
-
-app = typer.Typer(help="Make parallel rows of the data that you have.", no_args_is_help=True)
-imports = typer.Typer(
-    help="Read data of a known layout and write parallel rows: id, language, query, positive and any negatives. "
-    "Prints how many rows were read, and how many were left out and why.",
-    no_args_is_help=True,
-)
-app.add_typer(imports, name="import")
-app.command("check")(trust_cli.check)
-app.command("decontaminate")(trust_cli.decontaminate)
-app.command("mine")(trust_cli.mine)
-app.command()(translate)
+from st_hybrid.cli.options import DataDir, listed, mapped, options_of
+from st_hybrid.data import open_rows, write_rows
+from st_hybrid.data.check import check_rows
+from st_hybrid.data.check_report import Limits
+from st_hybrid.data.decontamination import decontaminate as remove_overlaps
+from st_hybrid.data.evaluation_texts import read_evaluation_texts
+from st_hybrid.data.mining import mine_negatives
+from st_hybrid.data.overlap import OverlapSettings
+from st_hybrid.data.write import check_output
+from st_hybrid.data.zero_shot import carry_report, report_path, write_report
+from st_hybrid.files import write_json
+from st_hybrid.translation import Checks, ModelOptions, ModelTranslator, translate_rows
 
 
-class FormName(str, Enum):
-    """How a table holds several languages."""
-
-    AUTO = "auto"
-    LONG = "long"
-    WIDE = "wide"
-
-
-class PositiveName(str, Enum):
-    """What of a paragraph answers a question."""
-
-    SENTENCE = "sentence"
-    PARAGRAPH = "paragraph"
-
-
-FormOption = Annotated[
-    FormName, typer.Option(help="long: a row a language. wide: a column a language, such as query_de, positive_de.")
-]
-
-
-@imports.command("files")
-def import_files(
-    files: Annotated[list[Path], typer.Argument(help="JSON lines, CSV, TSV (also .gz, .zst, .bz2, .xz) or Parquet.")],
-    output: Output,
-    column: ColumnNames = None,
-    form: FormOption = FormName.AUTO,
-    language: OneLanguage = None,
-    languages: Languages = None,
-    scratch: Scratch = None,
+@options_of(translate_rows, omit=("rows", "languages", "translator", "checks", "detector", "show_progress_bar"))
+def translate(
+    data: str,
+    /,
+    *,
+    to: list[str],
+    model: str,
+    output: Path,
+    model_options: Annotated[ModelOptions, Parameter(name="*", group="Model")] = ModelOptions(),  # noqa: B008 (frozen)
+    checks: Annotated[Checks, Parameter(name="check", group="Checks")] = Checks(),  # noqa: B008 (frozen)
+    language: str | None = None,
+    journal: Path | None = None,
+    report: Path | None = None,
+    column: list[str] | None = None,
+    split: str = "train",
+    scratch: Path | None = None,
+    **options: Any,
 ) -> None:
-    """Files with a row a language, or with a column a language."""
-    from st_hybrid.data import open_rows
+    """Translate rows in one language into parallel rows.
 
-    def read() -> Rows:
-        return open_rows(
-            files,
-            columns=named_columns(column),
-            form=form.value,
-            language=language,
-            languages=listed(languages),
-            scratch=scratch,
-            show_progress_bar=True,
-        )
+    Each batch is stored in a journal. The same command continues after a crash. With more rows or languages it
+    translates only what is new. Suspicious translations are left out and counted.
 
-    _convert(read, output)
+    Args:
+        data: Rows in one language: a file, a folder or a hub name.
+        to: Languages to translate into, such as ``de,fr,zh-Hant``.
+        model: NLLB-200 or M2M100: a hub name such as ``facebook/nllb-200-distilled-600M``, or a folder.
+        output: File to write: .jsonl, .jsonl.gz, .jsonl.zst or .parquet; without a suffix a folder.
+        language: The language of all rows, if no column has it. Ids may then be missing too.
+        journal: File that stores the translations (OUTPUT.journal by default).
+        report: JSON file for the counts.
+        column: Map a column: ``query=question``. Repeat the option for more columns.
+        split: Split of the data set.
+        scratch: Folder for temporary files.
+    """
+    check_output(output)
+    rows = _open(data, split, column, language=language, scratch=scratch)
+    parallel, found = translate_rows(
+        rows,
+        listed(to) or [],
+        ModelTranslator(model, model_options),
+        journal=journal or output.with_name(f"{output.name}.journal"),
+        checks=checks,
+        scratch=scratch,
+        show_progress_bar=True,
+        **options,
+    )
+    write_rows(parallel, output)
+    if report is not None:
+        write_json(report, found.to_dict())
+    Console().print(found)
+    Console(stderr=True).print(f"Wrote [bold]{output}[/]: {found.kept:,} rows.")
 
 
-@imports.command("hub")
-def import_hub(
-    name: Annotated[str, typer.Argument(help="Data set on the hub, with a configuration after a colon: user/set:v1.")],
-    output: Output,
-    column: ColumnNames = None,
-    split: Annotated[str, typer.Option(help="Split to read.")] = "train",
-    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit.")] = None,
-    streaming: Annotated[
-        bool, typer.Option("--streaming", help="Read rows as they are needed, and keep no copy of the data set.")
-    ] = False,
-    max_rows: Annotated[int | None, typer.Option(min=1, help="Read so many rows from the beginning.")] = None,
-    form: FormOption = FormName.AUTO,
-    language: OneLanguage = None,
-    languages: Languages = None,
-    scratch: Scratch = None,
+@options_of(check_rows, omit=("rows", "columns", "show_progress_bar"))
+def check(
+    data: str,
+    /,
+    *,
+    report: Path | None = None,
+    plot: Path | None = None,
+    model: str | None = None,
+    limits: Annotated[Limits, Parameter(name="max", group="Limits")] = Limits(),  # noqa: B008 (frozen)
+    column: list[str] | None = None,
+    split: str = "train",
+    **options: Any,
+) -> int:
+    """Check parallel rows before training on them.
+
+    Reports languages, empty and repeated rows, lengths, passage clusters and near-duplicates. Exit status: 0 within the
+    limits, 3 beyond them, 1 for unreadable rows, 2 for wrong options. Needs the extra ``check``, except with
+    ``--no-detect --no-near-duplicate-threshold``.
+
+    Args:
+        data: Parallel rows: a file, a folder or a hub name.
+        report: JSON file for the report.
+        plot: Figure of the languages, such as ``languages.png``.
+        model: Also count the tokens of this SentenceTransformer: a folder or hub name.
+        column: Map a column: ``query=question``. Repeat the option for more columns.
+        split: Split of the data set.
+    """
+    encoder = None
+    if model is not None:
+        from sentence_transformers import SentenceTransformer
+
+        encoder = SentenceTransformer(model)
+    rows = open_rows(data, split=split, columns=mapped(column), keep_invalid=True, show_progress_bar=True).rows
+    found = check_rows(rows, limits, model=encoder, show_progress_bar=True, **options)
+    Console().print(found)
+    if report is not None:
+        found.write(report, data)
+    if plot is not None:
+        found.plot(plot)
+    return 3 if found.problems else 0
+
+
+def decontaminate(
+    data: str,
+    /,
+    *,
+    against: list[str],
+    output: Path,
+    data_dir: DataDir = None,
+    settings: Annotated[OverlapSettings, Parameter(name="*", group="Overlap")] = OverlapSettings(),  # noqa: B008 (frozen)
+    verify: Annotated[bool, Parameter(negative="--no-verify")] = True,
+    column: list[str] | None = None,
+    split: str = "train",
 ) -> None:
-    """A data set of the Hugging Face hub, whole or streamed."""
-    from st_hybrid.data import open_rows
+    """Remove rows that share text with an evaluation set, and their translations.
 
-    def read() -> Rows:
-        return open_rows(
-            name,
-            split=split,
-            revision=revision,
-            streaming=streaming,
-            max_rows=max_rows,
-            columns=named_columns(column),
-            form=form.value,
-            language=language,
-            languages=listed(languages),
-            scratch=scratch,
-            show_progress_bar=True,
-        )
+    Finds equal texts (apart from case, spaces and punctuation), parts of texts and lightly edited ones, but no
+    paraphrases. Writes the clean rows and OUTPUT.decontamination.json. ``st-hybrid train`` finds this report, and only
+    then does the model card call the evaluation on the set zero-shot.
 
-    _convert(read, output)
+    Args:
+        data: Parallel rows: a file, a folder or a hub name.
+        against: XQuAD-R, MLQA-R, MIRACL, or a file of texts (.txt with a text per line, JSON lines, CSV, TSV or
+            Parquet). Repeat the option for more sets.
+        output: File to write: .jsonl, .jsonl.gz, .jsonl.zst or .parquet; without a suffix a folder.
+        data_dir: Folder with ``xquad-r/<lang>.json``, ``mlqa-r/<lang>.json`` and MIRACL's folders. Without it XQuAD-R
+            and MLQA-R are downloaded.
+        verify: Refuse XQuAD-R and MLQA-R files that are not the published ones.
+        column: Map a column: ``query=question``. Repeat the option for more columns.
+        split: Split of the data set.
+    """
+    check_output(output)
+    if output.exists() and Path(data).exists() and output.samefile(data):
+        raise ValueError(f"{output} is the data. Choose another --output.")
+    sets = [read_evaluation_texts(name, data_dir, verify=verify) for name in against]
+    found = remove_overlaps(_open(data, split, column), sets, settings, show_progress_bar=True)
+    Console().print(found)
+    if not len(found.clean):
+        raise ValueError("Every row shares text with an evaluation set, so there is nothing to write.")
+    write_rows(found.clean, output)
+    write_report(found, data, output)
+    Console(stderr=True).print(
+        f"Wrote [bold]{output}[/]: {len(found.clean):,} of {found.rows:,} rows; and [bold]{report_path(output)}[/]."
+    )
 
 
-@imports.command("squad")
-def import_squad(
-    files: Annotated[
-        list[str],
-        typer.Argument(help="A folder of <language>.json, or the file of each language: de=squad-de.json."),
-    ],
-    output: Output,
-    positive: Annotated[
-        PositiveName, typer.Option(help="What answers a question: the answer's sentence, or its whole paragraph.")
-    ] = PositiveName.SENTENCE,
-    languages: Languages = None,
-    scratch: Scratch = None,
+@options_of(mine_negatives, omit=("rows", "columns", "faiss_batch_size", "show_progress_bar"))
+def mine(
+    data: str,
+    /,
+    *,
+    model: str,
+    output: Path,
+    cross_encoder: str | None = None,
+    column: list[str] | None = None,
+    split: str = "train",
+    **options: Any,
 ) -> None:
-    """SQuAD-format question answering in several languages that share question ids."""
-    from st_hybrid.data import read_squad
+    """Add hard negatives to parallel rows.
 
-    def read() -> Rows:
-        given: Any = files[0]
-        if len(files) > 1 or "=" in files[0]:
-            given = named_values(files, "de=squad-de.json")
-        return read_squad(
-            given, positive=positive.value, languages=listed(languages), scratch=scratch, show_progress_bar=True
-        )
+    Hard negatives are passages that a model ranks high for a query and that do not answer it. They never come from the
+    query's own passage cluster. ``st-hybrid train`` uses the negative columns of the written file.
 
-    _convert(read, output)
-
-
-@imports.command("mmarco")
-def import_mmarco(
-    folder: Annotated[Path, typer.Argument(help="mMARCO's data folder, with google/ and triples.train.ids.small.tsv.")],
-    output: Output,
-    languages: Languages = None,
-    translation: Annotated[str, typer.Option(help="google, or the older helsinki.")] = "google",
-    split: Annotated[str, typer.Option(help="Split of the queries: train or dev.")] = "train",
-    qrels: Annotated[
-        Path | None, typer.Option(help="Relevant passages; by default qrels.<split>.tsv, or the triples' positives.")
-    ] = None,
-    triples: Annotated[
-        Path | None, typer.Option(help="Triples; by default triples.<split>.ids.small.tsv of the folder.")
-    ] = None,
-    negatives: Annotated[int, typer.Option(min=0, help="Hard negatives of each query, from the triples.")] = 0,
-    max_queries: Annotated[int | None, typer.Option(min=1, help="Draw so many queries; all by default.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of that draw.")] = 0,
-    scratch: Scratch = None,
-) -> None:
-    """MS MARCO's translations in their published layout, millions of passages a language."""
-    from st_hybrid.data import read_mmarco
-
-    def read() -> Rows:
-        return read_mmarco(
-            folder,
-            languages=listed(languages),
-            translation=translation,
-            split=split,
-            qrels=qrels,
-            triples=triples,
-            negatives=negatives,
-            max_queries=max_queries,
-            seed=seed,
-            scratch=scratch,
-            show_progress_bar=True,
-        )
-
-    _convert(read, output)
-
-
-@imports.command("bitext")
-def import_bitext(
-    files: Annotated[
-        list[Path],
-        typer.Argument(help="Two files whose lines belong together, or one with two columns: TSV, JSON lines, …"),
-    ],
-    output: Output,
-    languages: Annotated[
-        str | None, typer.Option(help="The two languages, such as de,en; by default what files or columns are called.")
-    ] = None,
-    columns: Annotated[
-        str | None, typer.Option(help="The two columns, where the languages' codes are not what they are called.")
-    ] = None,
-    scratch: Scratch = None,
-) -> None:
-    """Sentences and their translations; train on them with --sampler x-y."""
-    from st_hybrid.data import read_bitext
-
-    def read() -> Rows:
-        return read_bitext(
-            files, languages=listed(languages), text_columns=listed(columns), scratch=scratch, show_progress_bar=True
-        )
-
-    _convert(read, output)
-
-
-def _convert(read: Callable[[], Rows], output: Path) -> None:
-    from st_hybrid.data.write import check_output, write_rows
+    Args:
+        data: Parallel rows: a file, a folder or a hub name.
+        model: SentenceTransformer that ranks the passages: a folder or hub name.
+        output: File to write: .jsonl, .jsonl.gz, .jsonl.zst or .parquet; without a suffix a folder.
+        cross_encoder: CrossEncoder that scores the candidates again, for margins and score limits.
+        column: Map a column: ``query=question``. Repeat the option for more columns.
+        split: Split of the data set.
+    """
+    from sentence_transformers import CrossEncoder, SentenceTransformer
 
     check_output(output)
-    rows, report = read()
-    write_rows(rows, output)
-    Console().print(report)
-    Console(stderr=True).print(f"Wrote [bold]{output}[/]: {report.kept:,} rows.")
+    rows = _open(data, split, column)
+    mined = mine_negatives(
+        rows,
+        SentenceTransformer(model),
+        cross_encoder=None if cross_encoder is None else CrossEncoder(cross_encoder),
+        show_progress_bar=True,
+        **options,
+    )
+    write_rows(mined, output)
+    columns = ", ".join(name for name in mined.column_names if name.startswith("negative"))
+    message = f"Wrote [bold]{output}[/]: {len(mined):,} rows with {columns}."
+    if left_out := len(rows) - len(mined):
+        message += f" Left out {left_out:,} rows with too few negatives."
+    if carry_report(data, output):
+        message += f" They are as clean as {data}: [bold]{report_path(output)}[/]."
+    Console(stderr=True).print(message)
+
+
+def _open(data: str, split: str, column: list[str] | None, **options: Any) -> Dataset:
+    """The rows, with a report of what was left out."""
+    rows, report = open_rows(data, split=split, columns=mapped(column), show_progress_bar=True, **options)
+    if report.dropped:
+        Console(stderr=True).print(report)
+    return rows

@@ -1,0 +1,64 @@
+"""Commands that measure."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+from rich.console import Console
+
+from st_hybrid.benchmark import CorpusSearch, Task, evaluate_tasks
+from st_hybrid.cli.options import DataDir, listed, options_of
+from st_hybrid.tasks.encode_ahead import encode_miracl, print_encoding
+
+
+@options_of(evaluate_tasks, omit=("tasks", "model_name", "corpus_search", "show_progress_bar"))
+def evaluate(
+    *,
+    model: str,
+    output: Path,
+    task: tuple[Task, ...] = ("XQuAD-R",),
+    data_dir: DataDir = None,
+    corpus_search: Annotated[CorpusSearch, Parameter(name="*", group="MIRACL")] = CorpusSearch(),  # noqa: B008 (frozen)
+    **options: Any,
+) -> None:
+    """Evaluate a model on XQuAD-R, MLQA-R or MIRACL.
+
+    One encoding pass serves all monolingual, cross-lingual and multilingual settings. Prints mAP, recall, nDCG, MRR,
+    rank distance (language bias, lower is better), PEER (language fairness) and the languages that rank first. Writes
+    the scores of all language pairs, and those of each query to OUTPUT.per-query.parquet.
+
+    Args:
+        model: The model: a folder or hub name.
+        output: JSON file to write. Tasks that it already holds are kept.
+        task: Task to evaluate on. Repeat the option for more tasks.
+        data_dir: Folder with ``xquad-r/<lang>.json``, ``mlqa-r/<lang>.json`` and MIRACL's official layout. Without it
+            the data are downloaded.
+    """
+    from dataclasses import replace
+
+    from st_hybrid.benchmark import print_scores
+    from st_hybrid.evaluation.per_query import per_query_path
+
+    search = replace(corpus_search, languages=listed(corpus_search.languages))
+    scores = evaluate_tasks(model, task, data_dir, output, corpus_search=search, **options)
+    print_scores(scores, Console())
+    Console(stderr=True).print(f"Wrote [bold]{output}[/] and [bold]{per_query_path(output)}[/].")
+
+
+@options_of(encode_miracl, omit=("show_progress_bar",))
+def encode(*, model: str, output: Path, data_dir: DataDir = None, **options: Any) -> None:
+    """Encode the passages of MIRACL ahead of an evaluation.
+
+    The engine ``ray`` shares the work among the workers of a cluster. A lost worker is replaced and its shard encoded
+    again. A killed run continues where it stopped. On several machines, the model, the data and the output folder need
+    the same path everywhere.
+
+    Args:
+        model: The model: a folder or hub name.
+        output: Folder for the embeddings. It may serve many models.
+        data_dir: Folder in MIRACL's official layout. By default mteb's copy on the Hugging Face Hub.
+    """
+    print_encoding(encode_miracl(model, output, data_dir=data_dir, **options), Console())
+    Console(stderr=True).print(f"The embeddings are in [bold]{output}[/].")

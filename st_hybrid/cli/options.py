@@ -1,0 +1,78 @@
+"""Options of commands, made from the signatures and docstrings of the library's functions."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_type_hints
+
+from cyclopts import Parameter
+from docstring_parser import parse
+
+Command = Callable[..., Any]
+
+DataDir = Annotated[Path | None, Parameter(env_var="ST_HYBRID_DATA")]
+#: What the library's functions take as an object and a command as the name to load it by.
+_LOADED = {"SentenceTransformer": str, "CrossEncoder": str}
+
+
+def options_of(function: Command, *, omit: Collection[str] = ()) -> Callable[[Command], Command]:
+    """Give a command the arguments of a library function as options, with their defaults and documentation.
+
+    The command declares its own options and gets the others in its ``**options``, to pass them on.
+
+    Args:
+        function: The library function, with a Google docstring.
+        omit: Arguments that are not options.
+    """
+    documented = {part.arg_name: part.description for part in parse(function.__doc__ or "").params}
+
+    def decorate(command: Command) -> Command:
+        hints = get_type_hints(command, include_extras=True)
+        own = [part for part in inspect.signature(command).parameters.values() if part.kind is not part.VAR_KEYWORD]
+        parameters = [part.replace(annotation=hints[part.name]) for part in own]
+        for name, part in inspect.signature(function).parameters.items():
+            if name in hints or name in omit:
+                continue
+            hint = part.annotation
+            if isinstance(hint, str):
+                hint = eval(hint, {**function.__globals__, **_LOADED})
+            parameter = Parameter(help=documented[name], negative=_negative(name, hint, part.default))
+            parameters.append(part.replace(annotation=Annotated[hint, parameter], kind=inspect.Parameter.KEYWORD_ONLY))
+
+        def run(*arguments: Any, **options: Any) -> Any:
+            if options.get("languages"):
+                options["languages"] = listed(options["languages"])
+            return command(*arguments, **options)
+
+        run.__name__, run.__doc__, run.__module__ = command.__name__, command.__doc__, command.__module__
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = {part.name: part.annotation for part in parameters}
+        return run
+
+    return decorate
+
+
+def _negative(name: str, hint: Any, default: Any) -> tuple[str, ...]:
+    """``--no-name`` for what is on by default and can be switched off."""
+    can_be_off = default is True or (default not in (None, inspect.Parameter.empty) and type(None) in get_args(hint))
+    return (f"--no-{name.replace('_', '-')}",) if can_be_off else ()
+
+
+def mapped(given: Sequence[str] | None, example: str = "query=question") -> dict[str, str]:
+    """The pairs ``a=b`` of an option that may be repeated, as a dictionary."""
+    pairs: dict[str, str] = {}
+    for one in given or ():
+        name, _, value = one.partition("=")
+        if not name or not value:
+            raise ValueError(f"{one!r} must be a pair such as {example}.")
+        if name in pairs:
+            raise ValueError(f"{name} is given more than once.")
+        pairs[name] = value
+    return pairs
+
+
+def listed(given: Sequence[str] | None) -> list[str] | None:
+    """The values of an option that may be repeated, or hold commas."""
+    return None if given is None else [part.strip() for one in given for part in one.split(",") if part.strip()]
