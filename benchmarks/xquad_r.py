@@ -99,7 +99,7 @@ def run(start: Path, untouched: Path, data: Path, evaluation_data: Path, work: P
         if not (work / f"{name}.json").is_file():
             task = ["--task", "XQuAD-R", "--data-dir", evaluation_data, "--center", "evaluated"]
             if name == "untouched":  # what centring gives where the means come from other texts
-                command("center", "--model", model, "--data", data, "--rows", 200, "--unseen", "global")
+                command("center", "--model", model, "--data", data, "--per-language", 200, "--unseen", "global")
                 task += ["--center", model]
             command("evaluate", "--model", model, *task, "--output", work / f"{name}.json")
 

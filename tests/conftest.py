@@ -21,6 +21,8 @@ from sentence_transformers.sentence_transformer.modules import Normalize, Poolin
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
+from st_hybrid.cli import app
+
 # No deadlines: test machines are shared and slow by turns. `pytest --hypothesis-profile=thorough` takes minutes.
 hypothesis.settings.register_profile("quick", max_examples=25, deadline=None)
 hypothesis.settings.register_profile("thorough", max_examples=1000, deadline=None)
@@ -112,3 +114,21 @@ def write_miracl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..
         return folder
 
     return write
+
+
+@pytest.fixture
+def st_hybrid(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """Runs a command in this process and gives what it printed; for status 1 the message of its error."""
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*arguments: object, status: int = 0) -> str:
+        try:
+            code = app(list(map(str, arguments)), exit_on_error=False, result_action="return_value") or 0
+        except (ValueError, TypeError, OSError, ImportError) as error:
+            assert status == 1, capsys.readouterr()
+            return str(error)
+        assert code == status
+        captured = capsys.readouterr()
+        return captured.out + captured.err
+
+    return run

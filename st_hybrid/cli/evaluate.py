@@ -13,13 +13,14 @@ from st_hybrid.cli.options import DataDir, listed, options_of
 from st_hybrid.tasks.encode_ahead import encode_miracl, print_encoding
 
 
-@options_of(evaluate_tasks, omit=("tasks", "model_name", "corpus_search", "show_progress_bar"))
+@options_of(evaluate_tasks, omit=("tasks", "model_name", "centers", "corpus_search", "show_progress_bar"))
 def evaluate(
     *,
     model: str,
     output: Path,
     task: tuple[Task, ...] = ("XQuAD-R",),
     data_dir: DataDir = None,
+    center: list[str] | None = None,
     corpus_search: Annotated[CorpusSearch, Parameter(name="*", group="MIRACL")] = CorpusSearch(),  # noqa: B008 (frozen)
     **options: Any,
 ) -> None:
@@ -35,6 +36,8 @@ def evaluate(
         task: Task to evaluate on. Repeat the option for more tasks.
         data_dir: Folder with ``xquad-r/<lang>.json``, ``mlqa-r/<lang>.json`` and MIRACL's official layout. Without it
             the data are downloaded.
+        center: Report also with language means subtracted: a folder with the means of ``st-hybrid center``, or
+            ``evaluated`` for the means of the evaluated texts. Repeat the option for more means. Not for MIRACL.
     """
     from dataclasses import replace
 
@@ -42,7 +45,7 @@ def evaluate(
     from st_hybrid.evaluation.per_query import per_query_path
 
     search = replace(corpus_search, languages=listed(corpus_search.languages))
-    scores = evaluate_tasks(model, task, data_dir, output, corpus_search=search, **options)
+    scores = evaluate_tasks(model, task, data_dir, output, centers=center or (), corpus_search=search, **options)
     print_scores(scores, Console())
     Console(stderr=True).print(f"Wrote [bold]{output}[/] and [bold]{per_query_path(output)}[/].")
 

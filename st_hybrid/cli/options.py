@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_type_hints
@@ -26,7 +27,10 @@ def options_of(function: Command, *, omit: Collection[str] = ()) -> Callable[[Co
         function: The library function, with a Google docstring.
         omit: Arguments that are not options.
     """
-    documented = {part.arg_name: part.description for part in parse(function.__doc__ or "").params}
+    documented = {
+        part.arg_name: re.sub(r":\w+:`~?(?:st_hybrid\.)?([^`]+)`", r"``\1``", part.description or "")
+        for part in parse(function.__doc__ or "").params
+    }
 
     def decorate(command: Command) -> Command:
         hints = get_type_hints(command, include_extras=True)

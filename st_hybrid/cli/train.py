@@ -92,7 +92,7 @@ def center(
 
     Subtracting the means removes much of a model's preference for the query's language, without training. Try it
     before you train. The language of each query and passage must be known at search time. ``st-hybrid evaluate
-    --centers MODEL`` reports scores with these means.
+    --center MODEL`` reports scores with these means.
 
     Args:
         model: Folder of a SentenceTransformer.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,7 @@ import pytest
 from datasets import Dataset
 from rich.console import Console
 from sentence_transformers import SentenceTransformer
-from typer.testing import CliRunner
 
-from st_hybrid.cli.main import app
 from st_hybrid.data.check import check_rows
 from st_hybrid.data.check_report import Limits, RowsReport
 from st_hybrid.data.write import write_rows
@@ -162,41 +161,36 @@ def test_the_report_is_shown_written_and_drawn(rows: Dataset, tmp_path: Path) ->
     assert (tmp_path / "languages.png").read_bytes()[:4] == b"\x89PNG"
 
 
-def run(*arguments: str | Path, status: int = 0) -> str:
-    """A command in this process, as its entry point would run it: what a user can mend comes out as an exception."""
-    done = CliRunner().invoke(app, list(map(str, arguments)))
-    assert done.exit_code == status, done.output + repr(done.exception)
-    return done.output + (str(done.exception) if status == 1 else "")
-
-
 @pytest.mark.slow
-def test_the_commands(rows: Dataset, evaluation: Path, tiny_model_path: Path, tmp_path: Path) -> None:
+def test_the_commands(
+    st_hybrid: Callable[..., str], rows: Dataset, evaluation: Path, tiny_model_path: Path, tmp_path: Path
+) -> None:
     """The way of a user: check, decontaminate, mine, and train on the result."""
     data, clean, mined = (tmp_path / name for name in ("rows.jsonl", "clean.jsonl", "mined.jsonl"))
     write_rows(rows, data)
-    told = run("data", "check", data, "--report", tmp_path / "check.json", "--plot", tmp_path / "check.png")
+    told = st_hybrid("data", "check", data, "--report", tmp_path / "check.json", "--plot", tmp_path / "check.png")
     assert "Every finding is within its limit" in told
     assert (tmp_path / "check.json").is_file()
     assert (tmp_path / "check.png").is_file()
     dirty = tmp_path / "dirty.jsonl"
     write_rows(changed(rows, {1: {"positive": ""}}), dirty)
-    assert "empty text" in run("data", "check", dirty, "--no-detect", "--near-duplicates", "0", status=3)
-    run("data", "check", dirty, "--no-detect", "--near-duplicates", "0", "--max-empty", "0.5")
-    assert "There is no file" in run("data", "check", tmp_path / "missing.jsonl", status=1)
+    assert "empty text" in st_hybrid("data", "check", dirty, "--no-detect", "--no-near-duplicate-threshold", status=3)
+    st_hybrid("data", "check", dirty, "--no-detect", "--no-near-duplicate-threshold", "--max.empty", "0.5")
+    assert "There is no file" in st_hybrid("data", "check", tmp_path / "missing.jsonl", status=1)
 
-    xquad = ["--against", "XQuAD-R", "--data-dir", evaluation, "--no-published-counts"]
-    assert "removed 3 rows in 1 groups" in run("data", "decontaminate", data, *xquad, "--output", clean)
+    xquad = ["--against", "XQuAD-R", "--data-dir", evaluation, "--no-verify"]
+    assert "removed 3 rows in 1 groups" in st_hybrid("data", "decontaminate", data, *xquad, "--output", clean)
     assert len(clean.read_text(encoding="utf-8").splitlines()) == 21
-    assert "themselves" in run("data", "decontaminate", data, *xquad, "--output", data, status=1)
+    assert "themselves" in st_hybrid("data", "decontaminate", data, *xquad, "--output", data, status=1)
     assert len(data.read_text(encoding="utf-8").splitlines()) == 24
 
     model = ["--model", tiny_model_path]
-    told = run("data", "mine", clean, *model, "--negatives-in", "other", "--output", mined)
+    told = st_hybrid("data", "mine", clean, *model, "--negatives-in", "other", "--output", mined)
     assert "21 rows with negative_1" in " ".join(told.split())
     row = json.loads(mined.read_text(encoding="utf-8").splitlines()[0])
     assert row["negative_1"] != row["positive"]
 
     for name, path in (("checked", clean), ("checked and mined", mined), ("unchecked", data)):
-        run("train", *model, "--data", path, "--max-steps", "2", "--batch-size", "4", "--output", tmp_path / name)
+        st_hybrid("train", *model, "--data", path, "--max-steps", "2", "--batch-size", "4", "--output", tmp_path / name)
         card = (tmp_path / name / "README.md").read_text(encoding="utf-8")
         assert ("zero-shot" in card) == (name != "unchecked")

@@ -48,7 +48,7 @@ class CountingEncoder(mteb.SentenceTransformerEncoderWrapper):
 
 
 def command(*arguments: str | float | Path) -> list[str]:
-    return [sys.executable, "-m", "st_hybrid.cli.main", "encode", *map(str, arguments)]
+    return [sys.executable, "-m", "st_hybrid.cli", "encode", *map(str, arguments)]
 
 
 def environment(tmp_path: Path) -> dict[str, str]:

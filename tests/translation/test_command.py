@@ -16,16 +16,17 @@ from typing import Any
 
 import pytest
 
-from st_hybrid.cli.translate import BackEnd, translate
+from st_hybrid.cli.data import translate
+from st_hybrid.translation import Checks, ModelOptions
 
 from .conftest import WORDS, translate_words
 
-ROOT = Path(__file__).parents[3]
-COMMAND = [sys.executable, "-m", "st_hybrid.cli.main", "data", "translate"]
+ROOT = Path(__file__).parents[2]
+COMMAND = [sys.executable, "-m", "st_hybrid.cli", "data", "translate"]
 
 # Wind is the same in English and German, and some rows say a word three times.
 OPTIONS = ["--language", "en", "--device", "cpu", "--column", "query=question", "--max-batch-tokens", "10"]
-OPTIONS += [part for name in ("copied", "language", "repetition") for part in ("--without-check", name)]
+OPTIONS += [part for name in ("copied", "language", "repetition") for part in ("--check.skip", name)]
 
 
 def environment(cache: Path) -> dict[str, str]:
@@ -69,10 +70,10 @@ def rows(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("back_end", BackEnd)
-def test_a_killed_run_goes_on_to_the_same_file(nllb_path: Path, rows: Path, tmp_path: Path, back_end: BackEnd) -> None:
+@pytest.mark.parametrize("back_end", ["transformers", "ctranslate2"])
+def test_a_killed_run_goes_on_to_the_same_file(nllb_path: Path, rows: Path, tmp_path: Path, back_end: str) -> None:
     """Killed between two batches and run again, and run without being disturbed."""
-    fixed = [rows, "--to", "de,ru", "--model", nllb_path, "--backend", back_end.value, *OPTIONS]
+    fixed = [rows, "--to", "de,ru", "--model", nllb_path, "--backend", back_end, *OPTIONS]
     whole, killed = tmp_path / "whole.jsonl", tmp_path / "killed.jsonl"
     told = run(tmp_path, *fixed, "--output", whole, "--report", tmp_path / "report.json")
     assert "64 of 64 rows" in told  # what was read
@@ -135,17 +136,13 @@ def test_an_error_is_one_line(nllb_path: Path, rows: Path, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"to": "de,fr"}, "has no language 'fr'"),
-        ({"to": ","}, "Name at least one language"),
-        ({"without_check": ["spelling"]}, "There is no check 'spelling'"),
+        ({"to": ["de,fr"]}, "has no language 'fr'"),
+        ({"to": [","]}, "Name at least one language"),
         ({"column": None}, "has no column 'query'"),
-        ({"column": ["query"]}, "should be a pair such as query=question"),
-        ({"tokenizer": "./none"}, r"no tokenizer for \./none"),
-        ({"compute_type": "int3"}, "compute_type must be one of float32, float16, bfloat16, got"),
-        ({"compute_type": "int3", "backend": BackEnd.CTRANSLATE2}, "compute_type must be one of .* int8_float32"),
+        ({"column": ["query"]}, "must be a pair such as query=question"),
+        ({"model_options": ModelOptions(tokenizer="./none")}, r"no tokenizer for \./none"),
         ({"model": "./none"}, "neither a folder with one"),
         ({"output": Path("out.xlsx")}, r"\.jsonl"),
-        ({"beam_size": 0}, "beam_size must be positive"),
     ],
 )
 def test_errors_come_before_the_model(
@@ -153,20 +150,41 @@ def test_errors_come_before_the_model(
 ) -> None:
     without_weights = tmp_path / "model"
     shutil.copytree(nllb_path, without_weights, ignore=shutil.ignore_patterns("*.safetensors"))
-    given = {"data": str(rows), "to": "de", "model": str(without_weights), "output": tmp_path / "out.jsonl"}
+    given = {"to": ["de"], "model": str(without_weights), "output": tmp_path / "out.jsonl"}
     with pytest.raises((ValueError, OSError), match=message):
-        translate(**{**given, "language": "en", "column": ["query=question"], **change})
+        translate(str(rows), **{**given, "language": "en", "column": ["query=question"], **change})
     assert not (tmp_path / "out.jsonl.journal").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"compute_type": "int3"}, "compute_type must be one of float32, float16, bfloat16, got"),
+        ({"compute_type": "int3", "backend": "ctranslate2"}, "compute_type must be one of .* int8_float32"),
+        ({"beam_size": 0}, "beam_size must be positive"),
+    ],
+)
+def test_model_options_are_checked(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ModelOptions(**options)
+
+
+def test_unknown_checks_are_refused() -> None:
+    with pytest.raises(ValueError, match="There is no check 'spelling'"):
+        Checks(skip=("spelling",))
 
 
 def test_without_ctranslate2(nllb_path: Path, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ctranslate2", None)
-    given = {"data": str(rows), "to": "de", "model": str(nllb_path), "output": tmp_path / "out.jsonl"}
-    with pytest.raises(ValueError, match=r"pip install 'st-hybrid\[translate\]'"):
-        translate(**given, language="en", column=["query=question"], backend=BackEnd.CTRANSLATE2)
+    given = {"to": ["de"], "model": str(nllb_path), "output": tmp_path / "out.jsonl"}
+    with pytest.raises(ImportError, match=r"st-hybrid\[translate\]"):
+        translate(
+            str(rows), **given, language="en", column=["query=question"],
+            model_options=ModelOptions(backend="ctranslate2"),
+        )  # fmt: skip
 
 
 def test_help_names_the_options() -> None:
     done = subprocess.run([*COMMAND, "--help"], env=environment(Path()), capture_output=True, text=True, check=True)
-    for option in ("--to", "--model", "--output", "--backend", "--beam-size", "--keep-suspicious", "--without-check"):
+    for option in ("--to", "--model", "--output", "--backend", "--beam-size", "--keep-suspicious", "--check.skip"):
         assert option in done.stdout

@@ -17,9 +17,9 @@ import pytest
 from safetensors.torch import load_file
 
 ROOT = Path(__file__).parent.parent
-COMMAND = [sys.executable, "-m", "st_hybrid.cli.main"]
+COMMAND = [sys.executable, "-m", "st_hybrid.cli"]
 LANGUAGES = {"en": ("Who lives at {}?", "Mr {} does."), "de": ("Wer wohnt in {}?", "Herr {} tut es.")}
-TRAINING = ["--batch-size", "4", "--max-steps", "40", "--eval-steps", "5", "--learning-rate", "1e-3"]
+TRAINING = ["--batch-size", "4", "--max-steps", "40", "--save-steps", "5", "--learning-rate", "1e-3"]
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +92,7 @@ def test_train_center_evaluate(tiny_model_path: Path, rows: Path, data: Path, tm
     run("train", "--model", tiny_model_path, "--data", rows, "--output", model, "--sampler", "x-y", *TRAINING)
     assert "sampler `x-y`" in (model / "README.md").read_text(encoding="utf-8")
 
-    assert "en" in run("center", "--model", model, "--data", rows, "--rows", "10")
+    assert "en" in run("center", "--model", model, "--data", rows, "--per-language", "10")
 
     options = ["--data-dir", data, "--output", scores, "--no-verify", "--center", "evaluated"]
     options += ["--plots", tmp_path / "plots"]
@@ -101,7 +101,7 @@ def test_train_center_evaluate(tiny_model_path: Path, rows: Path, data: Path, tm
     assert "centered: evaluated" in told
     found: dict[str, Any] = json.loads(scores.read_text(encoding="utf-8"))
     assert found["model"] == str(model)
-    assert found["command"].startswith("main.py evaluate --model")
+    assert found["command"].startswith("__main__.py evaluate --model")
     task = found["tasks"]["XQuAD-R"]
     assert set(task["per_pair"]) == {"en-en", "en-de", "en-multi", "de-de", "de-en", "de-multi"}
     assert set(task["centered"]) == {"evaluated", str(model)}
@@ -138,7 +138,7 @@ def test_train_on_several_data_sets(tiny_model_path: Path, rows: Path, tmp_path:
                 print(json.dumps({"id": number, "language": language, **texts}), file=lines)
     renamed = tmp_path / "rows.jsonl"
     renamed.write_text(rows.read_text(encoding="utf-8").replace('"query"', '"question"'), encoding="utf-8")
-    data = ["--data", renamed, "--data", more, "--query-column", "question"]
+    data = ["--data", renamed, "--data", more, "--column", "query=question"]
     run("train", "--model", tiny_model_path, *data, "--output", tmp_path / "out", *TRAINING, "--held-out", "6")
     told = json.loads((tmp_path / "out" / "training.json").read_text(encoding="utf-8"))
     assert told["settings"]["data"] == "rows, more"
@@ -151,10 +151,10 @@ def test_errors_are_one_line_and_come_first(tiny_model_path: Path, rows: Path, d
     output = tmp_path / "out"
     for arguments, message in (
         (["train", *model, "--data", tmp_path / "none.jsonl", "--output", output], "There is no file"),
-        (["train", *model, "--data", rows, "--output", output, "--query-column", "ask"], "no column 'ask'"),
+        (["train", *model, "--data", rows, "--output", output, "--column", "query=ask"], "no column 'ask'"),
         (["train", *model, "--data", rows, "--output", output, "--batch-size", "25"], "Take a smaller batch"),
         (["evaluate", *model, "--data-dir", data, "--output", output], "ar.json"),
-        (["evaluate", *model, "--data-dir", data, "--output", output, "--task", "SQuAD"], "must be one of"),
+        (["evaluate", *model, "--data-dir", data, "--output", output, "--task", "SQuAD"], 'Invalid value "SQuAD"'),
     ):
         told = run(*arguments, fails=True)
         assert "Traceback" not in told
