@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import io
 import pkgutil
 import shutil
 import sys
@@ -41,11 +42,6 @@ def public_modules() -> dict[str, ModuleType]:
     ]
     modules = {name: importlib.import_module(name) for name in names}
     return {name: module for name, module in modules.items() if hasattr(module, "__all__")}
-
-
-def command_line() -> bool:
-    """Whether the command line is an app of cyclopts."""
-    return hasattr(importlib.import_module("st_hybrid.cli"), "app")
 
 
 def _heading(text: str) -> str:
@@ -104,12 +100,7 @@ def write_pages(folder: Path) -> None:
         pages[module_name] = [_heading(module_name), about, *entries, *contents]
     modules = ".. toctree::\n   :maxdepth: 1\n\n   " + "\n   ".join(public_modules())
     pages["index"] = [_heading("Python"), "Each public name of each module has a page.", modules]
-    pages["commands"] = [
-        _heading("Commands"),
-        ".. cyclopts:: st_hybrid.cli:app"
-        if command_line()
-        else "``st-hybrid --help`` lists the commands, and ``st-hybrid COMMAND --help`` the options of each.",
-    ]
+    pages["commands"] = [_heading("Commands"), *_commands()]
     folder.mkdir(exist_ok=True)
     for name, blocks in pages.items():
         path, text = folder / f"{name}.rst", "\n\n".join(blocks) + "\n"
@@ -118,6 +109,22 @@ def write_pages(folder: Path) -> None:
     for path in folder.glob("*.rst"):
         if path.stem not in pages:
             path.unlink()
+
+
+def _commands() -> Iterator[str]:
+    """The help of each command, as it prints."""
+    from rich.console import Console
+
+    from st_hybrid.cli import COMMANDS, app, data, imports
+
+    words = {id(app): [], id(data): ["data"], id(imports): ["data", "import"]}
+    for group, function, _ in COMMANDS:
+        command = [*words[id(group)], function.partition(":")[2]]
+        console = Console(width=100, file=io.StringIO())
+        app.help_print(command, console=console)
+        shown = "".join(f"   {line}".rstrip() + "\n" for line in console.file.getvalue().splitlines())
+        yield "\n".join([title := f"st-hybrid {' '.join(command)}", "-" * len(title)])
+        yield f".. code-block:: text\n\n{shown}"
 
 
 def copy_results(folder: Path) -> None:

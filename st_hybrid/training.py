@@ -293,7 +293,7 @@ def _complete_card(card: Path, recipe: Recipe, data_name: str, rows: int, checke
     section = (
         "\n## Hybrid batch training\n\n"
         f"Trained with [st-hybrid](https://pypi.org/project/st-hybrid/) on {rows:,} parallel rows of {data_name}: "
-        f"sampler `{recipe.sampler}` (alpha {options['alpha']:g}, {options['language_sampling']} languages), "
+        f"sampler `{recipe.sampler}` (alpha {options['alpha']:g}, {options['language_sampling'] or 'uniform'} languages), "
         f"`MultilingualMultipleNegativesRankingLoss` (scale {recipe.scale:g}), batches of {recipe.batch_size} pairs, "
         f"seed {recipe.seed}.\n"
     )

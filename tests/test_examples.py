@@ -28,7 +28,7 @@ RUNS: dict[str, tuple[int, list[str], list[str]]] = {
     "own_jsonl.py": (
         1,
         ["--batch-size", "8", "--max-steps", "4", "--held-out", "10"],
-        ["before", "after", "monolingual", "cross-lingual", "multilingual", "rank distance"],
+        ["before", "after", "monolingual", "cross_lingual", "multilingual", "rank distance"],
     ),
     "several_gpus.py": (2, ["--batch-size", "8", "--max-steps", "4"], ["2 processes, 16 pairs per step"]),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -35,7 +36,7 @@ def test_help_does_not_import_torch() -> None:
 def test_options_carry_the_defaults_and_documentation_of_the_library() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "st_hybrid.cli", "data", "check", "--help"],
-        cwd=ROOT, capture_output=True, text=True, check=True,
+        cwd=ROOT, env=os.environ | {"COLUMNS": "160"}, capture_output=True, text=True, check=True,
     )  # fmt: skip
     shown = " ".join(done.stdout.replace("│", " ").split())
     assert "Seed of the sample. [default: 0]" in shown

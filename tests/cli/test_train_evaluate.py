@@ -152,7 +152,7 @@ def test_errors_are_one_line_and_come_first(tiny_model_path: Path, rows: Path, d
     for arguments, message in (
         (["train", *model, "--data", tmp_path / "none.jsonl", "--output", output], "There is no file"),
         (["train", *model, "--data", rows, "--output", output, "--column", "query=ask"], "no column 'ask'"),
-        (["train", *model, "--data", rows, "--output", output, "--batch-size", "25"], "Take a smaller batch"),
+        (["train", *model, "--data", rows, "--output", output, "--batch-size", "25"], "Choose a smaller batch"),
         (["evaluate", *model, "--data-dir", data, "--output", output], "ar.json"),
         (["evaluate", *model, "--data-dir", data, "--output", output, "--task", "SQuAD"], 'Invalid value "SQuAD"'),
     ):

@@ -58,7 +58,7 @@ def instruct(path: Path, **settings: Any) -> InstructSentenceTransformerModel:
 
 def scores(model: Any, task: str, folder: Path, subsets: list[str]) -> dict[str, dict[str, float]]:
     chosen: Any = mteb.get_task(task, hf_subsets=subsets)
-    chosen.data_dir, chosen.published = folder, False
+    chosen.data_dir, chosen.verify = folder, False
     (result,) = mteb.evaluate(
         model, chosen, cache=None, encode_kwargs=dict(QUIET), show_progress_bar=False
     ).task_results

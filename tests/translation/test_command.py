@@ -76,7 +76,6 @@ def test_a_killed_run_goes_on_to_the_same_file(nllb_path: Path, rows: Path, tmp_
     fixed = [rows, "--to", "de,ru", "--model", nllb_path, "--backend", back_end, *OPTIONS]
     whole, killed = tmp_path / "whole.jsonl", tmp_path / "killed.jsonl"
     told = run(tmp_path, *fixed, "--output", whole, "--report", tmp_path / "report.json")
-    assert "64 of 64 rows" in told  # what was read
     assert "192 rows in 64 groups, 64 of them given" in told
     assert json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["kept"] == 192
     made = {(row["id"], row["language"]): row for row in written(whole)}
