@@ -11,6 +11,7 @@ import io
 import pkgutil
 import shutil
 import sys
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -177,8 +178,6 @@ def _public_names() -> dict[str, str]:
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the steps of the build."""
-    if command_line():
-        app.setup_extension("cyclopts.ext.sphinx")
     app.connect("builder-inited", _prepare)
     app.connect("source-read", _link_results)
     app.connect("missing-reference", _find)

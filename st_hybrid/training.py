@@ -290,10 +290,11 @@ def _arguments(
 def _complete_card(card: Path, recipe: Recipe, data_name: str, rows: int, checked: Sequence[CheckedSet]) -> None:
     """Say in the model card how the batches were drawn and what the rows were checked against."""
     options = recipe.sampler_options
+    sampling = options["language_sampling"] or "uniform"
     section = (
         "\n## Hybrid batch training\n\n"
         f"Trained with [st-hybrid](https://pypi.org/project/st-hybrid/) on {rows:,} parallel rows of {data_name}: "
-        f"sampler `{recipe.sampler}` (alpha {options['alpha']:g}, {options['language_sampling'] or 'uniform'} languages), "
+        f"sampler `{recipe.sampler}` (alpha {options['alpha']:g}, {sampling} languages), "
         f"`MultilingualMultipleNegativesRankingLoss` (scale {recipe.scale:g}), batches of {recipe.batch_size} pairs, "
         f"seed {recipe.seed}.\n"
     )
