@@ -117,7 +117,7 @@ def differences(work: Path) -> None:
         if name == base or one.rows is None or not all(path.is_file() for path in paths):
             continue
         found[name] = {"compared with": base}
-        scores = compare_queries(*paths, variants=("as it is", "as it is"))
+        scores = compare_queries(*paths, variants=("plain", "as it is"))
         of_kind = {
             "monolingual": pc.equal(scores["pool"], scores["query_language"]),
             "multilingual": pc.equal(scores["pool"], "multi"),
@@ -128,7 +128,7 @@ def differences(work: Path) -> None:
             change = means["b_mean"].to_numpy() - means["a_mean"].to_numpy()
             drawn = bootstrap((change,), np.mean, rng=np.random.default_rng(0)).confidence_interval
             found[name][kind] = [round(float(value), 4) for value in (change.mean(), drawn.low, drawn.high)]
-        ranks = compare_queries(*paths, "rank_distance", variants=("as it is", "as it is"))
+        ranks = compare_queries(*paths, "rank_distance", variants=("plain", "as it is"))
         found[name]["median rank distance"] = [float(np.median(ranks["a"])), float(np.median(ranks["b"]))]
     about = (
         "mean change of average precision with its 95% interval: bootstrap over the questions (BCa, 9,999 draws); "

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from st_hybrid.evaluation import RetrievalCollection
     from st_hybrid.evaluation.results import MiraclScores, RetrievalScores, TaskScores
 
+__all__ = ["CorpusSearch", "evaluate_tasks", "print_scores"]
+
 Task = Literal["XQuAD-R", "MLQA-R", "MIRACL"]
 MIRACL = "MIRACL"
 

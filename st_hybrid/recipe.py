@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
+__all__ = ["Recipe"]
+
 # This module imports neither torch nor datasets, so that the command line can print its help at once.
 
 Sampler = Literal["hybrid", "x-x-mono", "x-y", "x-x"]

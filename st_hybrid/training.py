@@ -33,6 +33,8 @@ from st_hybrid.rows import ROLES, ParallelRows
 from st_hybrid.sampler import HybridBatchSampler
 from st_hybrid.trainer import HybridTrainer
 
+__all__ = ["finetune", "print_training"]
+
 _SETTINGS = "settings.json"
 _SUMMARY = "training.json"
 _CHECKPOINTS = "checkpoints"
