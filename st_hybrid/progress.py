@@ -38,6 +38,7 @@ def progress_bar(
         "{task.completed:,.0f}" + ("" if total is None else f"/{total:,}") + (f" {unit}" if unit else "")
     )
     columns = (TextColumn("{task.description}"), BarColumn(), amount, TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not show) as progress:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not show or not console.is_terminal) as progress:
         task = progress.add_task(description, total=total, completed=done)
         yield lambda units: progress.update(task, advance=units)

@@ -211,7 +211,9 @@ def mine(
 
 def _open(data: str, split: str, column: list[str] | None, **options: Any) -> Dataset:
     """The rows, with a report of what was left out."""
-    rows, report = open_rows(data, split=split, columns=mapped(column), show_progress_bar=True, **options)
+    rows, report = open_rows(
+        data, split=split, columns=mapped(column), check_languages=False, show_progress_bar=True, **options
+    )
     if report.dropped:
         Console(stderr=True).print(report)
     return rows

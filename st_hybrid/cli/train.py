@@ -61,7 +61,7 @@ def train(
     from st_hybrid.training import finetune, print_training
 
     columns = mapped(column)
-    sets = open_row_sets(data, split=split, columns=columns)
+    sets = open_row_sets(data, split=split, columns=columns, check_languages=False)
     finetune(
         model,
         sets if len(sets) > 1 else next(iter(sets.values())),
@@ -112,7 +112,7 @@ def center(
 
     if not model.is_dir():
         raise FileNotFoundError(f"{model} is not a folder. The means are written into a model's folder: save it first.")
-    rows, report = open_rows(data, split=split, columns=mapped(column), show_progress_bar=True)
+    rows, report = open_rows(data, split=split, columns=mapped(column), check_languages=False, show_progress_bar=True)
     console = Console(stderr=True)
     if report.dropped:
         console.print(report)

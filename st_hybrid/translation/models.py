@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -176,8 +175,8 @@ class ModelTranslator:
         from transformers import AutoTokenizer
 
         self.name, self.options = str(model), options or ModelOptions()
-        if self.options.backend == "ctranslate2" and importlib.util.find_spec("ctranslate2") is None:
-            raise ModuleNotFoundError("This back end needs CTranslate2: pip install 'st-hybrid[translate]'.")
+        if self.options.backend == "ctranslate2":
+            _ctranslate2()
         self.max_source_length: int | None = self.options.max_source_length
         name = self.options.tokenizer or self.name
         try:
@@ -279,12 +278,19 @@ class _Transformers:
         ).tolist()
 
 
+def _ctranslate2() -> Any:
+    try:
+        import ctranslate2.converters
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError("This back end needs CTranslate2: pip install 'st-hybrid[translate]'.") from error
+    return ctranslate2
+
+
 class _CTranslate2:
     """Runs a model with CTranslate2, after converting it unless that was done before."""
 
     def __init__(self, translator: ModelTranslator) -> None:
-        import ctranslate2
-
+        ctranslate2 = _ctranslate2()
         self.options, self.tokenizer = translator.options, translator.tokenizer
         self.folder = Path(translator.name)
         if not (self.folder / "model.bin").is_file():
@@ -314,7 +320,7 @@ class _CTranslate2:
         return [self.tokenizer.convert_tokens_to_ids(result.hypotheses[0]) for result in results]
 
     def _convert(self, model: str) -> None:
-        from ctranslate2.converters import TransformersConverter
+        TransformersConverter = _ctranslate2().converters.TransformersConverter
         from transformers import AutoConfig
 
         # CTranslate2 takes the vocabulary from the tokenizer, whose own lacks M2M100's languages.
@@ -331,7 +337,7 @@ class _CTranslate2:
             **{name: getattr(self.tokenizer, name) for name in used},
         )
 
-        class Converter(TransformersConverter):
+        class Converter(converter):  # type: ignore[misc]
             def load_tokenizer(self, *_: Any, **__: Any) -> Any:
                 return tokenizer
 
