@@ -111,5 +111,5 @@ class Recipe:
     def sampler_options(self) -> dict[str, Any]:
         """The keyword arguments ``alpha`` and ``language_sampling`` of :class:`~st_hybrid.HybridBatchSampler`."""
         alpha = {"hybrid": 0.5 if self.alpha is None else self.alpha, "x-y": 0.0}.get(self.sampler, 1.0)
-        sampling = "mixed" if self.sampler == "x-x" else self.language_sampling
+        sampling = "mixed" if self.sampler == "x-x" else self.language_sampling or (None if alpha == 0 else "uniform")
         return {"alpha": alpha, "language_sampling": sampling}

@@ -49,14 +49,14 @@ def test_refuses_values_out_of_range_and_options_without_effect(options: dict[st
     ("options", "expected"),
     [
         ({}, (0.5, "uniform")),
-        ({"alpha": 0.0}, (0.0, "uniform")),
+        ({"alpha": 0.0}, (0.0, None)),
         ({"alpha": 0.3, "language_sampling": "proportional"}, (0.3, "proportional")),
         ({"sampler": "x-x-mono", "language_sampling": "proportional"}, (1.0, "proportional")),
-        ({"sampler": "x-y"}, (0.0, "uniform")),
+        ({"sampler": "x-y"}, (0.0, None)),
         ({"sampler": "x-x"}, (1.0, "mixed")),
     ],
 )
-def test_options_of_the_sampler(options: dict[str, Any], expected: tuple[float, str]) -> None:
+def test_options_of_the_sampler(options: dict[str, Any], expected: tuple[float, str | None]) -> None:
     assert tuple(Recipe(**options).sampler_options.values()) == expected
 
 

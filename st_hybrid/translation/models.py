@@ -320,7 +320,7 @@ class _CTranslate2:
         return [self.tokenizer.convert_tokens_to_ids(result.hypotheses[0]) for result in results]
 
     def _convert(self, model: str) -> None:
-        TransformersConverter = _ctranslate2().converters.TransformersConverter
+        converter: Any = _ctranslate2().converters.TransformersConverter
         from transformers import AutoConfig
 
         # CTranslate2 takes the vocabulary from the tokenizer, whose own lacks M2M100's languages.
