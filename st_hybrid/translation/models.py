@@ -337,7 +337,7 @@ class _CTranslate2:
             **{name: getattr(self.tokenizer, name) for name in used},
         )
 
-        class Converter(converter):  # type: ignore[misc]
+        class Converter(converter):
             def load_tokenizer(self, *_: Any, **__: Any) -> Any:
                 return tokenizer
 
