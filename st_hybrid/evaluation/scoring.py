@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,6 +17,7 @@ from st_hybrid.evaluation.metrics import measure_rankings, rank_distance
 from st_hybrid.evaluation.ranking import PassageRanks, Similarity, rank_passages
 from st_hybrid.evaluation.results import MULTI, Counts, RetrievalScores, SettingScores
 from st_hybrid.methods.centering import LanguageCentering
+from st_hybrid.search.encoding import encode_distinct
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -93,12 +94,6 @@ def encode_collection(
             lambda texts: model.encode_document(texts, prompt=document_prompt, **options), collection.passages
         ),
     )
-
-
-def encode_distinct(encode: Callable[[list[str]], Floats], texts: Sequence[str]) -> Floats:
-    """Encode each distinct text once and return an embedding per text, shape ``(texts, dimensions)``."""
-    numbers = {text: number for number, text in enumerate(dict.fromkeys(texts))}
-    return encode(list(numbers))[[numbers[text] for text in texts]]
 
 
 def score_embeddings(

@@ -18,7 +18,8 @@ from mteb.models.search_wrappers import SearchEncoderWrapper
 from st_hybrid.evaluation import PUBLISHED_COUNTS, RetrievalCollection, SettingScores, load_lareqa, score_embeddings
 from st_hybrid.evaluation.lareqa import COMMITS
 from st_hybrid.evaluation.results import MULTI
-from st_hybrid.evaluation.scoring import Floats, encode_distinct, score_search
+from st_hybrid.evaluation.scoring import Floats, score_search
+from st_hybrid.search.encoding import encode_distinct
 from st_hybrid.search.nearest import SIMILARITIES, top_rows
 from st_hybrid.tasks.means import LAREQA_MEASURES, Group, RunningMeans, setting_of
 from st_hybrid.tasks.metadata import SCRIPTS, CountedTaskMetadata
