@@ -295,7 +295,7 @@ def _complete_card(card: Path, recipe: Recipe, data_name: str, rows: int, checke
     sampling = options["language_sampling"] or "uniform"
     section = (
         "\n## Hybrid batch training\n\n"
-        f"Trained with [st-hybrid](https://pypi.org/project/st-hybrid/) on {rows:,} parallel rows of {data_name}: "
+        f"Trained with st-hybrid on {rows:,} parallel rows of {data_name}: "
         f"sampler `{recipe.sampler}` (alpha {options['alpha']:g}, {sampling} languages), "
         f"`MultilingualMultipleNegativesRankingLoss` (scale {recipe.scale:g}), batches of {recipe.batch_size} pairs, "
         f"seed {recipe.seed}.\n"

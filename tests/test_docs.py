@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import st_hybrid
+from st_hybrid.cli import app
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -90,8 +91,4 @@ def commands() -> list[str]:
 
 @pytest.mark.parametrize("command", commands())
 def test_documented_command_parses(command: str) -> None:
-    cli = importlib.import_module("st_hybrid.cli")
-    app = getattr(cli, "app", None)
-    if app is None:
-        pytest.skip("the command line is not yet an app of cyclopts")
     app.parse_args(command, exit_on_error=False, print_error=False)

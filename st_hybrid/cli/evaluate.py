@@ -1,4 +1,4 @@
-"""Commands that measure."""
+"""The command that measures."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from rich.console import Console
 
 from st_hybrid.benchmark import CorpusSearch, Task, evaluate_tasks
 from st_hybrid.cli.options import DataDir, listed, options_of
-from st_hybrid.tasks.encode_ahead import encode_miracl, print_encoding
 
 
 @options_of(evaluate_tasks, omit=("tasks", "model_name", "centers", "corpus_search", "show_progress_bar"))
@@ -48,20 +47,3 @@ def evaluate(
     scores = evaluate_tasks(model, task, data_dir, output, centers=center or (), corpus_search=search, **options)
     print_scores(scores, Console())
     Console(stderr=True).print(f"Wrote [bold]{output}[/] and [bold]{per_query_path(output)}[/].")
-
-
-@options_of(encode_miracl, omit=("show_progress_bar",))
-def encode(*, model: str, output: Path, data_dir: DataDir = None, **options: Any) -> None:
-    """Encode the passages of MIRACL ahead of an evaluation.
-
-    The engine ``ray`` shares the work among the workers of a cluster. A lost worker is replaced and its shard encoded
-    again. A killed run continues where it stopped. On several machines, the model, the data and the output folder need
-    the same path everywhere.
-
-    Args:
-        model: The model: a folder or hub name.
-        output: Folder for the embeddings. It may serve many models.
-        data_dir: Folder in MIRACL's official layout. By default mteb's copy on the Hugging Face Hub.
-    """
-    print_encoding(encode_miracl(model, output, data_dir=data_dir, **options), Console())
-    Console(stderr=True).print(f"The embeddings are in [bold]{output}[/].")

@@ -74,7 +74,7 @@ def train(
     )
     if int(os.environ.get("RANK", 0)) == 0:
         print_training(output, Console())
-    Console(stderr=True).print(f"Wrote [bold]{output}[/]: the model, its card README.md and training.json.")
+        Console(stderr=True).print(f"Wrote [bold]{output}[/]: the model, its card README.md and training.json.")
 
 
 def center(

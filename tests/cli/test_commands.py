@@ -25,7 +25,7 @@ def test_a_summary_is_the_first_line_of_the_docstring(function: str, summary: st
 
 def test_help_does_not_import_torch() -> None:
     code = "import sys\nfrom st_hybrid.cli import app\n"
-    code += "for words in ([], ['train']):\n    app([*words, '--help'], result_action='return_value')\n"
+    code += "for words in ([], ['train'], ['evaluate']):\n    app([*words, '--help'], result_action='return_value')\n"
     code += "assert 'torch' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
