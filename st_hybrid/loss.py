@@ -29,23 +29,21 @@ class MultilingualMultipleNegativesRankingLoss(CachedLossMixin, MultipleNegative
 
     Translations of one passage, and several queries on it, are false negatives that no comparison of texts can see.
     The labels name each pair's passage cluster. The loss masks every score between two pairs of one cluster, in all
-    directions and across devices. The labels may also name the cluster of each hard negative; a hard negative is then
-    masked for all queries that it answers. Without these clusters, a hard negative counts as a passage of its pair's
-    cluster, and only its own pair keeps it.
+    directions and across devices. If the labels also name the cluster of each hard negative, it is masked for all
+    queries that it answers; otherwise it counts as a passage of its pair's cluster, and only its own pair keeps it.
 
     Where no cluster is shared, the loss equals sentence-transformers' MultipleNegativesRankingLoss, or with
     ``mini_batch_size`` its CachedMultipleNegativesRankingLoss. :class:`~st_hybrid.HybridBatchSampler` draws only such
     batches, except for hard negatives.
 
     Args:
-        model: The :class:`~sentence_transformers.SentenceTransformer` to train.
-        scale: Factor of the similarities, the inverse of the temperature. Encoders pretrained at temperature 0.01,
-            such as the E5 family, may want 100.
+        model: The ``SentenceTransformer`` to train.
+        scale: Factor of the similarities, the inverse of the temperature. E5 models were trained with 100.
         similarity_fct: From embeddings (n, dim) and (m, dim) to similarities (n, m).
         gather_across_devices: Use the passages of all devices as negatives. Every device needs the same batch size.
-        directions: Which similarities to include, see MultipleNegativesRankingLoss.
+        directions: Which similarities to include; this and the next three are those of MultipleNegativesRankingLoss.
         partition_mode: One softmax over all directions ("joint") or one per direction ("per_direction").
-        hardness_mode: Which negatives to weight by their hardness, see MultipleNegativesRankingLoss.
+        hardness_mode: Which negatives to weight by their hardness.
         hardness_strength: Strength of this weighting, at least 0.
         mini_batch_size: Embed this many texts at a time and cache their gradients (GradCache). Memory then depends on
             the mini-batch, not on the batch.
@@ -56,10 +54,9 @@ class MultilingualMultipleNegativesRankingLoss(CachedLossMixin, MultipleNegative
             "error", or "ignore" it and mask nothing.
 
     Inputs:
-        Texts (query, positive) or (query, positive, negative_1, ..., negative_n), and integer labels of shape
-        (batch, 3 + n): passage cluster, query language, passage language, and the cluster of each negative (-1 if
-        unknown). Shape (batch, 3) leaves out the clusters of the negatives. :func:`~st_hybrid.parallel_pairs` makes
-        the labels and sentence-transformers' data collator hands them over.
+        Texts (query, positive[, negative_1, ..., negative_n]), and the integer labels of
+        :func:`~st_hybrid.parallel_pairs` of shape (batch, 3 + n): passage cluster, query language, passage language,
+        and the cluster of each negative (-1 if unknown). Shape (batch, 3) leaves out the clusters of the negatives.
 
     Raises:
         ValueError: An argument is out of range, the labels are missing and ``missing_labels`` is "error", or the
@@ -70,34 +67,16 @@ class MultilingualMultipleNegativesRankingLoss(CachedLossMixin, MultipleNegative
         - :class:`~st_hybrid.HybridTrainer` uses it by default.
 
     References:
-        - Hybrid batch training: https://arxiv.org/abs/2408.10536
-        - InfoNCE: https://arxiv.org/abs/1807.03748
-        - GradCache: https://arxiv.org/abs/2101.06983
+        `InfoNCE <https://arxiv.org/abs/1807.03748>`_, `GradCache <https://arxiv.org/abs/2101.06983>`_
 
     Example:
         ::
 
-            from datasets import Dataset
-            from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer
-            from sentence_transformers import SentenceTransformerTrainingArguments
-            from st_hybrid import HybridBatchSampler, MultilingualMultipleNegativesRankingLoss, parallel_pairs
+            from sentence_transformers import SentenceTransformer
+            from st_hybrid import MultilingualMultipleNegativesRankingLoss
 
-            rows = Dataset.from_list([
-                {"id": 1, "language": "en", "query": "Where do storks nest?", "positive": "They nest on chimneys."},
-                {"id": 1, "language": "de", "query": "Wo nisten Störche?", "positive": "Sie nisten auf Kaminen."},
-                {"id": 2, "language": "en", "query": "What do bees make?", "positive": "They make wax."},
-                {"id": 2, "language": "de", "query": "Was machen Bienen?", "positive": "Sie machen Wachs."},
-            ])
             model = SentenceTransformer("intfloat/multilingual-e5-small")
-            trainer = SentenceTransformerTrainer(
-                model=model,
-                args=SentenceTransformerTrainingArguments(
-                    "out", per_device_train_batch_size=2, batch_sampler=HybridBatchSampler
-                ),
-                train_dataset=parallel_pairs(rows),
-                loss=MultilingualMultipleNegativesRankingLoss(model),
-            )
-            trainer.train()
+            loss = MultilingualMultipleNegativesRankingLoss(model, scale=100, mini_batch_size=32)
     """
 
     def __init__(
@@ -119,12 +98,12 @@ class MultilingualMultipleNegativesRankingLoss(CachedLossMixin, MultipleNegative
         super().__init__(
             model,
             scale,
-            similarity_fct=similarity_fct,
-            gather_across_devices=gather_across_devices,
-            directions=directions,
-            partition_mode=partition_mode,
-            hardness_mode=hardness_mode,
-            hardness_strength=hardness_strength,
+            similarity_fct,
+            gather_across_devices,
+            directions,
+            partition_mode,
+            hardness_mode,
+            hardness_strength,
         )
         if new := {*directions, partition_mode, hardness_mode} - _COMPUTED:
             raise ValueError(f"{type(self).__name__} does not compute {new}, which sentence-transformers allows.")
@@ -142,12 +121,7 @@ class MultilingualMultipleNegativesRankingLoss(CachedLossMixin, MultipleNegative
             raise ValueError("A StaticEmbedding cannot be split into mini-batches: leave out mini_batch_size.")
 
     def forward(self, sentence_features: Iterable[dict[str, Tensor]], labels: Tensor | None = None) -> Tensor:
-        """Compute the loss of one batch, a scalar.
-
-        Args:
-            sentence_features: The tokenized queries, positives and any hard negatives.
-            labels: Integers (batch, 3 + n) or (batch, 3); see the inputs of the class.
-        """
+        """Compute the loss of one batch, a scalar, from its tokenized columns and its labels."""
         if self.uses_gradient_cache:
             return self.forward_cached(sentence_features, labels)
         return self.compute_loss_from_embeddings(embed_columns(self.model, sentence_features), labels)
@@ -159,11 +133,11 @@ class MultilingualMultipleNegativesRankingLoss(CachedLossMixin, MultipleNegative
     def calculate_loss(
         self, reps: list[list[Tensor]], labels: Tensor | None = None, *, with_backward: bool = False
     ) -> Tensor:
-        """Compute the loss from the embeddings of mini-batches; the gradient cache calls this method.
+        """Compute the loss from the embeddings of each column's mini-batches, as the gradient cache does.
 
         Args:
             reps: For each column of texts, the embeddings of its mini-batches.
-            labels: See :meth:`forward`.
+            labels: The labels of the batch.
             with_backward: Also compute the gradients of the embeddings, and return the loss detached.
         """
         if len(reps) < 2:

@@ -73,8 +73,11 @@ class ParallelRows:
         self.dataset, self.table = read_columns(rows, columns, negative_columns)
         self.negative_columns: list[str] = self.table.column_names[len(ROLES) :]
         for role in self.table.column_names:
-            _refuse_empty(self.table[role], columns.get(role, role))
-
+            if len(found := np.flatnonzero(is_empty(self.table[role]))):
+                raise ValueError(
+                    f"Column {columns.get(role, role)!r} is null or empty in {_named(found)}. Fill in values, or drop "
+                    "the rows with rows.filter."
+                )
         self.group, _ = numbered(self.table["id"])
         language, codes = numbered(self.table["language"])
         self.languages: list[str] = sorted(codes.to_pylist())
@@ -98,14 +101,7 @@ class ParallelRows:
         return numbered(self.table["query"])[0]
 
     def clusters_of(self, texts: pa.Array | pa.ChunkedArray) -> Ints:
-        """Look up the passage cluster of texts.
-
-        Args:
-            texts: Texts of any Arrow text type, shape ``(texts,)``.
-
-        Returns:
-            Cluster numbers, -1 for a text that is no row's positive, shape ``(texts,)``, int64.
-        """
+        """The passage cluster of each text, int64; -1 for a text that is no row's positive."""
         positive, passages = numbered(self.table["positive"])
         cluster = np.full(len(passages) + 1, -1)  # the last entry is for texts that are no positive
         cluster[positive] = self.cluster
@@ -141,15 +137,14 @@ class ParallelRows:
 
     def _check_unique(self) -> None:
         again = np.flatnonzero(place_in_group(self.group * len(self.languages) + self.language))
-        if not len(again):
-            return
-        ids = self.table["id"].take(pa.array(again[:_SHOWN])).to_pylist()
-        codes = [self.languages[number] for number in self.language[again[:_SHOWN]]]
-        pairs = ", ".join(f"({identifier!r}, {code!r})" for identifier, code in zip(ids, codes, strict=True))
-        raise ValueError(
-            f"Each id must have one row per language, but {_named(again)} repeat{'s' if len(again) == 1 else ''} "
-            f"{pairs}{', ...' if len(again) > _SHOWN else ''}. Give these rows ids of their own, or drop them."
-        )
+        if len(again):
+            ids = self.table["id"].take(pa.array(again[:_SHOWN])).to_pylist()
+            codes = [self.languages[number] for number in self.language[again[:_SHOWN]]]
+            raise ValueError(
+                f"Each id must have one row per language, but {_named(again)} repeat{'s' if len(again) == 1 else ''} "
+                f"{', '.join(map(str, zip(ids, codes, strict=True)))}{', ...' if len(again) > _SHOWN else ''}. Give "
+                "these rows ids of their own, or drop them."
+            )
 
 
 def read_columns(
@@ -157,17 +152,10 @@ def read_columns(
 ) -> tuple[Dataset, pa.Table]:
     """Read the columns of parallel rows under the standard names. Nulls, empty texts and repeated rows are kept.
 
-    Args:
-        rows: As for :class:`ParallelRows`.
-        columns: As for :class:`ParallelRows`.
-        negative_columns: As for :class:`ParallelRows`.
+    The arguments and errors are those of :class:`ParallelRows`.
 
     Returns:
         The columns as a data set, and as an Arrow table with texts as ``large_string``.
-
-    Raises:
-        TypeError: ``rows`` is not a ``Dataset``.
-        ValueError: A column is missing or is not text, ``columns`` has an unknown key, or there are no rows.
     """
     if not isinstance(rows, Dataset):
         raise TypeError(
@@ -213,13 +201,12 @@ def split_groups(
 ) -> DatasetDict:
     """Split parallel rows into two parts that share no group and no passage.
 
-    ``Dataset.train_test_split`` splits row by row, so translations of a row end up in both parts. This function draws
-    whole passage clusters.
+    ``Dataset.train_test_split`` splits row by row, so translations of a row end up in both parts.
 
     Args:
         rows: Parallel rows.
-        test_size: Share of the groups (a float below 1) or number of groups (an int) to hold out. Whole clusters are
-            drawn until it is reached, so the test part may be larger.
+        test_size: Share of the groups (a float below 1) or number of groups (an int) to hold out. Whole passage
+            clusters are drawn until it is reached, so the test part may be larger.
         id_column: Column that translations of one another have in common.
         language_column: Column of language codes.
         query_column: Column of the queries.
@@ -236,14 +223,14 @@ def split_groups(
         ::
 
             from datasets import Dataset
-            from st_hybrid import parallel_pairs, split_groups
+            from st_hybrid import split_groups
 
             rows = Dataset.from_list([
                 {"id": i, "language": code, "query": f"{code}: what is {i}?", "positive": f"{code}: {i} is a number."}
                 for i in range(20) for code in ("de", "en")
             ])
             parts = split_groups(rows, test_size=0.1)
-            pairs, held_out = parallel_pairs(parts["train"]), parallel_pairs(parts["test"])
+            print(parts.num_rows)  # {'train': 36, 'test': 4}
     """
     columns = {"id": id_column, "language": language_column, "query": query_column, "positive": positive_column}
     train, test = ParallelRows(rows, columns=columns, negative_columns=[]).split(test_size, seed=seed)
@@ -263,21 +250,14 @@ def _renamed(rows: Dataset, names: Mapping[str, str]) -> Dataset:
 
 def _as_text(column: pa.ChunkedArray, name: str, *, is_id: bool) -> pa.ChunkedArray:
     """The column with texts as large_string; refused if it is of another type."""
-    if any(test(column.type) for test in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)):
-        return column.cast(pa.large_string())
     if is_id and pa.types.is_integer(column.type):
         return column
+    if any(test(column.type) for test in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)):
+        return column.cast(pa.large_string())
     raise ValueError(
         f"Column {name!r} holds {column.type}, not {'text or integers' if is_id else 'text'}. Cast it with "
         "rows.cast_column."
     )
-
-
-def _refuse_empty(column: pa.ChunkedArray, name: str) -> None:
-    if len(found := np.flatnonzero(is_empty(column))):
-        raise ValueError(
-            f"Column {name!r} is null or empty in {_named(found)}. Fill in values, or drop the rows with rows.filter."
-        )
 
 
 def _named(rows: NDArray[np.intp]) -> str:

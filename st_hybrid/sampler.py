@@ -25,30 +25,22 @@ class HybridBatchSampler(DefaultBatchSampler):
     """Draw monolingual batches with share ``alpha`` and cross-lingual batches otherwise.
 
     The method is hybrid batch training (Elmahdy, Lin and Ahmad 2024, `arXiv 2408.10536
-    <https://arxiv.org/abs/2408.10536>`_). Its baselines are settings of the same sampler:
-
-    ======================  =======================================  ========================================
-    baseline                a batch                                  setting
-    ======================  =======================================  ========================================
-    X-X-mono                all pairs in one language                ``alpha=1``
-    X-Y                     each pair in two languages, all mixed    ``alpha=0``
-    X-X (LAReQA)            each pair in one language, all mixed     ``alpha=1, language_sampling="mixed"``
-    ======================  =======================================  ========================================
+    <https://arxiv.org/abs/2408.10536>`_). Its baselines are settings: X-X-mono is ``alpha=1``, X-Y is ``alpha=0``, and
+    LAReQA's X-X is ``alpha=1, language_sampling="mixed"``.
 
     An epoch has as many pairs as there are parallel rows that can be a query. Of its ``n`` batches,
     ``round(alpha * n)`` are monolingual. No two pairs of a batch share a passage cluster or a query text. Within each
     kind of batch, the numbers of uses of a language's rows differ by at most one, as far as that rule permits. Seed
     and epoch alone decide the batches, so a resumed run sees the same ones.
 
-    With several processes, ``batch_size`` is per process. Every process draws the same sequence, in which the batches
-    of a step follow each other, and accelerate hands each process its own. The rules hold for the union of a step's
-    batches, which are of one kind and, if monolingual, of one language.
+    With several processes, ``batch_size`` is per process, and these rules hold for the union of a step's batches,
+    which are of one kind and, if monolingual, of one language.
 
     Args:
         dataset: Pairs from :func:`~st_hybrid.parallel_pairs`, also after ``select``, ``filter`` or ``shuffle``.
         batch_size: Pairs per batch and process.
         drop_last: Leave out the last step of an epoch if it has fewer pairs than the others.
-        valid_label_columns: Accepted because the trainer passes it. The pairs' own ``label`` is used.
+        valid_label_columns: Not used; the trainer passes it.
         generator: Draws the seed if ``seed`` is None, and is unused otherwise.
         seed: Seed of the draw.
         alpha: Share of monolingual batches, from 0 to 1.
@@ -58,7 +50,7 @@ class HybridBatchSampler(DefaultBatchSampler):
         world_size: Number of processes, by default that of the running process group.
 
     Raises:
-        TypeError: ``alpha`` is not a number, or ``dataset`` is not a ``Dataset``.
+        TypeError: ``alpha`` is not a number.
         ValueError: ``alpha`` is outside 0 to 1, ``language_sampling`` is unknown or has no effect, ``dataset`` did not
             come from ``parallel_pairs``, no language has enough passage clusters for a batch, or ``alpha < 1`` and no
             group has two languages.
@@ -98,11 +90,7 @@ class HybridBatchSampler(DefaultBatchSampler):
                 f"language_sampling={language_sampling!r} has no effect with alpha=0, which draws no monolingual "
                 "batches. Leave it out, or choose a larger alpha."
             )
-        if not isinstance(dataset, Dataset):
-            raise TypeError(
-                f"HybridBatchSampler draws rows by number, which {type(dataset).__name__} does not support. Load the "
-                "parallel rows as a datasets.Dataset and pass st_hybrid.parallel_pairs(rows)."
-            )
+        pairs = PairRows.of(dataset)
         if seed is None:
             seed = int(torch.randint(2**31, (1,), generator=generator))
         super().__init__(dataset, batch_size, drop_last, valid_label_columns, generator, seed)
@@ -111,7 +99,6 @@ class HybridBatchSampler(DefaultBatchSampler):
         self.world_size = _processes() if world_size is None else world_size
         self._step_size = batch_size * self.world_size
 
-        pairs = PairRows.of(dataset)
         self._monolingual = self._monolingual_streams(pairs) if alpha > 0 else []
         self._streams = [*self._monolingual, *([self._cross_lingual_stream(pairs)] if alpha < 1 else [])]
         rows = len(np.unique(np.concatenate([stream.row for stream in self._streams])))
@@ -168,7 +155,7 @@ class HybridBatchSampler(DefaultBatchSampler):
     def _monolingual_streams(self, pairs: PairRows) -> list[Stream]:
         language = np.where(pairs.monolingual, pairs.language[pairs.query_row], -1)
         if self.language_sampling == "mixed":
-            return [self._checked(Stream(pairs, np.flatnonzero(language >= 0)), "The monolingual pairs")]
+            return [self._stream(pairs, np.flatnonzero(language >= 0), "The monolingual pairs")]
         streams = {
             code: Stream(pairs, np.flatnonzero(language == number)) for number, code in enumerate(pairs.languages)
         }
@@ -193,9 +180,10 @@ class HybridBatchSampler(DefaultBatchSampler):
                 f"alpha={self.alpha:g} asks for cross-lingual batches, but no group has rows in two languages. "
                 "Give translations the same id, or set alpha=1 for monolingual batches only."
             )
-        return self._checked(Stream(pairs, cross_lingual), "The cross-lingual pairs")
+        return self._stream(pairs, cross_lingual, "The cross-lingual pairs")
 
-    def _checked(self, stream: Stream, name: str) -> Stream:
+    def _stream(self, pairs: PairRows, chosen: Ints, name: str) -> Stream:
+        stream = Stream(pairs, chosen)
         if stream.largest_batch < self._step_size:
             raise ValueError(
                 f"{name} give at most {stream.largest_batch:,} with distinct passage clusters and query texts, too few "
@@ -215,13 +203,9 @@ class StepwiseProportionalBatchSampler(ProportionalBatchSampler):
         ::
 
             from sentence_transformers import SentenceTransformerTrainingArguments
-            from st_hybrid import HybridBatchSampler, StepwiseProportionalBatchSampler
+            from st_hybrid import StepwiseProportionalBatchSampler as Stepwise
 
-            args = SentenceTransformerTrainingArguments(
-                "out",
-                batch_sampler=HybridBatchSampler,
-                multi_dataset_batch_sampler=StepwiseProportionalBatchSampler,
-            )
+            args = SentenceTransformerTrainingArguments("out", multi_dataset_batch_sampler=Stepwise)
     """
 
     def __iter__(self) -> Iterator[list[int]]:

@@ -29,10 +29,8 @@ class HybridTrainer(SentenceTransformerTrainer):
     :class:`~st_hybrid.MultilingualMultipleNegativesRankingLoss`, and for several data sets
     :class:`~st_hybrid.StepwiseProportionalBatchSampler`.
 
-    With any loss, the logs also hold ``loss_monolingual`` and ``loss_cross_lingual``: the mean loss of the monolingual
-    and of the cross-lingual batches since the last log, over all processes. A batch is monolingual if the two
-    languages of every pair are equal, and cross-lingual if those of every pair differ. A kind without a batch is left
-    out.
+    The logs also hold ``loss_monolingual`` and ``loss_cross_lingual``: the mean loss of the batches since the last log
+    whose pairs are all in one language, and of those whose pairs are all in two, over all processes.
 
     Args:
         model: The model to train.
@@ -42,16 +40,12 @@ class HybridTrainer(SentenceTransformerTrainer):
         eval_dataset: Pairs to compute a validation loss on. The same sampler draws their batches.
         loss: Another loss, as in sentence-transformers.
         evaluator: One or more evaluators, such as :class:`~st_hybrid.CrossLingualRetrievalEvaluator`.
-        batch_sampler: A sampler class, or a callable that takes the same arguments. By default the sampler of
-            ``args``.
+        batch_sampler: A sampler class, or a callable with its arguments. By default the sampler of ``args``.
         **kwargs: The other arguments of ``SentenceTransformerTrainer``.
 
     Raises:
         ValueError: The training data did not come from ``parallel_pairs``, or ``eval_dataset`` is too small for the
             sampler's batches.
-
-    References:
-        Elmahdy, Lin and Ahmad 2024, https://arxiv.org/abs/2408.10536
 
     Example:
         ::
@@ -61,22 +55,17 @@ class HybridTrainer(SentenceTransformerTrainer):
             from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments
             from st_hybrid import HybridBatchSampler, HybridTrainer, parallel_pairs
 
-            rows = Dataset.from_list([
-                {"id": 1, "language": "en", "query": "Where do storks nest?", "positive": "They nest on chimneys."},
-                {"id": 1, "language": "de", "query": "Wo nisten Störche?", "positive": "Sie nisten auf Kaminen."},
-                {"id": 2, "language": "en", "query": "What do bees make?", "positive": "They make wax."},
-                {"id": 2, "language": "de", "query": "Was machen Bienen?", "positive": "Sie machen Wachs."},
-            ])
+            rows = [
+                {"id": i, "language": code, "query": f"{code}: what is {i}?", "positive": f"{code}: {i} is a number."}
+                for i in range(4) for code in ("de", "en")
+            ]
             HybridTrainer(
                 model=SentenceTransformer("intfloat/multilingual-e5-small"),
                 args=SentenceTransformerTrainingArguments("out", per_device_train_batch_size=2),
-                train_dataset=parallel_pairs(rows),
+                train_dataset=parallel_pairs(Dataset.from_list(rows)),
                 batch_sampler=partial(HybridBatchSampler, alpha=0.3),
             ).train()
     """
-
-    # Columns: monolingual, cross-lingual. Rows: the sum of the losses, the number of batches.
-    _batch_losses: Tensor | None
 
     def __init__(
         self,
@@ -105,7 +94,8 @@ class HybridTrainer(SentenceTransformerTrainer):
             for part in _parts(eval_dataset):
                 if isinstance(part, Dataset):
                     self.get_batch_sampler(part, self.args.eval_batch_size, self.args.dataloader_drop_last)
-        self._reset_batch_losses()
+        # Columns: monolingual, cross-lingual. Rows: the sum of the losses, the number of batches.
+        self._batch_losses: Tensor | None = None
 
     def get_default_loss(self, model: Any) -> nn.Module:
         """The loss if none was given."""
@@ -113,7 +103,7 @@ class HybridTrainer(SentenceTransformerTrainer):
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
         """Train as ``Trainer.train`` does; the mean losses of an earlier training are forgotten."""
-        self._reset_batch_losses()
+        self._batch_losses = None
         return super().train(*args, **kwargs)
 
     def compute_loss(
@@ -135,13 +125,10 @@ class HybridTrainer(SentenceTransformerTrainer):
         """Log as sentence-transformers does, with the mean loss of each kind of batch beside the loss."""
         if "loss" in logs and self._batch_losses is not None:
             sums: Tensor = self.accelerator.reduce(self._batch_losses, reduction="sum")
-            self._reset_batch_losses()
+            self._batch_losses = None
             kinds = zip(("loss_monolingual", "loss_cross_lingual"), *sums.tolist(), strict=True)
             logs = {**logs, **{kind: total / batches for kind, total, batches in kinds if batches}}
         super().log(logs, start_time)
-
-    def _reset_batch_losses(self) -> None:
-        self._batch_losses = None
 
 
 def _parts(datasets: Any) -> list[Any]:

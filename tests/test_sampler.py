@@ -84,7 +84,7 @@ class Drawn:
         ]
         numbers = pairs.with_format("numpy")[:]
         keys = pair_text(pairs).keys.with_format("numpy")[:]
-        self.query_row, self.positive_row = numbers["query_row"], numbers["positive_row"]
+        self.query_row, self.positive_row = numbers["query"], numbers["positive"]
         self.language, self.cluster, self.text = keys["language"], keys["cluster"], keys["query_text"]
         self.monolingual = [bool(kind) for kind in self._kinds()]
 
@@ -367,7 +367,7 @@ def test_errors(rows: Dataset, settings: dict[str, Any], error: type[Exception],
 def test_errors_of_other_data_sets() -> None:
     with pytest.raises(ValueError, match="parallel_pairs"):
         HybridBatchSampler(plain(9), 4, True)
-    with pytest.raises(TypeError, match=r"IterableDataset.*parallel_pairs"):
+    with pytest.raises(ValueError, match=r"IterableDataset.*parallel_pairs"):
         HybridBatchSampler(plain(9).to_iterable_dataset(), 4, True)  # type: ignore[arg-type]
 
 
