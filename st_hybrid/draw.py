@@ -147,10 +147,9 @@ class Stream:
         return hand[np.repeat(start, length) + turned % np.repeat(length, length)]
 
     def _part(self, hand: Ints, batch: Ints, rng: np.random.Generator) -> Ints:
-        """Trade uses between batches until no batch has a key twice.
+        """Trade uses that clash for those at random places, if no batch then has a key twice.
 
-        Each use that clashes asks a random place to trade, which fails if a batch would then have a key twice. After
-        half of the rounds it asks all rows, each a batch of its own. A batch that still has a key twice is matched.
+        After half of the rounds they ask all rows, each a batch of its own. A batch that still clashes is matched.
         """
         size = len(hand)
         for attempt in range(2 * _TRADES):

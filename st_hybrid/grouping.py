@@ -12,11 +12,7 @@ Ints = NDArray[np.int64]
 
 
 def numbered(column: pa.Array | pa.ChunkedArray) -> tuple[Ints, pa.Array]:
-    """Number the distinct values of a column without nulls in order of appearance.
-
-    Returns:
-        The number of each row's value, shape ``(rows,)``, and the distinct values.
-    """
+    """The number of each row's value in order of appearance, and the distinct values of a column without nulls."""
     encoded: Any = column.dictionary_encode()  # before the chunks are combined: numbers are smaller than texts
     encoded = encoded.combine_chunks() if isinstance(encoded, pa.ChunkedArray) else encoded
     return encoded.indices.to_numpy().astype(np.int64), encoded.dictionary

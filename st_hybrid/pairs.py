@@ -28,9 +28,8 @@ class PairText:
 
     Args:
         texts: The columns ``query``, ``positive`` and the negatives of the parallel rows.
-        keys: For each parallel row, as int32: its passage ``cluster``; its ``language``; its ``query_text``, a number
-            that rows with the same query text share; and for each column of negatives the cluster of its text, such
-            as ``cluster_of_negative_1`` (-1 if the text is no row's positive).
+        keys: For each parallel row the numbers of its ``cluster``, ``language`` and ``query_text``, and for each
+            column of negatives that of its text's cluster, such as ``cluster_of_negative_1``.
         languages: The language codes; a language's number is its index here.
     """
 
@@ -46,7 +45,7 @@ class PairText:
             labels = [passages["cluster"], self.keys[batch["query"]]["language"], passages["language"]]
             if negatives:
                 clusters = self.keys[batch[negatives[0]]]  # all negatives of a pair are of one row
-                labels += [clusters[_cluster_key(name)] for name in negatives]
+                labels += [clusters[f"cluster_of_{name}"] for name in negatives]
             read["label"] = [list(label) for label in zip(*labels, strict=True)]
         return read
 
@@ -87,12 +86,10 @@ def parallel_pairs(
         A ``Dataset`` whose rows read ``{"query", "positive"[, "negative"...], "label"}``. ``label`` holds integers:
         passage cluster (see :class:`~st_hybrid.rows.ParallelRows`), query language, passage language, and the passage
         cluster of each negative (-1 if it is no row's positive). Languages are numbered in alphabetic order.
-        ``select``, ``filter``, ``shuffle``, ``DatasetDict`` and data-loader workers work as with any data set; to
-        store pairs use :func:`save_pairs`.
 
     Raises:
         TypeError: ``rows`` is not a ``Dataset`` or ``DatasetDict``.
-        ValueError: The rows are not valid (see :class:`~st_hybrid.rows.ParallelRows`), or an option is not.
+        ValueError: The rows or an option are not valid.
 
     Example:
         ::
@@ -100,13 +97,10 @@ def parallel_pairs(
             from datasets import Dataset
             from st_hybrid import parallel_pairs
 
-            rows = Dataset.from_dict({
-                "id": ["a", "a"],
-                "language": ["en", "de"],
-                "query": ["Where do cats sleep?", "Wo schlafen Katzen?"],
-                "positive": ["Cats sleep in the sun.", "Katzen schlafen in der Sonne."],
-            })
-            pairs = parallel_pairs(rows)
+            pairs = parallel_pairs(Dataset.from_list([
+                {"id": 1, "language": "en", "query": "Where do cats sleep?", "positive": "In the sun."},
+                {"id": 1, "language": "de", "query": "Wo schlafen Katzen?", "positive": "In der Sonne."},
+            ]))
             print(len(pairs), pairs[2])  # 4 pairs; the third asks in English and answers in German
     """
     if negatives_follow not in ("positive", "query"):
@@ -116,17 +110,17 @@ def parallel_pairs(
     columns = {"id": id_column, "language": language_column, "query": query_column, "positive": positive_column}
 
     def pairs_of(part: Dataset) -> Dataset:
-        rows = ParallelRows(part, columns=columns, negative_columns=negative_columns)
-        keys = {"cluster": rows.cluster, "language": rows.language, "query_text": rows.query_text}
-        keys |= {_cluster_key(name): rows.clusters_of(rows.table[name]) for name in rows.negative_columns}
-        texts = rows.dataset.select_columns(["query", "positive", *rows.negative_columns])
-        crossed = _cross_lingual_rows(rows.group, partners, seed)
-        query, positive = (np.append(np.arange(len(rows)), numbers) for numbers in crossed)
-        negatives = dict.fromkeys(rows.negative_columns, query if negatives_follow == "query" else positive)
+        read: ParallelRows = ParallelRows(part, columns=columns, negative_columns=negative_columns)
+        keys = {"cluster": read.cluster, "language": read.language, "query_text": read.query_text}
+        keys |= {f"cluster_of_{name}": read.clusters_of(read.table[name]) for name in read.negative_columns}
+        texts = read.dataset.select_columns(["query", "positive", *read.negative_columns])
+        crossed = _cross_lingual_rows(read.group, partners, seed)
+        query, positive = (np.append(np.arange(len(part)), numbers) for numbers in crossed)
+        negatives = dict.fromkeys(read.negative_columns, query if negatives_follow == "query" else positive)
         # Each column holds row numbers, and "label" nothing: the transform makes it of the others.
         pairs = _integers({"query": query, "positive": positive, **negatives})
         pairs = pairs.add_column("label", pa.nulls(len(pairs)))
-        return pairs.with_transform(PairText(texts, _integers(keys), rows.languages))
+        return pairs.with_transform(PairText(texts, _integers(keys), read.languages))
 
     if isinstance(rows, DatasetDict):
         return DatasetDict({name: pairs_of(part) for name, part in rows.items()})
@@ -138,11 +132,7 @@ def save_pairs(pairs: Dataset, path: str | Path) -> None:
 
     Args:
         pairs: Pairs from :func:`parallel_pairs`, also after ``select``, ``filter`` or ``shuffle``.
-        path: Folder to write. A folder that this function wrote before is replaced.
-
-    Raises:
-        FileExistsError: The folder holds other files.
-        ValueError: The data set did not come from :func:`parallel_pairs`.
+        path: Folder to write. Pairs that it holds are replaced; other files raise FileExistsError.
 
     Example:
         ::
@@ -150,8 +140,7 @@ def save_pairs(pairs: Dataset, path: str | Path) -> None:
             from datasets import Dataset
             from st_hybrid import load_pairs, parallel_pairs, save_pairs
 
-            rows = [{"id": 1, "language": "en", "query": "Where do storks nest?", "positive": "On roofs."}]
-            save_pairs(parallel_pairs(Dataset.from_list(rows)), "pairs")
+            save_pairs(parallel_pairs(Dataset.from_json("rows.jsonl")), "pairs")
             pairs = load_pairs("pairs")
     """
     path, text = Path(path), pair_text(pairs)
@@ -167,11 +156,7 @@ def save_pairs(pairs: Dataset, path: str | Path) -> None:
 
 
 def load_pairs(path: str | Path) -> Dataset:
-    """Read the pairs that :func:`save_pairs` wrote to a folder. Texts stay on disk until a pair is read.
-
-    Raises:
-        FileNotFoundError: :func:`save_pairs` did not write the folder.
-    """
+    """Read the pairs that :func:`save_pairs` wrote to a folder. Texts stay on disk until a pair is read."""
     path = Path(path)
     if not (path / _ABOUT).is_file():
         raise FileNotFoundError(f"{path} has no {_ABOUT}. Give a folder that save_pairs wrote.")
@@ -181,11 +166,7 @@ def load_pairs(path: str | Path) -> Dataset:
 
 
 def pair_text(pairs: Any) -> PairText:
-    """Get the transform of a pairs data set, which knows its rows and languages.
-
-    Raises:
-        ValueError: The data set did not come from :func:`parallel_pairs`.
-    """
+    """Get the transform of a pairs data set; raises ValueError if it did not come from :func:`parallel_pairs`."""
     if isinstance(pairs, Dataset) and {"query", "positive"} <= set(pairs.column_names):
         transform = pairs.format["format_kwargs"].get("transform")
         while isinstance(transform, functools.partial):  # the trainer wraps it to add the data set's name
@@ -198,15 +179,11 @@ def pair_text(pairs: Any) -> PairText:
     )
 
 
-def _cluster_key(negative_column: str) -> str:
-    return f"cluster_of_{negative_column}"
-
-
 def _cross_lingual_rows(group: Ints, partners: int | None, seed: int) -> tuple[Ints, Ints]:
     """Row numbers of queries and positives of all cross-lingual pairs.
 
-    A group's rows form a ring, and a shift by k pairs each query with the positive k places further. A shift uses each
-    row once as query and once as positive, so any set of shifts uses a group's rows evenly.
+    A group's rows form a ring, and a shift by k pairs each query with the positive k places further. Any set of shifts
+    uses a group's rows evenly.
     """
     order = np.argsort(group, kind="stable")
     size = np.bincount(group)

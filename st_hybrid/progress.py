@@ -15,15 +15,8 @@ def progress_bar(
 ) -> Iterator[Callable[[int], None]]:
     """Show a progress bar while the block runs, if ``show`` is set and standard error is a terminal.
 
-    Args:
-        total: Number of units of work; None if unknown.
-        description: Text in front of the bar.
-        show: Show the bar.
-        unit: Name of the units, in the plural.
-        done: Units that an earlier run completed.
-
-    Yields:
-        A function that takes the number of units just done.
+    Of ``total`` units (None if unknown) an earlier run completed ``done``. Yields a function that takes the number of
+    units just done.
     """
     amount = "{task.completed:,.0f}" + ("" if total is None else f"/{total:,}") + f" {unit}".rstrip()
     columns = ("{task.description}", BarColumn(), TextColumn(amount), TimeElapsedColumn(), TimeRemainingColumn())

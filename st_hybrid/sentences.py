@@ -21,13 +21,6 @@ def sentence_spans(language: str, text: str) -> list[tuple[int, int]]:
 
     Returns:
         Start and end of each sentence in characters, without the white space around it.
-
-    Example:
-        ::
-
-            from st_hybrid.sentences import sentence_spans
-
-            sentence_spans("de", "Das gilt z. B. hier. Und dort.")  # [(0, 20), (21, 30)]
     """
     spans = []
     for found in sentencex.get_sentence_boundaries(language, text):

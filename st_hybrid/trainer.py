@@ -1,4 +1,4 @@
-"""A SentenceTransformerTrainer with hybrid batches by default, which logs the loss of each kind of batch."""
+"""A trainer with hybrid batches, which logs the loss of each kind of batch."""
 
 from __future__ import annotations
 
@@ -8,11 +8,7 @@ from typing import Any
 
 import torch
 from datasets import Dataset, DatasetDict
-from sentence_transformers import (
-    SentenceTransformer,
-    SentenceTransformerTrainer,
-    SentenceTransformerTrainingArguments,
-)
+from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
 from sentence_transformers.base.evaluation import BaseEvaluator
 from sentence_transformers.base.sampler import BatchSamplers, DefaultBatchSampler, MultiDatasetBatchSamplers
 from torch import Tensor, nn
@@ -25,27 +21,23 @@ from st_hybrid.sampler import HybridBatchSampler, StepwiseProportionalBatchSampl
 class HybridTrainer(SentenceTransformerTrainer):
     """Train a SentenceTransformer with hybrid batches.
 
-    This is ``SentenceTransformerTrainer`` with other defaults: :class:`~st_hybrid.HybridBatchSampler`,
-    :class:`~st_hybrid.MultilingualMultipleNegativesRankingLoss`, and for several data sets
-    :class:`~st_hybrid.StepwiseProportionalBatchSampler`.
-
-    The logs also hold ``loss_monolingual`` and ``loss_cross_lingual``: the mean loss of the batches since the last log
-    whose pairs are all in one language, and of those whose pairs are all in two, over all processes.
+    The defaults are :class:`~st_hybrid.HybridBatchSampler`, for several data sets
+    :class:`~st_hybrid.StepwiseProportionalBatchSampler`, and
+    :class:`~st_hybrid.MultilingualMultipleNegativesRankingLoss`. The logs also hold ``loss_monolingual`` and
+    ``loss_cross_lingual``: the mean loss of the batches of each kind since the last log, over all processes.
 
     Args:
         model: The model to train.
-        args: Training arguments; they are not changed. Their samplers are used unless they are sentence-transformers'
-            defaults.
+        args: Training arguments. Samplers other than sentence-transformers' defaults are used.
         train_dataset: Pairs of :func:`~st_hybrid.parallel_pairs`, or a ``DatasetDict`` of them.
-        eval_dataset: Pairs to compute a validation loss on. The same sampler draws their batches.
+        eval_dataset: Pairs to compute a validation loss on.
         loss: Another loss, as in sentence-transformers.
         evaluator: One or more evaluators, such as :class:`~st_hybrid.CrossLingualRetrievalEvaluator`.
         batch_sampler: A sampler class, or a callable with its arguments. By default the sampler of ``args``.
         **kwargs: The other arguments of ``SentenceTransformerTrainer``.
 
     Raises:
-        ValueError: The training data did not come from ``parallel_pairs``, or ``eval_dataset`` is too small for the
-            sampler's batches.
+        ValueError: Training data did not come from ``parallel_pairs``, or data are too few for the sampler's batches.
 
     Example:
         ::
@@ -55,14 +47,10 @@ class HybridTrainer(SentenceTransformerTrainer):
             from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments
             from st_hybrid import HybridBatchSampler, HybridTrainer, parallel_pairs
 
-            rows = [
-                {"id": i, "language": code, "query": f"{code}: what is {i}?", "positive": f"{code}: {i} is a number."}
-                for i in range(4) for code in ("de", "en")
-            ]
             HybridTrainer(
                 model=SentenceTransformer("intfloat/multilingual-e5-small"),
-                args=SentenceTransformerTrainingArguments("out", per_device_train_batch_size=2),
-                train_dataset=parallel_pairs(Dataset.from_list(rows)),
+                args=SentenceTransformerTrainingArguments("out", max_steps=5),
+                train_dataset=parallel_pairs(Dataset.from_json("rows.jsonl")),
                 batch_sampler=partial(HybridBatchSampler, alpha=0.3),
             ).train()
     """
@@ -98,18 +86,18 @@ class HybridTrainer(SentenceTransformerTrainer):
         self._batch_losses: Tensor | None = None
 
     def get_default_loss(self, model: Any) -> nn.Module:
-        """The loss if none was given."""
+        """The multilingual loss."""
         return MultilingualMultipleNegativesRankingLoss(model)
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
-        """Train as ``Trainer.train`` does; the mean losses of an earlier training are forgotten."""
+        """Train as ``Trainer.train`` does."""
         self._batch_losses = None
         return super().train(*args, **kwargs)
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """Compute the loss as sentence-transformers does, and add a training loss to the mean of its kind of batch."""
+        """Compute the loss, and add it to the mean of its kind of batch."""
         result: Any = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         labels = inputs.get("label")
         if self.model.training and labels is not None:
@@ -122,7 +110,7 @@ class HybridTrainer(SentenceTransformerTrainer):
         return result
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Log as sentence-transformers does, with the mean loss of each kind of batch beside the loss."""
+        """Log the mean loss of each kind of batch beside the loss."""
         if "loss" in logs and self._batch_losses is not None:
             sums: Tensor = self.accelerator.reduce(self._batch_losses, reduction="sum")
             self._batch_losses = None
