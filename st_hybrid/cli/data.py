@@ -163,7 +163,7 @@ def decontaminate(
     )
 
 
-@options_of(mine_negatives, omit=("rows", "columns", "faiss_batch_size", "show_progress_bar"))
+@options_of(mine_negatives, omit=("rows", "columns", "show_progress_bar"))
 def mine(
     data: str,
     /,

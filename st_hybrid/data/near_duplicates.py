@@ -11,9 +11,7 @@ from numpy.typing import NDArray
 from st_hybrid.data.normalized import normalize
 from st_hybrid.grouping import Ints
 
-_SKETCH = 128
-_BANDS = 16
-_NGRAM = 7
+_SKETCH, _BANDS, _NGRAM = 128, 16, 7
 _CHUNK = 1 << 16  # pairs compared at once
 
 
@@ -28,31 +26,14 @@ class NearDuplicates(NamedTuple):
 def near_duplicates(texts: pa.Array, threshold: float = 0.8) -> NearDuplicates:
     """Find texts whose sets of letter n-grams are nearly the same.
 
-    rensa makes MinHash sketches of 128 values. Texts that agree in one of 16 bands are compared with the first text of
-    that band by their whole sketches. So every text with a near-duplicate is in a pair, but not every pair is listed.
-    Pairs well above the threshold are found almost surely, pairs near it often.
+    rensa makes MinHash sketches (Broder 1997, https://doi.org/10.1109/SEQUEN.1997.666900) of 128 values. Texts that
+    agree in one of 16 bands are compared with the first text of that band by their whole sketches. So every text with a
+    near-duplicate is in a pair, but not every pair is listed. Pairs well above the threshold are found almost surely,
+    pairs near it often.
 
     Args:
         texts: The texts. Those with fewer than 7 letters have no near-duplicates.
         threshold: Least Jaccard similarity, from about 0.7 to 1.
-
-    Returns:
-        The pairs.
-
-    Raises:
-        ModuleNotFoundError: rensa is not installed.
-
-    References:
-        Broder 1997, https://doi.org/10.1109/SEQUEN.1997.666900
-
-    Example:
-        ::
-
-            import pyarrow as pa
-            from st_hybrid.data.near_duplicates import near_duplicates
-
-            texts = pa.array(["The ferry leaves at nine.", "The ferry leaves at NINE!", "Wax."])
-            print(near_duplicates(texts).second)  # [1]
     """
     try:
         from rensa import RMinHash
@@ -75,9 +56,7 @@ def near_duplicates(texts: pa.Array, threshold: float = 0.8) -> NearDuplicates:
         pairs.append(np.stack([first[bucket], np.arange(len(bucket))]))
     one, other = np.unique(np.concatenate(pairs, axis=1), axis=1)
     one, other = one[one < other], other[one < other]
-    similarity = np.empty(len(one))
-    for start in range(0, len(one), _CHUNK):
-        part = slice(start, start + _CHUNK)
-        similarity[part] = (sketches[one[part]] == sketches[other[part]]).mean(axis=1)
+    parts = [slice(start, start + _CHUNK) for start in range(0, max(len(one), 1), _CHUNK)]
+    similarity = np.concatenate([(sketches[one[part]] == sketches[other[part]]).mean(axis=1) for part in parts])
     near = similarity >= threshold
     return NearDuplicates(kept[one[near]], kept[other[near]], similarity[near])

@@ -58,23 +58,12 @@ class NormalizedTexts:
 def normalize(texts: pa.Array | pa.ChunkedArray) -> NormalizedTexts:
     """Reduce texts to their letters, digits and the marks on them, without spaces and punctuation.
 
-    Compatibility variants (NFKC) and cases are folded. A character of a dense script is repeated (a Chinese one three
-    times, Hangul and kana twice), so that a length and an n-gram carry about as much in every script.
+    Compatibility variants (NFKC) and cases are folded: ``"Ｗhere?  IT IS"`` becomes what ``"where it is"`` becomes. A
+    character of a dense script is repeated (a Chinese one three times, Hangul and kana twice), so that a length and an
+    n-gram carry about as much in every script.
 
     Args:
         texts: The texts; null counts as empty.
-
-    Returns:
-        The normalized texts.
-
-    Example:
-        ::
-
-            import pyarrow as pa
-            from st_hybrid.data.normalized import normalize
-
-            texts = normalize(pa.array(["Ｗhere?  IT IS", "where it is"]))
-            print(texts.hashes()[0] == texts.hashes()[1])  # True
     """
     column = pc.replace_substring(pc.fill_null(texts.cast(pa.large_string()), ""), "\0", " ")
     if not len(column):

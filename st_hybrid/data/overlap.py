@@ -61,20 +61,6 @@ class KnownTexts:
     Two texts overlap if they have the same letters, or if one has at least a share ``threshold`` of the other's
     distinct n-grams. So a text is found whole, cut, embedded in a longer one, or lightly edited. The search is exact:
     the n-grams in common are counted for all pairs, with a product of two sparse matrices.
-
-    Args:
-        texts: The known texts.
-        settings: When texts overlap.
-
-    Example:
-        ::
-
-            import pyarrow as pa
-            from st_hybrid.data.overlap import KnownTexts
-
-            known = KnownTexts(pa.array(["The stork builds its nest on a chimney in spring."]))
-            found = known.find(pa.array(["We saw that the stork builds its nest on a chimney, too."]))
-            print(found.overlap)  # most n-grams of the shorter text
     """
 
     def __init__(self, texts: pa.Array, settings: OverlapSettings | None = None) -> None:
@@ -87,15 +73,7 @@ class KnownTexts:
         self._wholes, self._ngrams = _Index(wholes, len(texts)), _Index(ngrams, len(texts))
 
     def find(self, texts: pa.Array, advance: Callable[[int], None] = lambda units: None) -> Overlaps:
-        """Find all overlaps of texts with the known texts.
-
-        Args:
-            texts: The texts.
-            advance: Called with the number of texts just compared.
-
-        Returns:
-            The pairs.
-        """
+        """Find all overlaps of texts with the known texts; ``advance`` gets the number of texts just compared."""
         fewest = self.settings.min_letters - self.settings.ngram + 1
         known_sizes = self._ngrams.sizes
         found = []

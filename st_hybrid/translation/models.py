@@ -1,4 +1,7 @@
-"""What translates: NLLB-200 and M2M100 through transformers or CTranslate2, or any function."""
+"""What translates: NLLB-200 and M2M100 through transformers or CTranslate2, or any function.
+
+torch, transformers and CTranslate2 are imported where they are used, so that the options load fast.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +11,14 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Literal, Protocol, get_args, runtime_checkable
+from typing import Any, Literal, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
 from st_hybrid.files import cache_folder, replacing, sha256
+from st_hybrid.grouping import Ints
 from st_hybrid.languages import check_language, close_languages, language_tag, suggestion, supported_code
 
-# torch, transformers and CTranslate2 are imported where they are used: the options load fast.
-
-Ints = NDArray[np.int64]
 TranslateFunction = Callable[[list[str], str, str], list[str]]
 """Takes texts, the code of their language and the target's, and returns the translations in the same order."""
 
@@ -70,41 +70,19 @@ class ModelOptions:
         return min(self.max_length, 5 * longest + 20)
 
 
-@runtime_checkable
-class Translator(Protocol):
-    """What :func:`~st_hybrid.translation.translate_rows` needs of a model.
-
-    Attributes:
-        name: The model's name in messages.
-        max_source_length: Tokens of a text that it reads, or None if it reads any text whole.
-    """
-
-    name: str
-    max_source_length: int | None
-
-    def code(self, language: str) -> str:
-        """The model's code of a language; ValueError for a language that it does not have."""
-
-    def fingerprint(self) -> str:
-        """A string that changes whenever translations may. May load the model."""
-
-    def lengths(self, texts: list[str], source: str) -> Ints:
-        """Tokens of each text in a language, by the model's code."""
-
-    def translate(self, texts: list[str], source: str, target: str) -> list[str]:
-        """Translate one batch, between languages by the model's codes."""
-
-
 class FunctionTranslator:
     """Translates with a function: another library, a service, a dictionary.
 
-    It counts a quarter of a text's bytes in UTF-8 as tokens.
+    A subclass may override the methods, as for a model with codes and tokens of its own.
 
     Args:
         function: Called with the texts of a batch, their language and the target language, in the codes of the rows and
             the caller. Returns one translation per text.
         name: Name and version of the function. A journal's translations are used only under the same name. By default
             the place where the function is defined.
+
+    Attributes:
+        max_source_length: Tokens of a text that the function reads, or None if it reads any text whole.
 
     Example:
         ::
@@ -122,24 +100,24 @@ class FunctionTranslator:
         self.name = name or f"{function.__module__}.{getattr(function, '__qualname__', type(function).__qualname__)}"
 
     def code(self, language: str) -> str:
-        """The code itself, if it is a language's."""
+        """What the function calls a language: the code itself. ValueError if it is none."""
         return check_language(language, self.name)
 
     def fingerprint(self) -> str:
-        """The name."""
+        """A string that changes whenever translations may."""
         return f"function {self.name}"
 
     def lengths(self, texts: list[str], source: str) -> Ints:
-        """A quarter of each text's bytes, rounded up."""
+        """Tokens of each text: a quarter of its bytes in UTF-8."""
         return np.array([-(-len(text.encode()) // 4) for text in texts], dtype=np.int64)
 
     def translate(self, texts: list[str], source: str, target: str) -> list[str]:
-        """Call the function."""
+        """Translate one batch."""
         return list(self.function(texts, source, target))
 
 
 class ModelTranslator:
-    """Translates with NLLB-200 or M2M100, through transformers or CTranslate2.
+    """Translates with NLLB-200 (arXiv 2207.04672) or M2M100 (2010.11125), through transformers or CTranslate2.
 
     CTranslate2 runs a converted model. It is made once, in the user's cache folder or the one in ``ST_HYBRID_CACHE``.
 
@@ -165,19 +143,15 @@ class ModelTranslator:
             options = ModelOptions(backend="ctranslate2", compute_type="int8")
             translator = ModelTranslator("facebook/m2m100_418M", options)
             translator.translate(["How are you?"], translator.code("en"), translator.code("de"))
-
-    References:
-        NLLB-200: https://arxiv.org/abs/2207.04672. M2M100: https://arxiv.org/abs/2010.11125.
-        https://github.com/OpenNMT/CTranslate2
     """
 
     def __init__(self, model: str | Path, options: ModelOptions | None = None) -> None:
         from transformers import AutoTokenizer
 
         self.name, self.options = str(model), options or ModelOptions()
+        self.max_source_length: int | None = self.options.max_source_length
         if self.options.backend == "ctranslate2":
             _ctranslate2()
-        self.max_source_length: int | None = self.options.max_source_length
         name = self.options.tokenizer or self.name
         try:
             self.tokenizer: Any = AutoTokenizer.from_pretrained(name)
@@ -189,8 +163,7 @@ class ModelTranslator:
         vocabulary: dict[str, int] = self.tokenizer.get_vocab()
         names = {*vocabulary, *getattr(self.tokenizer, "lang_token_to_id", ())}
         self.languages = {found[1]: found[0] for name in names if (found := _M2M_TOKEN.fullmatch(name))}
-        if not self.languages:
-            self.languages = {name: name for name in names if _FLORES_TOKEN.fullmatch(name)}
+        self.languages = self.languages or {name: name for name in names if _FLORES_TOKEN.fullmatch(name)}
         if len(self.languages) < 2:
             raise ValueError(
                 f"{model} is neither NLLB-200 nor M2M100: its tokenizer has no languages. In Python, a function can "
@@ -214,15 +187,14 @@ class ModelTranslator:
 
     def code(self, language: str) -> str:
         """The model's code of a language."""
-        found = supported_code(language, self.languages)
-        if found is None:
-            close = [code for code in close_languages(language) if supported_code(code, self.languages)]
-            tags = sorted(map(language_tag, self.languages))
-            has = ", ".join(tags) if len(tags) <= 20 else f"{len(tags)} others"
-            raise ValueError(
-                f"{self.name} has no language {language!r}" + (f". {suggestion(close)}" if close else f", but {has}.")
-            )
-        return found
+        if found := supported_code(language, self.languages):
+            return found
+        close = [code for code in close_languages(language) if supported_code(code, self.languages)]
+        tags = sorted(map(language_tag, self.languages))
+        has = ", ".join(tags) if len(tags) <= 20 else f"{len(tags)} others"
+        raise ValueError(
+            f"{self.name} has no language {language!r}" + (f". {suggestion(close)}" if close else f", but {has}.")
+        )
 
     def fingerprint(self) -> str:
         """A string of the model's version and the settings."""
@@ -245,13 +217,10 @@ class ModelTranslator:
     def decode(self, ids: Iterable[int]) -> str:
         """The text of ids, without special tokens, languages and embeddings that belong to no token."""
         kept = [number for number in ids if number in self._text_ids]
-        text: str = self.tokenizer.decode(kept, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        return text.strip()
+        return self.tokenizer.decode(kept, skip_special_tokens=True, clean_up_tokenization_spaces=False).strip()
 
 
 class _Transformers:
-    """Runs a model with transformers."""
-
     def __init__(self, translator: ModelTranslator) -> None:
         import torch
         from transformers import AutoModelForSeq2SeqLM
@@ -278,19 +247,8 @@ class _Transformers:
         ).tolist()
 
 
-def _ctranslate2() -> Any:
-    try:
-        import ctranslate2.converters
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError("This back end needs CTranslate2: pip install 'st-hybrid[translate]'.") from error
-    return ctranslate2
-
-
 class _CTranslate2:
-    """Runs a model with CTranslate2, after converting it unless that was done before."""
-
     def __init__(self, translator: ModelTranslator) -> None:
-        ctranslate2 = _ctranslate2()
         self.options, self.tokenizer = translator.options, translator.tokenizer
         self.folder = Path(translator.name)
         if not (self.folder / "model.bin").is_file():
@@ -298,14 +256,11 @@ class _CTranslate2:
             self.folder = cache_folder() / "ctranslate2" / name
             if not self.folder.is_dir():
                 self._convert(translator.name)
-        device = self.options.device or ("cuda" if ctranslate2.get_cuda_device_count() else "cpu")
+        package = _ctranslate2()
+        device = self.options.device or ("cuda" if package.get_cuda_device_count() else "cpu")
         kind, _, index = device.partition(":")
-        self.model = ctranslate2.Translator(
-            str(self.folder),
-            device=kind,
-            device_index=int(index or 0),
-            compute_type=self.options.compute_type or "default",
-        )
+        numbers = self.options.compute_type or "default"
+        self.model = package.Translator(str(self.folder), kind, device_index=int(index or 0), compute_type=numbers)
         self.compute_type = self.model.compute_type
 
     def translate(self, ids: list[list[int]], language: str) -> list[list[int]]:
@@ -320,11 +275,10 @@ class _CTranslate2:
         return [self.tokenizer.convert_tokens_to_ids(result.hypotheses[0]) for result in results]
 
     def _convert(self, model: str) -> None:
-        converter: Any = _ctranslate2().converters.TransformersConverter
         from transformers import AutoConfig
 
-        # CTranslate2 takes the vocabulary from the tokenizer, whose own lacks M2M100's languages.
-        vocabulary = {}
+        converter: Any = _ctranslate2().converters.TransformersConverter
+        vocabulary = {}  # CTranslate2 takes it from the tokenizer, whose own lacks M2M100's languages
         for number in range(AutoConfig.from_pretrained(model).vocab_size):
             token = self.tokenizer.convert_ids_to_tokens(number)
             own = token is not None and self.tokenizer.convert_tokens_to_ids(token) == number
@@ -347,3 +301,11 @@ class _CTranslate2:
         except OSError:
             if not self.folder.is_dir():  # which another process may have made in the meantime
                 raise
+
+
+def _ctranslate2() -> Any:
+    try:
+        import ctranslate2.converters
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError("This back end needs CTranslate2: pip install 'st-hybrid[translate]'.") from error
+    return ctranslate2
