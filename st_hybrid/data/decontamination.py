@@ -14,7 +14,7 @@ from rich.table import Table
 
 from st_hybrid.data.evaluation_texts import EvaluationTexts
 from st_hybrid.data.overlap import KnownTexts, OverlapSettings
-from st_hybrid.grouping import numbered
+from st_hybrid.grouping import counting, numbered
 from st_hybrid.progress import progress_bar
 from st_hybrid.rows import ParallelRows
 
@@ -25,25 +25,18 @@ _SHOWN = 20
 class Decontamination:
     """The result of :func:`decontaminate`; print it with rich.
 
-    Args:
-        clean: The rows that are left.
-        matches: One row per text and evaluation set that overlap, with the largest overlap: ``row`` (of the input,
-            counted from 1), ``id``, ``language``, ``column``, ``evaluation`` (name of the set), ``evaluation_id`` (of
-            the text in it), ``kind`` (``"exact"`` or ``"near"``) and ``overlap`` in (0, 1].
-        against: The evaluation sets.
-        settings: When texts overlap.
-        rows: Number of rows in the input.
-        groups: Number of groups in the input.
-        clean_groups: Number of groups that are left.
+    ``matches`` has one row per text and evaluation set that overlap, with the largest overlap: ``row`` (of the input,
+    counted from 1), ``id``, ``language``, ``column``, ``evaluation`` (name of the set), ``evaluation_id`` (of the text
+    in it), ``kind`` (``"exact"`` or ``"near"``) and ``overlap`` in (0, 1].
     """
 
-    clean: Dataset
+    clean: Dataset  #: The rows that are left.
     matches: pa.Table
     against: Sequence[EvaluationTexts]
     settings: OverlapSettings
-    rows: int
-    groups: int
-    clean_groups: int
+    rows: int  #: Rows of the input.
+    groups: int  #: Groups of the input.
+    clean_groups: int  #: Groups that are left.
 
     def __rich__(self) -> RenderableType:
         """The largest overlaps."""
@@ -89,28 +82,16 @@ def decontaminate(
         columns: The rows' names of ``id``, ``language``, ``query`` and ``positive`` where they differ.
         show_progress_bar: Show a progress bar.
 
-    Returns:
-        The clean rows and the matches.
-
     Raises:
         ValueError: The rows are not valid parallel rows, or ``against`` is empty.
 
     Example:
         ::
 
-            import pyarrow as pa
-            from datasets import Dataset
-            from st_hybrid.data.decontamination import decontaminate
-            from st_hybrid.data.evaluation_texts import EvaluationTexts
+            from st_hybrid.data import decontaminate, open_rows, read_evaluation_texts
 
-            rows = Dataset.from_list([
-                {"id": 1, "language": "en", "query": "Where does the white stork nest?", "positive": "On roofs."},
-                {"id": 1, "language": "de", "query": "Wo nistet der Weißstorch?", "positive": "Auf Dächern."},
-                {"id": 2, "language": "en", "query": "What do honey bees make?", "positive": "Wax."},
-            ])
-            texts = pa.array(["where does the white stork nest"], pa.large_string())
-            found = decontaminate(rows, [EvaluationTexts("held-out", pa.array(["line 1"]), texts, {})])
-            print(len(found.clean), found.matches.to_pylist())  # 1 row is left
+            found = decontaminate(open_rows("rows.jsonl").rows, [read_evaluation_texts("XQuAD-R", "data")])
+            print(len(found.clean), found.matches.to_pylist())
     """
     if not against:
         raise ValueError("Name at least one evaluation set to compare with.")
@@ -123,40 +104,28 @@ def decontaminate(
     known = KnownTexts(pa.concat_arrays([one.texts for one in against]), settings)
     with progress_bar(len(texts), "Comparing texts", show=show_progress_bar, unit="texts") as advance:
         found = known.find(texts, advance)
-    first_known = np.cumsum([0, *(len(one.texts) for one in against)])
-    evaluation = np.searchsorted(first_known, found.known, side="right") - 1
+    ends = np.cumsum([len(one.texts) for one in against])
+    evaluation = np.searchsorted(ends, found.known, side="right")
     order = np.lexsort((found.overlap, found.exact, evaluation, found.text))  # the last of a text and set is its best
     best = order[np.diff(found.text[order] * len(against) + evaluation[order], append=-1) != 0]
 
-    matches = []
-    for number, one in enumerate(against):
-        of_set = best[evaluation[best] == number]
-        match_of_text = np.full(len(texts), -1)
-        match_of_text[found.text[of_set]] = of_set
-        place = np.flatnonzero(match_of_text[text] >= 0)
-        row, match = place % len(rows), match_of_text[text[place]]
-        matches.append(
-            pa.table(
-                {
-                    "row": row + 1,
-                    "id": parallel.table["id"].take(row).cast(pa.string()),
-                    "language": parallel.table["language"].take(row).cast(pa.string()),
-                    "column": pa.array(names, pa.string()).take(place // len(rows)),
-                    "evaluation": pa.repeat(one.name, len(row)),
-                    "evaluation_id": one.ids.take(found.known[match] - first_known[number]),
-                    "kind": pc.if_else(pa.array(found.exact[match]), "exact", "near"),
-                    "overlap": np.round(found.overlap[match], 4),
-                }
-            )
-        )
-    table = pa.concat_tables(matches).sort_by("row")
-    kept = np.flatnonzero(~np.isin(parallel.cluster, parallel.cluster[table["row"].to_numpy() - 1]))
-    return Decontamination(
-        clean=rows.select(kept),
-        matches=table,
-        against=list(against),
-        settings=settings,
-        rows=len(rows),
-        groups=int(parallel.group.max()) + 1,
-        clean_groups=len(np.unique(parallel.group[kept])),
-    )
+    # Each text of the rows, once for each set that it overlaps with.
+    sets = np.bincount(found.text[best], minlength=len(texts))
+    place = np.repeat(np.arange(len(text)), sets[text])
+    match = best[np.repeat((np.cumsum(sets) - sets)[text], sets[text]) + counting(sets[text])]
+    row = place % len(rows)
+    matches = pa.table(
+        {
+            "row": row + 1,
+            "id": parallel.table["id"].take(row).cast(pa.string()),
+            "language": parallel.table["language"].take(row).cast(pa.string()),
+            "column": pa.array(names).take(place // len(rows)),
+            "evaluation": pa.array([one.name for one in against]).take(evaluation[match]),
+            "evaluation_id": pa.concat_arrays([one.ids for one in against]).take(found.known[match]),
+            "kind": pc.if_else(pa.array(found.exact[match]), "exact", "near"),
+            "overlap": np.round(found.overlap[match], 4),
+        }
+    ).sort_by("row")
+    kept = np.flatnonzero(~np.isin(parallel.cluster, parallel.cluster[row]))
+    groups, clean_groups = int(parallel.group.max()) + 1, len(np.unique(parallel.group[kept]))
+    return Decontamination(rows.select(kept), matches, list(against), settings, len(rows), groups, clean_groups)

@@ -26,19 +26,12 @@ _LOADERS = {".txt": "text", ".jsonl": "json", ".json": "json", ".csv": "csv", ".
 
 @dataclass(frozen=True)
 class EvaluationTexts:
-    """All texts of an evaluation set.
+    """All texts of an evaluation set."""
 
-    Args:
-        name: Name of the set or of the file.
-        ids: Where each text comes from, such as ``"de question 56be4db0"`` or ``"line 7"``.
-        texts: The texts, without nulls.
-        files: SHA-256 of each file that was read, by its name; empty for MIRACL, which has too many files.
-    """
-
-    name: str
-    ids: pa.LargeStringArray
-    texts: pa.LargeStringArray
-    files: Mapping[str, str]
+    name: str  #: Name of the set or of the file.
+    ids: pa.LargeStringArray  #: Where each text comes from, such as ``"de question 56be4db0"`` or ``"line 7"``.
+    texts: pa.LargeStringArray  #: The texts, without nulls.
+    files: Mapping[str, str]  #: SHA-256 of each file that was read; empty for MIRACL, which has too many files.
 
     @property
     def sha256(self) -> str:
@@ -57,9 +50,6 @@ def read_evaluation_texts(name: str, data_dir: str | Path | None = None, *, veri
             XQuAD-R and MLQA-R are downloaded (:func:`~st_hybrid.evaluation.lareqa_folder`).
         verify: Refuse XQuAD-R and MLQA-R files that are not the published ones.
 
-    Returns:
-        The texts.
-
     Raises:
         FileNotFoundError: There is no such set or file.
         ValueError: A file is malformed, has no texts, or is not the published one.
@@ -67,11 +57,9 @@ def read_evaluation_texts(name: str, data_dir: str | Path | None = None, *, veri
     Example:
         ::
 
-            from pathlib import Path
-            from st_hybrid.data.evaluation_texts import read_evaluation_texts
+            from st_hybrid.data import read_evaluation_texts
 
-            Path("held-out.txt").write_text("Where do storks nest?", encoding="utf-8")
-            print(read_evaluation_texts("held-out.txt").texts.to_pylist())  # ['Where do storks nest?']
+            print(read_evaluation_texts("rows.jsonl").ids[0])  # query 1
     """
     published = {each.lower(): each for each in (*PUBLISHED_COUNTS, MIRACL)}
     if published.get(name.lower()) == MIRACL:

@@ -50,25 +50,15 @@ class DecontaminationReport:
 
 @dataclass(frozen=True)
 class CheckedSet:
-    """An evaluation set that all training data were checked against.
-
-    Args:
-        name: Its name.
-        texts: Number of texts.
-        sha256: Checksum of the texts.
-        removed: Training rows that were removed because they matched any of the sets.
-        ngram: Letters per n-gram, in the weakest of the checks.
-        threshold: Share of n-grams from which texts counted as overlapping, in the weakest of the checks.
-        version: Version of st-hybrid that checked.
-    """
+    """An evaluation set that all training data were checked against."""
 
     name: str
-    texts: int
-    sha256: str
-    removed: int
-    ngram: int
-    threshold: float
-    version: str
+    texts: int  #: Number of its texts.
+    sha256: str  #: Checksum of the texts.
+    removed: int  #: Training rows that were removed because they matched any of the sets.
+    ngram: int  #: Letters per n-gram, in the weakest of the checks.
+    threshold: float  #: Share of n-grams from which texts counted as overlapping, in the weakest of the checks.
+    version: str  #: Version of st-hybrid that checked.
 
 
 def report_path(clean: str | Path) -> Path:
@@ -83,9 +73,6 @@ def write_report(found: Decontamination, data: str | Path, clean: str | Path) ->
         found: The result of :func:`~st_hybrid.data.decontamination.decontaminate`.
         data: The file, folder or hub name that was checked.
         clean: The file or folder that ``found.clean`` was written to.
-
-    Returns:
-        The report.
     """
     report = DecontaminationReport(
         data=Path(data).name,
@@ -105,30 +92,6 @@ def write_report(found: Decontamination, data: str | Path, clean: str | Path) ->
     return report
 
 
-def read_report(data: str | Path) -> DecontaminationReport | None:
-    """Read the report beside a file or folder.
-
-    Args:
-        data: The file or folder, or a hub name, which has no report.
-
-    Returns:
-        The report; None if there is none, or if the content has changed since.
-
-    Raises:
-        ValueError: The file beside ``data`` is not a report.
-    """
-    path = report_path(data)
-    if not Path(data).exists() or not path.is_file():
-        return None
-    try:
-        report = TypeAdapter(DecontaminationReport).validate_json(path.read_bytes())
-    except ValueError as error:
-        raise ValueError(
-            f"{path} is not a report of st-hybrid data decontaminate. Remove it, or check the data again.\n{error}"
-        ) from error
-    return report if report.clean_sha256 == sha256(data) else None
-
-
 def carry_report(data: str | Path, derived: str | Path) -> bool:
     """Copy the report on clean data to a file all of whose texts come from them, and which is therefore as clean.
 
@@ -139,7 +102,7 @@ def carry_report(data: str | Path, derived: str | Path) -> bool:
     Returns:
         Whether a report was copied.
     """
-    report = read_report(data)
+    report = _read_report(data)
     if report is not None:
         report = replace(report, clean=Path(derived).name, clean_sha256=sha256(derived))
         write_json(report_path(derived), asdict(report))
@@ -158,6 +121,9 @@ def checked_sets(data: Sequence[str | Path]) -> list[CheckedSet]:
     Returns:
         The sets in the order of their names. Empty if one of the data sets has no valid report.
 
+    Raises:
+        ValueError: A file with a report's name is none.
+
     Example:
         ::
 
@@ -165,7 +131,7 @@ def checked_sets(data: Sequence[str | Path]) -> list[CheckedSet]:
 
             print(checked_sets(["clean.jsonl.gz"]))  # [] unless a report lies beside the file
     """
-    reports = [report for one in data if (report := read_report(one))]
+    reports = [report for one in data if (report := _read_report(one))]
     if not reports or len(reports) < len(data):
         return []
     by_set = [{(one.name, one.sha256): one.texts for one in report.against} for report in reports]
@@ -195,3 +161,17 @@ def zero_shot_statement(checked: Sequence[CheckedSet]) -> str:
         f"on {'this set' if len(checked) == 1 else 'these sets'} is therefore zero-shot with regard to this training. "
         "The training data of the base model were not checked."
     )
+
+
+def _read_report(data: str | Path) -> DecontaminationReport | None:
+    """The report beside a file or folder; None if there is none, or if the content has changed since."""
+    path = report_path(data)
+    if not Path(data).exists() or not path.is_file():
+        return None
+    try:
+        report = TypeAdapter(DecontaminationReport).validate_json(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(
+            f"{path} is not a report of st-hybrid data decontaminate. Remove it, or check the data again.\n{error}"
+        ) from error
+    return report if report.clean_sha256 == sha256(data) else None
