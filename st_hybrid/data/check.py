@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from datasets import Dataset
 from numpy.typing import NDArray
 
-from st_hybrid.data.check_report import Example, LanguageReport, Lengths, Limits, RowsReport
+from st_hybrid.data.check_report import LanguageReport, Lengths, Limits, RowsReport
 from st_hybrid.data.near_duplicates import near_duplicates
 from st_hybrid.data.normalized import normalize
 from st_hybrid.grouping import Ints, numbered, place_in_group
@@ -166,10 +166,10 @@ def _lengths(values: NDArray[Any]) -> Lengths:
     return Lengths(*(round(float(value)) for value in (*np.percentile(values, [50, 95]), values.max())))
 
 
-def _examples(table: pa.Table, rows: Ints, column: str = "positive") -> list[Example]:
+def _examples(table: pa.Table, rows: Ints, column: str = "positive") -> list[dict[str, Any]]:
     rows = rows[:_EXAMPLES]
     return [
-        Example(row + 1, one["id"], one["language"], column, one[column][:_EXCERPT])
+        {"row": row + 1, "id": one["id"], "language": one["language"], "column": column, "text": one[column][:_EXCERPT]}
         for row, one in zip(rows.tolist(), table.take(rows).to_pylist(), strict=True)
     ]
 
@@ -181,9 +181,9 @@ def _detect(
     languages: dict[str, LanguageReport],
     min_letters: int,
     show_progress_bar: bool,
-) -> list[Example]:
+) -> list[dict[str, Any]]:
     """Count the texts in another language, and return examples."""
-    examples = []
+    examples: list[dict[str, Any]] = []
     total = 2 * sum(map(len, rows.values()))
     with progress_bar(total, "Detecting languages", show=show_progress_bar, unit="texts") as advance:
         for code, sampled in rows.items():
@@ -198,11 +198,11 @@ def _detect(
                 found.update(detected)
                 shown = _examples(table, checked[other], column)
                 for example, name, share in zip(shown, detected, confidences, strict=False):
-                    example.detected, example.confidence = name, round(float(share), 3)
+                    example |= {"detected": name, "confidence": round(float(share), 3)}
                 examples += shown
                 advance(len(sampled))
             report.wrong_language, report.detected = found.total(), dict(found)
-    return sorted(examples, key=lambda example: example.row)[:_EXAMPLES]
+    return sorted(examples, key=lambda example: example["row"])[:_EXAMPLES]
 
 
 def _count_tokens(table: pa.Table, languages: dict[str, LanguageReport], model: SentenceTransformer) -> None:
@@ -217,7 +217,7 @@ def _count_tokens(table: pa.Table, languages: dict[str, LanguageReport], model: 
         languages[code].too_long = round(float((here > limit).mean()), 4)
 
 
-def _near_duplicates(table: pa.Table, rows: Ints, cluster: Ints, threshold: float) -> tuple[int, list[Example]]:
+def _near_duplicates(table: pa.Table, rows: Ints, cluster: Ints, threshold: float) -> tuple[int, list[dict[str, Any]]]:
     """The number of passages with a near-duplicate in another cluster, and examples."""
     text, passages = numbered(table["positive"].take(rows))
     _, first = np.unique(text, return_index=True)
@@ -226,5 +226,5 @@ def _near_duplicates(table: pa.Table, rows: Ints, cluster: Ints, threshold: floa
     shown = apart[np.argsort(-found.similarity[apart], kind="stable")][:_EXAMPLES]
     examples, others = (_examples(table, rows[first[passage[shown]]]) for passage in (found.first, found.second))
     for example, other, similarity in zip(examples, others, found.similarity[shown].tolist(), strict=True):
-        example.other_row, example.other_text, example.similarity = other.row, other.text, round(similarity, 3)
+        example |= {"other_row": other["row"], "other_text": other["text"], "similarity": round(similarity, 3)}
     return len(np.unique([found.first[apart], found.second[apart]])), examples

@@ -64,28 +64,13 @@ class LanguageReport:
 
 
 @dataclass
-class Example:
-    """The beginning of a text with a finding, and its row, counted from 1.
-
-    A text in another language has ``detected`` and ``confidence``, a near-duplicate passage has the row, the beginning
-    and the similarity of the other passage.
-    """
-
-    row: int
-    id: str
-    language: str
-    column: str
-    text: str
-    detected: str | None = None
-    confidence: float | None = None
-    other_row: int | None = None
-    other_text: str | None = None
-    similarity: float | None = None
-
-
-@dataclass
 class RowsReport:
-    """The result of :func:`~st_hybrid.data.check.check_rows`; print it with rich."""
+    """The result of :func:`~st_hybrid.data.check.check_rows`; print it with rich.
+
+    ``examples`` has texts with each finding, by its name in :class:`Limits`: the ``row``, counted from 1, ``id``,
+    ``language``, ``column`` and the beginning of the ``text``. A text in another language has ``detected`` and
+    ``confidence``; a near-duplicate has ``other_row``, ``other_text`` and ``similarity``.
+    """
 
     rows: int
     groups: int  #: Distinct ids.
@@ -96,7 +81,7 @@ class RowsReport:
     clusters_by_groups: dict[int, int]  #: Number of clusters per number of groups in them.
     passages: int  #: Distinct positives of the valid rows.
     near_duplicates: int | None  #: Passages with a near-duplicate in another cluster, a negative to the loss.
-    examples: dict[str, list[Example]]  #: Texts with each finding, by its name in :class:`Limits`.
+    examples: dict[str, list[dict[str, Any]]]
     undetectable: list[str]  #: Languages that the detector does not know.
     options: Mapping[str, Any]  #: The options of the check, by name.
     problems: list[str] = field(default_factory=list)  #: A sentence for each limit that is exceeded.

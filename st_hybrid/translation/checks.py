@@ -44,7 +44,7 @@ _WORD = regex.compile(r"(?V1)[\p{Script=Latn}\p{M}\p{N}]+|[[\p{L}\p{M}]--[\p{Scr
 _NOT_LETTERS = regex.compile(r"[^\p{L}\p{M}]+")
 _DENSE = regex.compile("[" + "".join(rf"\p{{Script={script}}}" for script in _WEIGHTS) + "]")
 _SPARSE = regex.compile("[^" + "".join(rf"\p{{Script={script}}}" for script in _WEIGHTS) + r"\s]")
-_LONGEST_PERIOD, _SHORTEST_RUN = 60, 16  # characters
+_RUN = regex.compile(r"(?s)(.)\1{15}|(..)\2{7}|(...)\3{5}|(.{4,60}?)\4{3}")
 
 
 @dataclass(frozen=True)
@@ -184,17 +184,8 @@ def repeats(source: str, text: str, allowed: float) -> bool:
 
 def has_run(text: str) -> bool:
     """Whether a string of up to 60 characters with a letter occurs four times in a row, over 16 characters or more."""
-    characters = np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32)
-    for period in range(1, min(_LONGEST_PERIOD, len(characters) // 3) + 1):
-        # In a run of four, three periods repeat the one before; white space may be missing after the last.
-        needed = max(3 * period - 1, _SHORTEST_RUN - period)
-        same = characters[period:] == characters[:-period]
-        if np.count_nonzero(same) >= needed:
-            edges = np.flatnonzero(np.diff(same, prepend=False, append=False))
-            starts, lengths = edges[::2], np.diff(edges)[::2]
-            if any(count_letters(text[start : start + period]) for start in starts[lengths >= needed].tolist()):
-                return True
-    return False
+    # White space may be missing before the first and after the last.
+    return any(count_letters(found[0]) for found in _RUN.finditer(f" {text} ", overlapped=True))
 
 
 def _plain(text: str) -> str:
