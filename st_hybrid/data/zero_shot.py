@@ -39,7 +39,6 @@ def write_report(found: Decontamination, data: str | Path, clean: str | Path) ->
         data: The file, folder or hub name that was checked.
         clean: The file or folder that ``found.clean`` was written to.
     """
-    sets = [(one, len(one.texts)) for one in found.against]
     report = {
         "data": Path(data).name,
         "data_sha256": sha256(data) if Path(data).exists() else None,
@@ -49,9 +48,7 @@ def write_report(found: Decontamination, data: str | Path, clean: str | Path) ->
         "clean_sha256": sha256(clean),  # the report is valid only for content with this checksum
         "clean_rows": len(found.clean),
         "clean_groups": found.clean_groups,
-        "against": [
-            {"name": one.name, "texts": texts, "sha256": one.sha256, "files": dict(one.files)} for one, texts in sets
-        ],
+        "against": [{"name": one.name, "texts": len(one.texts), "sha256": one.sha256} for one in found.against],
         "settings": asdict(found.settings),
         "matches": found.matches.to_pylist(),
         "provenance": provenance(),
