@@ -1,7 +1,4 @@
-"""What translates: NLLB-200 and M2M100 through transformers or CTranslate2, or any function.
-
-torch, transformers and CTranslate2 are imported where they are used, so that the options load fast.
-"""
+"""What translates: NLLB-200 and M2M100 through transformers or CTranslate2, or any function."""
 
 from __future__ import annotations
 
@@ -19,12 +16,13 @@ from st_hybrid.files import cache_folder, replacing, sha256
 from st_hybrid.grouping import Ints
 from st_hybrid.languages import check_language, close_languages, language_tag, suggestion, supported_code
 
+# torch, transformers and CTranslate2 are imported where they are used: the options load fast.
+
 TranslateFunction = Callable[[list[str], str, str], list[str]]
 """Takes texts, the code of their language and the target's, and returns the translations in the same order."""
 
-ComputeType = Literal[
-    "float32", "float16", "bfloat16", "int8", "int8_float32", "int8_float16", "int8_bfloat16", "int16"
-]
+_Float = Literal["float32", "float16", "bfloat16"]
+ComputeType = Literal[_Float, "int8", "int8_float32", "int8_float16", "int8_bfloat16", "int16"]
 _FLORES_TOKEN, _M2M_TOKEN = re.compile(r"[a-z]{3}_[A-Z][a-z]{3}"), re.compile(r"__([a-z]{2,3})__")
 
 
@@ -35,18 +33,14 @@ class ModelOptions:
     Args:
         backend: What runs the model. ``ctranslate2`` is faster; it comes with the extra ``translate``.
         device: ``cpu``, ``cuda`` or ``cuda:1``. By default a GPU if there is one.
-        compute_type: The number type. transformers has ``float32``, ``float16`` and ``bfloat16``; ``int8`` of
-            ctranslate2 is the fastest on a CPU. By default, for transformers float16 on a GPU and float32 elsewhere,
-            for ctranslate2 the type in which the model is stored.
+        compute_type: The number type. transformers has ``float32``, ``float16`` and ``bfloat16`` (float16 on a GPU and
+            float32 elsewhere by default); ``int8`` of ctranslate2 is the fastest on a CPU (as stored by default).
         tokenizer: Folder or hub name of the tokenizer, if the model's folder has none.
         beam_size: Hypotheses kept in beam search; 1 is greedy. More are slightly better and slower.
-        max_length: Largest number of tokens in the translation of a sentence. For short sentences it is lower, five
-            times their tokens plus 20, so that one endless translation does not delay its batch.
+        max_length: Largest number of tokens in the translation of a sentence, and at most five times its batch's
+            longest plus 20.
         max_source_length: Tokens of a sentence that the model reads. Longer sentences are cut off, and their
             translations count as suspicious.
-
-    Raises:
-        ValueError: A number is not positive, or the back end does not have the compute type.
     """
 
     backend: Literal["transformers", "ctranslate2"] = "transformers"
@@ -61,7 +55,7 @@ class ModelOptions:
         for name in ("beam_size", "max_length", "max_source_length"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}.")
-        types = get_args(ComputeType)[: 3 if self.backend == "transformers" else None]
+        types = get_args(_Float if self.backend == "transformers" else ComputeType)
         if self.compute_type is not None and self.compute_type not in types:
             raise ValueError(f"compute_type must be one of {', '.join(types)}, got {self.compute_type!r}.")
 
@@ -73,16 +67,11 @@ class ModelOptions:
 class FunctionTranslator:
     """Translates with a function: another library, a service, a dictionary.
 
-    A subclass may override the methods, as for a model with codes and tokens of its own.
-
     Args:
         function: Called with the texts of a batch, their language and the target language, in the codes of the rows and
             the caller. Returns one translation per text.
         name: Name and version of the function. A journal's translations are used only under the same name. By default
             the place where the function is defined.
-
-    Attributes:
-        max_source_length: Tokens of a text that the function reads, or None if it reads any text whole.
 
     Example:
         ::
@@ -93,7 +82,7 @@ class FunctionTranslator:
             print(upper.translate(["hello"], "en", "de"))  # ['HELLO']
     """
 
-    max_source_length: int | None = None
+    max_source_length: int | None = None  #: Tokens of a text that the function reads, or None if it reads any.
 
     def __init__(self, function: TranslateFunction, name: str | None = None) -> None:
         self.function = function
@@ -127,11 +116,7 @@ class ModelTranslator:
             model when it is first needed.
         options: How the model runs.
 
-    Attributes:
-        languages: The token of each language by the model's code.
-
     Raises:
-        ModuleNotFoundError: CTranslate2 is not installed.
         OSError: There is no such model or tokenizer.
         ValueError: The model is of another kind.
 
@@ -162,8 +147,8 @@ class ModelTranslator:
             ) from error
         vocabulary: dict[str, int] = self.tokenizer.get_vocab()
         names = {*vocabulary, *getattr(self.tokenizer, "lang_token_to_id", ())}
-        self.languages = {found[1]: found[0] for name in names if (found := _M2M_TOKEN.fullmatch(name))}
-        self.languages = self.languages or {name: name for name in names if _FLORES_TOKEN.fullmatch(name)}
+        tokens = {found[1]: found[0] for name in names if (found := _M2M_TOKEN.fullmatch(name))}
+        self.languages = tokens or {name: name for name in names if _FLORES_TOKEN.fullmatch(name)}
         if len(self.languages) < 2:
             raise ValueError(
                 f"{model} is neither NLLB-200 nor M2M100: its tokenizer has no languages. In Python, a function can "
@@ -190,11 +175,8 @@ class ModelTranslator:
         if found := supported_code(language, self.languages):
             return found
         close = [code for code in close_languages(language) if supported_code(code, self.languages)]
-        tags = sorted(map(language_tag, self.languages))
-        has = ", ".join(tags) if len(tags) <= 20 else f"{len(tags)} others"
-        raise ValueError(
-            f"{self.name} has no language {language!r}" + (f". {suggestion(close)}" if close else f", but {has}.")
-        )
+        languages = f"It has {', '.join(sorted(map(language_tag, self.languages)))}."
+        raise ValueError(f"{self.name} has no language {language!r}. {suggestion(close) or languages}")
 
     def fingerprint(self) -> str:
         """A string of the model's version and the settings."""
@@ -284,16 +266,12 @@ class _CTranslate2:
             own = token is not None and self.tokenizer.convert_tokens_to_ids(token) == number
             vocabulary[token if own else f"unused {number}"] = number
         used = ("bos_token", "eos_token", "unk_token", "unk_token_id", "convert_ids_to_tokens")
-        tokenizer = SimpleNamespace(
-            get_vocab=lambda: vocabulary,
-            num_madeup_words=0,
-            special_tokens_map={},
-            **{name: getattr(self.tokenizer, name) for name in used},
-        )
+        parts: dict[str, Any] = {name: getattr(self.tokenizer, name) for name in used}
+        parts |= {"get_vocab": lambda: vocabulary, "num_madeup_words": 0, "special_tokens_map": {}}
 
         class Converter(converter):
             def load_tokenizer(self, *_: Any, **__: Any) -> Any:
-                return tokenizer
+                return SimpleNamespace(**parts)
 
         try:
             with replacing(self.folder) as temporary:

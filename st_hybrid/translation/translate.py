@@ -91,11 +91,9 @@ def translate_rows(
 ) -> tuple[Dataset, TranslationReport]:
     """Translate rows in one language into parallel rows.
 
-    Every text of a row is translated into each language, and the translations get the row's id. A distinct sentence is
-    translated once per language. A row with a suspicious translation is left out. The language of translations is
-    checked if lingua is installed.
-
-    If an id has rows in several languages, they are kept, and the first is translated into the languages that it lacks.
+    The translations of a row get its id. Each distinct sentence is translated once per language. If an id has rows in
+    several languages, they are kept, and the first is translated into the languages that it lacks. A row with a
+    suspicious translation is left out; the language of translations is checked if lingua is installed.
 
     Args:
         rows: Rows with the columns ``id``, ``query``, ``positive``, any ``negative…``, and ``language`` unless it is
@@ -118,8 +116,7 @@ def translate_rows(
         temporary file that is deleted when the process ends; :func:`~st_hybrid.data.write_rows` keeps them.
 
     Raises:
-        ValueError: The rows are not valid parallel rows, a language is unknown to the model, or there is nothing to
-            translate. It is raised before the model is loaded.
+        ValueError: The rows are not valid, the model lacks a language, or there is nothing to translate.
         BlockingIOError: Another process uses the journal.
 
     Example:
@@ -142,8 +139,7 @@ def translate_rows(
     parallel = _parallel_rows(rows, language)
     tasks = _tasks(parallel, languages, model)
     detector = _detector([code for task in tasks for code in (task.source, task.target)], checks)
-    known = {target: detector is not None and detector.knows(model.code(target)) for target in languages}
-    about = {target: LanguageReport(language_checked) for target, language_checked in known.items()}
+    about = {one: LanguageReport(detector is not None and detector.knows(model.code(one))) for one in languages}
     report = TranslationReport(len(parallel), int(parallel.group.max()) + 1, keep_suspicious, about)
 
     given = parallel.table.replace_schema_metadata()
@@ -166,11 +162,9 @@ def translate_rows(
 
 
 def token_batches(lengths: ArrayLike, max_tokens: int) -> list[Ints]:
-    """The numbers of the texts of each batch, the longest first, so that one too large for the memory fails early.
+    """The numbers of the texts of each batch, of at most ``max_tokens`` with padding unless one text alone has more.
 
-    Args:
-        lengths: Tokens of each text.
-        max_tokens: Largest number of tokens in a batch, including padding. A longer text is a batch of its own.
+    The longest come first, so that a batch too large for the memory fails early.
     """
     tokens = np.maximum(np.asarray(lengths, dtype=np.int64), 1)
     order = np.argsort(-tokens, kind="stable")
@@ -265,21 +259,18 @@ class _Run:
                     self.journal.write(dict(zip(texts, translations, strict=True)), task.source, task.target)
                 for number, translation in zip(batch.tolist(), translations, strict=True):
                     made[number] = translation
-                tokens = int(lengths[batch].sum())
-                self.report.tokens += tokens
-                advance(tokens)
+                self.report.tokens += int(lengths[batch].sum())
+                advance(int(lengths[batch].sum()))
         return made
 
 
 def _parallel_rows(rows: Dataset, language: str | None) -> ParallelRows:
     """The rows, with the language that is given for all of them."""
+    if (language is None) == ("language" not in rows.column_names):
+        has = "no column 'language'. Give the" if language is None else "a column 'language'. Do not give a"
+        raise ValueError(f"The rows have {has} language of all rows: language='en'.")
     if language is not None:
-        check_language(language, "language")
-        if "language" in rows.column_names:
-            raise ValueError("The rows have a column 'language'. Do not give a language for all rows as well.")
-        rows = rows.add_column("language", [language] * len(rows))
-    elif "language" not in rows.column_names:
-        raise ValueError("The rows have no column 'language'. Give the language of all rows: language='en'.")
+        rows = rows.add_column("language", [check_language(language, "language")] * len(rows))
     return ParallelRows(rows)
 
 
