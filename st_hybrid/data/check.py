@@ -14,8 +14,7 @@ from datasets import Dataset
 from numpy.typing import NDArray
 
 from st_hybrid.data.check_report import LanguageReport, Lengths, Limits, RowsReport
-from st_hybrid.data.near_duplicates import near_duplicates
-from st_hybrid.data.normalized import normalize
+from st_hybrid.data.normalized import near_duplicates, normalize
 from st_hybrid.grouping import Ints, numbered, place_in_group
 from st_hybrid.languages import LanguageDetector
 from st_hybrid.progress import progress_bar
@@ -51,12 +50,10 @@ def check_rows(
         detect: Detect the language of texts (:class:`~st_hybrid.languages.LanguageDetector`).
         every_language: Detect all languages that the detector knows, not only those of the rows and widely written
             ones. This is slower and less certain.
-        confidence: Probability from which a text counts as being in another language, in [0, 1] (0.9 by default). Among
-            the languages of the rows, 0.9 gave no false alarm in 2,000 paragraphs.
-        min_letters: Do not detect the language of texts with fewer letters, of which the detector is not certain (40 by
-            default).
-        sample: Number of rows per language, drawn at random, whose language is detected and whose tokens are counted;
-            None for all rows.
+        confidence: Probability from which a text counts as being in another language, in [0, 1]. The default, 0.9, gave
+            no false alarm in 2,000 paragraphs.
+        min_letters: Do not detect the language of texts with fewer letters (40 by default).
+        sample: Number of rows per language to detect the language and count the tokens of; None for all rows.
         near_duplicate_threshold: Jaccard similarity from which passages are near-duplicates; None to skip the search.
         model: Count its tokens, and the positives that it truncates.
         seed: Seed of the sample.
@@ -64,7 +61,7 @@ def check_rows(
 
     Raises:
         ValueError: There are no rows, a column is missing or is not text, or an option has no effect.
-        ModuleNotFoundError: ``detect`` or ``near_duplicate_threshold`` needs a package that is not installed.
+        ModuleNotFoundError: An option needs a package that is not installed.
 
     Example:
         ::
@@ -82,6 +79,9 @@ def check_rows(
     if detect:
         confidence = 0.9 if confidence is None else confidence
         min_letters = 40 if min_letters is None else min_letters
+    options: dict[str, Any] = {"detect": detect, "every_language": every_language, "confidence": confidence}
+    options |= {"min_letters": min_letters, "near_duplicate_threshold": near_duplicate_threshold}
+    options |= {"sample": sample, "seed": seed, "limits": asdict(limits)}
 
     dataset, read = read_columns(rows, columns or {}, negative_columns=[])
     table = pa.table({role: pc.fill_null(read[role].cast(pa.large_string()), "") for role in ROLES})
@@ -133,16 +133,7 @@ def check_rows(
         near_duplicates=near,
         examples={name: shown for name, shown in examples.items() if shown},
         undetectable=undetectable,
-        options={
-            "detect": detect,
-            "every_language": every_language,
-            "confidence": confidence,
-            "min_letters": min_letters,
-            "sample": sample,
-            "near_duplicate_threshold": near_duplicate_threshold,
-            "seed": seed,
-            "limits": asdict(limits),
-        },
+        options=options,
     )
     report.problems = report.find_problems(limits)
     return report

@@ -48,14 +48,12 @@ def mine_negatives(
     """Add columns of hard negatives to parallel rows.
 
     Hard negatives are passages that a model ranks high for a query and that do not answer it. sentence-transformers'
-    ``mine_hard_negatives`` finds them with a faiss index. It recognizes right answers by their text only. Here the
-    whole passage cluster of a query is excluded, in every language, and so are the clusters of all rows with the same
-    query text. Each distinct text is encoded once.
+    ``mine_hard_negatives`` finds them with a faiss index and recognizes right answers by their text only. Here the
+    whole passage clusters of all rows with the same query text are excluded, in every language.
 
     A biased model ranks wrong passages in the query's language above the right one in another language. A cross-lingual
     pair has exactly these as negatives with ``negatives_in="same"`` here and ``negatives_follow="query"`` in
-    :func:`~st_hybrid.parallel_pairs`. Beside a monolingual pair, a negative in another language is given away by its
-    language, and a model learns to look at that. ``benchmarks/hard_negatives.py`` measures all three.
+    :func:`~st_hybrid.parallel_pairs`. ``benchmarks/hard_negatives.py`` measures the three kinds.
 
     Args:
         rows: Parallel rows without negative columns.
@@ -83,8 +81,7 @@ def mine_negatives(
         The rows with ``negative_1``, ``negative_2``, … Rows with too few negatives are left out.
 
     Raises:
-        ValueError: The rows are not valid, have negative columns, or have one language where others are needed; no row
-            has enough negatives; or ``cross_encoder`` has no effect.
+        ValueError: The rows are not valid or have negatives, an option has no effect, or no row has enough negatives.
 
     References:
         Choosing by margins: Moreira et al. 2024, https://arxiv.org/abs/2407.15831
@@ -105,31 +102,24 @@ def mine_negatives(
     if num_negatives < 1:
         raise ValueError(f"num_negatives must be at least 1, got {num_negatives}.")
     if present := [name for name in rows.column_names if name.startswith("negative")]:
-        raise ValueError(
-            f"The rows already have negatives, in {', '.join(present)}. Drop these columns with rows.remove_columns, "
-            "or rename them."
-        )
+        raise ValueError(f"The rows already have negatives, in {', '.join(present)}. Drop or rename these columns.")
     thresholds = {"max_score": max_score, "min_score": min_score}
     thresholds |= {"absolute_margin": absolute_margin, "relative_margin": relative_margin}
     if cross_encoder is not None and not any(value is not None for value in thresholds.values()):
         raise ValueError(f"cross_encoder has no effect without one of {', '.join(thresholds)}. Set one of them.")
     parallel = ParallelRows(rows, columns=columns or {}, negative_columns=[])
     if negatives_in != "same" and len(parallel.languages) == 1:
-        raise ValueError(
-            f"All rows are in {parallel.languages[0]!r}, so there is no negative in another language. Mine with "
-            "negatives_in='same'."
-        )
+        only = parallel.languages[0]
+        raise ValueError(f"All rows are in {only!r}: there are negatives in no other. Mine with negatives_in='same'.")
     encoding = {"batch_size": batch_size, "show_progress_bar": show_progress_bar}
     texts = _EncodedTexts(parallel, model, query_prompt, document_prompt, **encoding)
-    options = {
-        **thresholds,
+    options: dict[str, Any] = {
         "range_min": range_min,
         "range_max": range_max,
         "sampling_strategy": sampling_strategy,
-        "cross_encoder": cross_encoder,
-        "num_negatives": num_negatives,
-        "batch_size": batch_size,
+        **thresholds,
     }
+    options |= {"cross_encoder": cross_encoder, "num_negatives": num_negatives, "batch_size": batch_size}
     negatives = np.full((len(pools), len(rows), num_negatives), -1)
     state = random.getstate()  # mine_hard_negatives draws from Python's own generator
     random.seed(seed)
@@ -164,12 +154,7 @@ class _EncodedTexts:
     device = "cpu"  # where faiss and the ranks are
 
     def __init__(
-        self,
-        rows: ParallelRows,
-        model: SentenceTransformer,
-        query_prompt: str | None,
-        document_prompt: str | None,
-        **encoding: Any,
+        self, rows: ParallelRows, model: SentenceTransformer, query: str | None, document: str | None, **encoding: Any
     ) -> None:
         self.query, self.queries = numbered(rows.table["query"])
         self.passage, self.passages = numbered(rows.table["positive"])
@@ -179,8 +164,8 @@ class _EncodedTexts:
         # Queries by passages: the passage is in the cluster of a row with the query.
         self.answers = csr_array(asked @ csr_array((ones, (rows.cluster, self.passage))))
         encoding |= {"normalize_embeddings": True, "convert_to_numpy": True}
-        self._queries = model.encode_query(self.queries.to_pylist(), prompt=query_prompt, **encoding)
-        self._passages = model.encode_document(self.passages.to_pylist(), prompt=document_prompt, **encoding)
+        self._queries = model.encode_query(self.queries.to_pylist(), prompt=query, **encoding)
+        self._passages = model.encode_document(self.passages.to_pylist(), prompt=document, **encoding)
         self._similarity = model.similarity_pairwise
 
     def get_embedding_dimension(self) -> int:

@@ -32,13 +32,7 @@ def report_path(clean: str | Path) -> Path:
 
 
 def write_report(found: Decontamination, data: str | Path, clean: str | Path) -> None:
-    """Write the report beside the clean file.
-
-    Args:
-        found: The result of :func:`~st_hybrid.data.decontamination.decontaminate`.
-        data: The file, folder or hub name that was checked.
-        clean: The file or folder that ``found.clean`` was written to.
-    """
+    """Write the report on ``data`` beside ``clean``, the file or folder that ``found.clean`` was written to."""
     report = {
         "data": Path(data).name,
         "data_sha256": sha256(data) if Path(data).exists() else None,
@@ -59,12 +53,7 @@ def write_report(found: Decontamination, data: str | Path, clean: str | Path) ->
 def carry_report(data: str | Path, derived: str | Path) -> bool:
     """Copy the report on clean data to a file all of whose texts come from them, and which is therefore as clean.
 
-    Args:
-        data: The file or folder that the texts come from. Without a valid report beside it, nothing is written.
-        derived: The file or folder that was made from it.
-
-    Returns:
-        Whether a report was copied.
+    Returns whether there was a valid report.
     """
     if report := _read_report(data):
         write_json(report_path(derived), {**report, "clean": Path(derived).name, "clean_sha256": sha256(derived)})
@@ -75,13 +64,10 @@ def checked_sets(data: Sequence[str | Path]) -> list[CheckedSet]:
     """Find the evaluation sets that each of several training data sets was checked against.
 
     A report counts if it lies beside the data, where ``st-hybrid data decontaminate`` and ``st-hybrid data mine`` write
-    it, and if the data have not changed since.
+    it, and if the data have not changed since. If one of the data sets has no valid report, there are none.
 
     Args:
         data: The files, folders or hub names to train on.
-
-    Returns:
-        The sets in the order of their names. Empty if one of the data sets has no valid report.
 
     Raises:
         ValueError: A file with a report's name is none.

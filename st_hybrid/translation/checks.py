@@ -58,18 +58,14 @@ class Checks:
         skip: Checks to leave out. Between close languages such as Danish and Norwegian skip ``copied``: a correct
             translation may equal its source.
         copied: Largest allowed share, in [0, 1], of a translation's letters in strings of 20 letters and spaces (8 of
-            Han, Kana, Hangul and Ethiopic) that the source contains too. A shorter translation must differ from its
-            source. Names and codes such as ``LibreOffice``, ``A1:B2`` and ``example.org`` do not count.
+            Han, Kana, Hangul and Ethiopic) that the source contains too. Names and codes such as ``LibreOffice``,
+            ``A1:B2`` and ``example.org`` do not count. A shorter translation must differ from its source.
         script: Smallest allowed share, in [0, 1], of letters in the language's script, apart from words of the source.
-        ratio: Largest allowed ratio of the lengths of source and translation, the longer divided by the shorter, in
-            Latin letters without white space: a Han character counts as 3, Hangul 2.3, Kana 1.8 and Ethiopic 1.6. Both
-            get 10 more, so that short texts may differ more.
+        ratio: Largest allowed ratio of the lengths of source and translation, in Latin letters without white space. A
+            Han character counts as 3, Hangul 2.3, Kana 1.8 and Ethiopic 1.6. Both get 10 more, for short texts.
         repeated: Largest allowed share, in [0, 1], of a translation's strings of 10 characters (5 in Han, Kana, Hangul
-            and Ethiopic) that occurred in it before, in excess of the source's share. Independent of it, no string of
-            up to 60 characters may follow itself three times over 16 characters, unless one does in the source.
-
-    Raises:
-        ValueError: A check is unknown, or a number is outside its range.
+            and Ethiopic) that occurred in it before, in excess of the source's share. No string of up to 60 characters
+            may follow itself three times over 16 characters, unless one does in the source.
 
     Example:
         ::
@@ -110,7 +106,7 @@ class Checks:
             sources: The source texts.
             translations: Their translations.
             language: Code of the language that they should be in. A script in it is the required script.
-            detector: Detects their language. Without it, or if it does not know ``language``, that is not checked.
+            detector: Detects the language of the translations.
             known: Which texts fail a check for reasons outside them, such as ``"truncated"``, shape ``(texts,)``.
 
         Returns:

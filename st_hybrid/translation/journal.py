@@ -15,11 +15,9 @@ _WRITE = "INSERT OR REPLACE INTO translations VALUES (?, ?, ?, ?, ?)"
 
 
 class Journal:
-    """An SQLite file of translations, created if it does not exist. No other process can open it until it is closed.
+    """An SQLite file of translations by a translator and its settings; those of others stay in the file, unread.
 
-    Args:
-        path: The file.
-        translator: Fingerprint of the translator and its settings. Translations of others stay in the file, unread.
+    It is created if it does not exist. No other process can open it until it is closed.
     """
 
     def __init__(self, path: str | Path, translator: str) -> None:

@@ -214,7 +214,6 @@ class _Transformers:
         self.model = model.to(device).eval()
 
     def translate(self, ids: list[list[int]], language: str) -> list[list[int]]:
-        """The ids of the translations into the language of a token."""
         padded = self.tokenizer.pad({"input_ids": ids}, return_tensors="pt").to(self.model.device)
         return self.model.generate(
             **padded,
@@ -246,7 +245,6 @@ class _CTranslate2:
         self.compute_type = self.model.compute_type
 
     def translate(self, ids: list[list[int]], language: str) -> list[list[int]]:
-        """The ids of the translations into the language of a token."""
         results = self.model.translate_batch(
             [self.tokenizer.convert_ids_to_tokens(row) for row in ids],
             target_prefix=[[language]] * len(ids),

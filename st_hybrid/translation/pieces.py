@@ -12,15 +12,9 @@ from st_hybrid.sentences import sentence_spans
 
 
 class Pieces:
-    """Texts cut into pieces to translate. A piece without letters, such as a number, is not translated.
+    """Texts in a language, cut into sentences or whole. Pieces without letters, such as numbers, are not translated.
 
-    Args:
-        texts: The texts.
-        language: The code of their language.
-        sentences: Cut the texts into sentences; False makes each text one piece.
-
-    Attributes:
-        distinct: The distinct pieces with letters, in order of appearance.
+    ``distinct`` has the distinct pieces with letters, in order of appearance.
     """
 
     def __init__(self, texts: Sequence[str], language: str, *, sentences: bool = True) -> None:
