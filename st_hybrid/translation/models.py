@@ -184,7 +184,8 @@ class ModelTranslator:
 
     def lengths(self, texts: list[str], source: str) -> Ints:
         """Tokens of each text, including special tokens, before any is cut off."""
-        return np.array([len(ids) for ids in self.encode(texts, source, cut=False)], dtype=np.int64)
+        parts = (texts[start : start + 10_000] for start in range(0, len(texts), 10_000))  # to hold few ids
+        return np.array([len(ids) for part in parts for ids in self.encode(part, source, cut=False)], dtype=np.int64)
 
     def translate(self, texts: list[str], source: str, target: str) -> list[str]:
         """Translate one batch."""

@@ -6,7 +6,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import closing, nullcontext
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,7 +29,7 @@ from st_hybrid.translation.pieces import Pieces
 
 logger = logging.getLogger(__name__)
 
-_BLOCK = 10_000  # rows written and texts tokenized at once
+_BLOCK = 10_000  # rows written at once
 
 
 @dataclass
@@ -147,7 +147,7 @@ def translate_rows(
         given = given.append_column("suspicious", pa.nulls(len(given), pa.string()))
     path = temporary_folder(scratch) / "rows.arrow"
     with (
-        closing(Journal(journal, model.fingerprint())) if journal else nullcontext() as opened,
+        closing(Journal(journal or ":memory:", model.fingerprint())) as opened,
         pa.OSFile(str(path), "wb") as sink,
         pa.ipc.new_stream(sink, given.schema) as writer,
     ):
@@ -190,7 +190,7 @@ class _Run:
     """Translates and checks rows, and counts in the report."""
 
     model: ModelTranslator | FunctionTranslator
-    journal: Journal | None
+    journal: Journal
     checks: Checks
     detector: LanguageDetector | None
     sentences: bool
@@ -221,9 +221,7 @@ class _Run:
     def _translate_texts(self, texts: list[str], task: _Task) -> tuple[list[str], Flags]:
         """The translations of texts and the checks that they fail."""
         pieces = Pieces(texts, task.source, sentences=self.sentences)
-        parts = [pieces.distinct[start : start + _BLOCK] for start in range(0, len(pieces.distinct), _BLOCK)]
-        counted = [self.model.lengths(part, task.source) for part in parts]
-        lengths = np.concatenate([np.zeros(0, dtype=np.int64), *counted])
+        lengths = self.model.lengths(pieces.distinct, task.source)
         made = self._translate_pieces(pieces.distinct, lengths, task)
         translations = pieces.join(made, task.target)
         emptied = np.array([not translation.strip() for translation in made], dtype=bool)
@@ -233,9 +231,8 @@ class _Run:
 
     def _translate_pieces(self, pieces: list[str], lengths: Ints, task: _Task) -> list[str]:
         """Translations from the journal and from the model."""
-        stored = self.journal.read(pieces, task.source, task.target) if self.journal else [None] * len(pieces)
+        stored = self.journal.read(pieces, task.source, task.target)
         done = np.array([translation is not None for translation in stored], dtype=bool)
-        made = [translation or "" for translation in stored]
         batches = token_batches(lengths, self.max_batch_tokens)
         # A resumed run makes the same batches as an undisturbed one: padding changes the last digits of sums, and so
         # perhaps a word. With other rows than before, the batches are made of what is left.
@@ -255,13 +252,10 @@ class _Run:
                 self.report.seconds += time.perf_counter() - began
                 if len(translations) != len(texts) or not all(isinstance(text, str) for text in translations):
                     raise ValueError(f"{self.model.name} must give {len(texts)} texts, not {translations!r}.")
-                if self.journal is not None:
-                    self.journal.write(dict(zip(texts, translations, strict=True)), task.source, task.target)
-                for number, translation in zip(batch.tolist(), translations, strict=True):
-                    made[number] = translation
+                self.journal.write(dict(zip(texts, translations, strict=True)), task.source, task.target)
                 self.report.tokens += int(lengths[batch].sum())
                 advance(int(lengths[batch].sum()))
-        return made
+        return [translation or "" for translation in self.journal.read(pieces, task.source, task.target)]
 
 
 def _parallel_rows(rows: Dataset, language: str | None) -> ParallelRows:
