@@ -12,12 +12,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from st_hybrid.data.collect import Batch, blank, interleaved
+from st_hybrid.data.collect import Batch, interleaved
 from st_hybrid.data.names import means_language
 from st_hybrid.data.report import Tally
 from st_hybrid.data.tables import IDENTIFIER, TRANSLATION, NamedBatch
 from st_hybrid.languages import check_language
-from st_hybrid.rows import ROLES
+from st_hybrid.rows import ROLES, is_empty
 
 Form = Literal["auto", "long", "wide"]
 
@@ -163,7 +163,7 @@ class Columns:
             parts.append(pa.table({"id": identifier, "language": language, **_selected(batch.table, given)}))
         rows = interleaved(parts)
         # A group need not have all languages: where both of its texts are missing, there is no row.
-        filled = np.flatnonzero(~(blank(rows["query"]) & blank(rows["positive"])))
+        filled = np.flatnonzero(~(is_empty(rows["query"]) & is_empty(rows["positive"])))
         place = batch.place
         if not len(filled):
             return None

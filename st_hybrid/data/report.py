@@ -44,8 +44,7 @@ class ReadReport:
                 {"id": 1, "language": "de", "query": "Wo nisten Störche?", "positive": "Auf Dächern."},
                 {"id": 1, "language": "en", "query": "Where do storks nest?", "positive": ""},
             ]).to_json("rows.jsonl")
-            rows, report = open_rows("rows.jsonl")
-            print(report)  # 1 of 2 rows kept, in 1 groups; 1 left out: no positive, first at rows.jsonl:2
+            print(open_rows("rows.jsonl").report)  # 1 of 2 rows kept, in 1 groups; 1 left out: no positive, …
     """
 
     sources: Mapping[str, int]
@@ -64,14 +63,14 @@ class ReadReport:
         table = Table(title=f"{self.kept:,} of {self.read:,} rows in {self.groups:,} groups", title_justify="left")
         for header in ("", "rows", "first at"):
             table.add_column(header, justify="right" if header == "rows" else "left", overflow="fold")
-        for source, amount in self.sources.items():
-            table.add_row(escape(f"read from {source}"), f"{amount:,}", "")
-        table.add_section()
-        for reason, part in self.dropped.items():
-            table.add_row(escape(f"left out: {reason}"), f"{part.rows:,}", escape(part.first))
-        table.add_section()
-        for language, amount in sorted(self.languages.items()):
-            table.add_row(f"kept in {language}", f"{amount:,}", "")
+        for rows in (
+            [(f"read from {source}", amount, "") for source, amount in self.sources.items()],
+            [(f"left out: {reason}", part.rows, part.first) for reason, part in self.dropped.items()],
+            [(f"kept in {language}", amount, "") for language, amount in sorted(self.languages.items())],
+        ):
+            for name, amount, first in rows:
+                table.add_row(escape(name), f"{amount:,}", escape(first))
+            table.add_section()
         return table
 
 

@@ -148,7 +148,7 @@ def test_a_group_may_lack_languages_in_wide_form(tmp_path: Path) -> None:
 
 
 def test_a_language_that_only_a_later_block_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("st_hybrid.data.tables._ROWS", 4)
+    monkeypatch.setattr("st_hybrid.data.tables._BLOCK", 1)
     rows = [{"id": n, "query_de": f"Wer {n}?", "positive_de": f"{n}."} for n in range(20)]
     rows[15] |= {"query_yo": "Ta ni?", "positive_yo": "Èmi."}
     found, report = open_rows(lines(tmp_path / "a.jsonl", *rows))
@@ -159,7 +159,7 @@ def test_a_language_that_only_a_later_block_has(tmp_path: Path, monkeypatch: pyt
 
 
 def test_blocks_that_lack_a_column_altogether(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("st_hybrid.data.tables._ROWS", 1)
+    monkeypatch.setattr("st_hybrid.data.tables._BLOCK", 1)
     path = lines(tmp_path / "a.jsonl", row(id=1), {"id": 2, "language": "de", "query": "Wo?"}, {"note": "x"}, row(id=3))
     found, report = open_rows(path)
     assert found["id"][:] == [1, 3]
@@ -328,7 +328,7 @@ def test_options_that_contradict_the_source(tmp_path: Path) -> None:
 
 
 def test_the_first_rows_of_several_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("st_hybrid.data.tables._ROWS", 2)
+    monkeypatch.setattr("st_hybrid.data.tables._BLOCK", 99)
     paths = [lines(tmp_path / f"{part}.jsonl", *(row(id=part * 3 + n) for n in range(3))) for part in range(3)]
     for rows in range(1, 9):
         assert open_rows(paths, max_rows=rows).rows["id"][:] == list(range(rows))
