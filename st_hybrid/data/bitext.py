@@ -158,8 +158,8 @@ def _columns(
     both = pa.struct([(name, pa.string()) for name in columns])
     before = 0
     for batch in source.read(lambda name: both if name == TRANSLATION else pa.string() if name in columns else None):
-        table = batch.table.flatten() if TRANSLATION in batch.table.column_names else batch.table
-        sides = [table.column(name if name in table.column_names else f"{TRANSLATION}.{name}") for name in columns]
-        tally.source(str(path), table.num_rows)
+        prefix = f"{TRANSLATION}." if TRANSLATION in batch.table.column_names else ""
+        sides = [batch.table.flatten()[f"{prefix}{name}"] for name in columns]
+        tally.source(str(path), len(batch.table))
         yield _rows(sides, languages, path, before, batch.place, tally)
-        before += table.num_rows
+        before += len(batch.table)

@@ -20,6 +20,7 @@ from st_hybrid.progress import progress_bar
 
 _BLOCK = 1 << 24  # bytes of a collection to search at once
 _BATCH = 20_000  # rows to compose at once
+_TRIPLE = ("query", "positive", "negative")
 
 
 def read_mmarco(
@@ -46,17 +47,15 @@ def read_mmarco(
         qrels.train.tsv                                    query number, 0, passage number, 1 (MS MARCO's own file)
 
     Each query with a relevant passage is a group; its id is both numbers, such as ``1185869-0``. A query with two
-    relevant passages makes two groups with the same query text, so that no batch of the sampler holds both. Passages
-    stay on disk; memory holds the numbers of the wanted ones.
+    relevant passages makes two groups with the same query text, so that no batch of the sampler holds both.
 
     Args:
         folder: The folder, or its parent.
         languages: Languages to read, such as ``["de", "ar"]``; by default all that have a collection.
         translation: Folder of the translation, ``"google"`` or the older ``"helsinki"``.
         split: Split of the queries, ``"train"`` or ``"dev"``.
-        qrels: File of relevant passages; by default the folder's ``qrels.<split>.tsv``. If there is none, the positives
-            of the triples are used.
-        triples: File of triples; by default the folder's ``triples.<split>.ids.small.tsv``.
+        qrels: File of relevant passages; by default ``qrels.<split>.tsv``, or else the positives of the triples.
+        triples: File of triples; by default ``triples.<split>.ids.small.tsv``.
         negatives: Number of hard negatives per row: the first distinct ones of the triples for a query and its
             positive. Pairs with fewer are left out.
         max_queries: Number of queries to draw from those with a relevant passage; by default all.
@@ -69,8 +68,7 @@ def read_mmarco(
 
     Raises:
         FileNotFoundError: A file is missing.
-        ValueError: A file is malformed, its name holds no language, or a number occurs twice; the message names file
-            and line.
+        ValueError: A file is malformed, or its name holds no language; the message names file and line.
 
     Example:
         ::
@@ -164,66 +162,6 @@ def _existing(path: Path) -> Path:
     return found
 
 
-def _read_texts(path: Path, wanted: Ints, tally: Tally, scratch: str | Path | None, show: bool) -> pa.Table:
-    """The ``number`` and ``text`` of wanted lines, memory-mapped from a temporary file."""
-    wanted = np.unique(wanted)
-    tally.source(str(path), 0)
-    total = None if path.suffix.lower() in COMPRESSIONS else path.stat().st_size
-    with tempfile.NamedTemporaryFile(dir=scratch) as file:
-        schema = pa.schema([("number", pa.int64()), ("text", pa.large_string())])
-        with (
-            pa.ipc.new_stream(file, schema) as writer,
-            progress_bar(total, path.name, show=show, unit="bytes") as advance,
-        ):
-            for block in read_blocks(path, _BLOCK):
-                lines = block.lines()
-                tally.source(str(path), len(lines))
-                lines = lines.filter(pc.not_equal(pc.binary_length(lines), 0))
-                number = _leading_numbers(lines, path)
-                hits = np.flatnonzero(wanted[np.minimum(np.searchsorted(wanted, number), len(wanted) - 1)] == number)
-                text = pc.list_element(pc.split_pattern(lines.take(pa.array(hits)), "\t", max_splits=1), 1)
-                writer.write(pa.record_batch([pa.array(number[hits]), text], schema))
-                advance(len(block.data))
-        file.flush()
-        texts = pa.ipc.open_stream(pa.memory_map(file.name)).read_all()
-    found = texts["number"].to_numpy()
-    if len(again := np.flatnonzero(place_in_group(found))):
-        first, second, *_ = _lines(path, rf"^{found[again[0]]}\t")
-        raise ValueError(f"{path}:{second}: the number {found[again[0]]} occurs at line {first} already.")
-    return texts
-
-
-def _leading_numbers(lines: pa.LargeStringArray, path: Path) -> Ints:
-    """The number before the tab of each line."""
-    parts = pc.split_pattern(pc.binary_slice(lines.cast(pa.large_binary()), 0, 20), b"\t", max_splits=1)
-    try:
-        pc.list_element(parts, 1)  # is refused without a tab
-        return pc.list_element(parts, 0).cast(pa.string()).cast(pa.int64()).to_numpy()
-    except pa.ArrowInvalid as error:
-        wrong = next(_lines(path, r"^\d{1,18}\t|^$", matching=False))
-        raise ValueError(f"{path}:{wrong}: not a number, a tab and a text.") from error
-
-
-def _lines(path: Path, pattern: str, *, matching: bool = True) -> Iterator[int]:
-    """Numbers of the lines that match a pattern, or do not."""
-    for block in read_blocks(path):
-        matches = pc.match_substring_regex(block.lines(), pattern).to_numpy(zero_copy_only=False)
-        yield from block.first + np.flatnonzero(matches == matching)
-
-
-def _batch(language: str, relevant: Ints, texts: list[pa.ChunkedArray], path: Path) -> Batch:
-    """Rows of queries, positives and negatives by their numbers and texts; texts that a file lacks are null."""
-    query, passage = relevant[:, 0], relevant[:, 1]
-    columns = {
-        "id": pc.binary_join_element_wise(pa.array(query).cast(pa.string()), pa.array(passage).cast(pa.string()), "-"),
-        "language": pa.repeat(language, len(relevant)),
-        "query": texts[0],
-        "positive": texts[1],
-        **{f"negative_{place}": text for place, text in enumerate(texts[2:], 1)},
-    }
-    return Batch(pa.table(columns), lambda row: f"{path}, query {query[row]} and passage {passage[row]}")
-
-
 def _positives(qrels: Path | None, triples: Path | None, tally: Tally) -> Ints:
     """Numbers of the queries and of the passages that answer them, each pair once: shape (pairs, 2)."""
     pairs = np.zeros(0, dtype=np.int64)
@@ -232,7 +170,7 @@ def _positives(qrels: Path | None, triples: Path | None, tally: Tally) -> Ints:
             judged = block[block[:, 3] > 0]
             pairs = np.union1d(pairs, _paired(judged[:, 0], judged[:, 2]))
     elif triples is not None:
-        for block in _numbers(triples, ("query", "positive", "negative"), tally):
+        for block in _numbers(triples, _TRIPLE, tally):
             pairs = np.union1d(pairs, _paired(block[:, 0], block[:, 1]))
     if not len(pairs):
         raise ValueError(f"{qrels or triples} has no relevant passage.")
@@ -243,20 +181,18 @@ def _with_negatives(positives: Ints, wanted: int, triples: Path, languages: int,
     """Add the first distinct negatives of each pair: shape (pairs with enough of them, 2 + wanted)."""
     pairs = _paired(positives[:, 0], positives[:, 1])  # in order, as np.union1d made them
     negatives, counts = np.full((len(pairs), wanted), -1), np.zeros(len(pairs), dtype=np.int64)
-    for block in _numbers(triples, ("query", "positive", "negative"), tally):
+    for block in _numbers(triples, _TRIPLE, tally):
         key = _paired(block[:, 0], block[:, 1])
         pair = np.minimum(np.searchsorted(pairs, key), len(pairs) - 1)
-        short = (pairs[pair] == key) & (counts[pair] < wanted)
-        pair, negative, query = pair[short], block[short, 2], block[short, 0]
-        unfit = np.isin(_paired(query, negative), pairs)  # it answers the query too
-        unfit |= (negatives[pair] == negative[:, None]).any(axis=1)
-        pair, negative = pair[~unfit], negative[~unfit]
+        answers = np.isin(_paired(block[:, 0], block[:, 2]), pairs)
+        fits = (pairs[pair] == key) & ~answers & ~(negatives[pair] == block[:, 2:]).any(axis=1)
+        pair, negative = pair[fits], block[fits, 2]
         first = np.sort(np.unique(_paired(pair, negative), return_index=True)[1])  # of equal ones, the first
         pair, negative = pair[first], negative[first]
         place = counts[pair] + place_in_group(pair)
-        fits = place < wanted
-        negatives[pair[fits], place[fits]] = negative[fits]
-        counts += np.bincount(pair[fits], minlength=len(pairs))
+        pair, negative, place = (values[place < wanted] for values in (pair, negative, place))
+        negatives[pair, place] = negative
+        counts += np.bincount(pair, minlength=len(pairs))
     few = counts < wanted
     if few.all():
         raise ValueError(f"{triples} has {wanted} different negatives for no query. Ask for fewer.")
@@ -288,6 +224,59 @@ def _numbers(path: Path, columns: Sequence[str], tally: Tally) -> Iterator[Ints]
                 tally.source(str(path), batch.num_rows)
                 yield np.stack([column.to_numpy() for column in batch.columns], axis=1).astype(np.int64)
     except pa.ArrowInvalid as error:
-        wrong = next(_lines(path, rf"^\d+(\t\d+){{{len(columns) - 1}}}$|^\s*$", matching=False), "")
-        expected = f"not {len(columns)} whole numbers with tabs between them: {', '.join(columns)}"
-        raise ValueError(f"{path}:{wrong}: {expected}.") from error
+        expected = f"{len(columns)} whole numbers with tabs between them: {', '.join(columns)}"
+        raise _wrong(path, "\t".join([r"\d+"] * len(columns)), expected) from error
+
+
+def _read_texts(path: Path, wanted: Ints, tally: Tally, scratch: str | Path | None, show: bool) -> pa.Table:
+    """The ``number`` and ``text`` of wanted lines, memory-mapped from a temporary file."""
+    wanted = np.unique(wanted)
+    tally.source(str(path), 0)
+    total = None if path.suffix.lower() in COMPRESSIONS else path.stat().st_size
+    with tempfile.NamedTemporaryFile(dir=scratch) as file:
+        schema = pa.schema([("number", pa.int64()), ("text", pa.large_string())])
+        with (
+            pa.ipc.new_stream(file, schema) as writer,
+            progress_bar(total, path.name, show=show, unit="bytes") as advance,
+        ):
+            for block in read_blocks(path, _BLOCK):
+                lines = block.lines()
+                tally.source(str(path), len(lines))
+                parts = pc.split_pattern(lines.filter(pc.not_equal(lines, "")), "\t", max_splits=1)
+                try:
+                    text, number = pc.list_element(parts, 1), pc.list_element(parts, 0).cast(pa.int64())
+                except pa.ArrowInvalid as error:
+                    raise _wrong(path, r"\d{1,18}\t.*", "a number, a tab and a text") from error
+                near = wanted[np.minimum(np.searchsorted(wanted, number), len(wanted) - 1)]
+                writer.write(pa.record_batch([number, text], schema).filter(pc.equal(number, pa.array(near))))
+                advance(len(block.data))
+        file.flush()
+        texts = pa.ipc.open_stream(pa.memory_map(file.name)).read_all()
+    number = texts["number"].to_numpy()
+    for again in number[place_in_group(number) > 0][:1]:
+        starts = (np.flatnonzero(pc.starts_with(b.lines(), f"{again}\t")) + b.first for b in read_blocks(path))
+        first, second, *_ = np.concatenate(list(starts))
+        raise ValueError(f"{path}:{second}: the number {again} occurs at line {first} already.")
+    return texts
+
+
+def _wrong(path: Path, pattern: str, expected: str) -> ValueError:
+    """An error that names the first line which is not blank and does not match a pattern."""
+    for block in read_blocks(path):
+        matches = pc.match_substring_regex(block.lines(), rf"^({pattern}|\s*)$").to_numpy(zero_copy_only=False)
+        if not matches.all():
+            return ValueError(f"{path}:{block.first + matches.argmin()}: not {expected}.")
+    return ValueError(f"{path}: not {expected}.")
+
+
+def _batch(language: str, relevant: Ints, texts: list[pa.ChunkedArray], path: Path) -> Batch:
+    """Rows of queries, positives and negatives by their numbers and texts; texts that a file lacks are null."""
+    query, passage = relevant[:, 0], relevant[:, 1]
+    columns = {
+        "id": pc.binary_join_element_wise(pa.array(query).cast(pa.string()), pa.array(passage).cast(pa.string()), "-"),
+        "language": pa.repeat(language, len(relevant)),
+        "query": texts[0],
+        "positive": texts[1],
+        **{f"negative_{place}": text for place, text in enumerate(texts[2:], 1)},
+    }
+    return Batch(pa.table(columns), lambda row: f"{path}, query {query[row]} and passage {passage[row]}")

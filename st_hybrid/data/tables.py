@@ -157,9 +157,7 @@ def _read_json(path: Path, wanted: Wanted) -> Iterator[NamedBatch]:
             lines = np.arange(block.first, block.first + len(table))
             yield NamedBatch(table.select(list(types)), partial(_line, path, lines), list(names))
         elif records := list(_json_records(path, block)):
-            batch = _by_python(path, records, types, wanted)
-            names |= dict.fromkeys(batch.columns)
-            yield batch._replace(columns=list(names))
+            yield _by_python(path, records, names, types, wanted)
 
 
 def _json_by_arrow(
@@ -181,7 +179,7 @@ def _json_by_arrow(
         new = {name: type_ for name in table.column_names if name not in found and (type_ := wanted(name))}
         if not new:
             types |= found
-            return table if len(table) == lines else None
+            return table if found and len(table) == lines else None
         for name, type_ in new.items():  # of which Arrow has guessed the type: a date for what looks like one
             is_number = pa.types.is_integer(table[name].type)
             found[name] = (pa.int64() if is_number else pa.string()) if type_ == IDENTIFIER else type_
@@ -200,39 +198,43 @@ def _json_records(path: Path, block: Block) -> Iterator[tuple[int, dict[str, Any
 
 
 def _read_csv(path: Path, delimiter: str, wanted: Wanted) -> Iterator[NamedBatch]:
-    names: list[str] = []
-    data, first = b"", 1  # what is not parsed yet, and its first line
+    csv.field_size_limit(1 << 30)
+    hint = f"Put values with a {'comma' if delimiter == ',' else 'tab'}, a quotation mark or a line break in quotes."
+    line = 1
     blocks = read_blocks(path, _BLOCK)
-    for block in blocks:
-        data += block.data
-        if not names:
-            names, data = _header(path, data, delimiter, wanted)
-            first += len(names) > 0
-        if not names or (found := _csv_by_arrow(data, names, delimiter, wanted)) is None:
-            break
-        table, lines, end = found
-        yield NamedBatch(table, partial(_line, path, lines + first), names)
-        data, first = data[end:], first + data.count(b"\n", 0, end)
-    texts = (text for block in chain([Block(data, first)], blocks) for _, text in block.numbered_lines())
-    records = _csv_records(path, texts, first, names, delimiter, wanted)
-    while chunk := list(islice(records, _ROWS)):
-        yield _by_python(path, chunk, {}, wanted)
-
-
-def _header(path: Path, data: bytes, delimiter: str, wanted: Wanted) -> tuple[list[str], bytes]:
-    """The names in the first line and what follows it; no names if the line is not a record."""
-    line, _, rest = data.partition(b"\n")
     try:
-        names = next(csv.reader([line.decode()], delimiter=delimiter, strict=True))
-    except csv.Error:
-        return [], data
-    return (_unique(names, path, wanted), rest) if names else ([], data)
-
-
-def _unique(names: list[str], path: Path, wanted: Wanted) -> list[str]:
-    if twice := [name for name in names if names.count(name) > 1 and wanted(name)]:
-        raise ValueError(f"{path}:1: the column {twice[0]!r} occurs twice.")
-    return names
+        block = next(blocks, Block(b"", 1))
+        reader = csv.reader((text for _, text in block.numbered_lines()), delimiter=delimiter, strict=True)
+        if (names := next(filter(None, reader), None)) is None:
+            raise ValueError(f"{path} is empty; its first line should name the columns.")
+        if twice := [name for name in names if names.count(name) > 1 and wanted(name)]:
+            raise ValueError(f"{path}:1: the column {twice[0]!r} occurs twice.")
+        line += reader.line_num
+        data = (block.data.removesuffix(b"\n") + b"\n").split(b"\n", reader.line_num)[-1]
+        while (found := _csv_by_arrow(data, names, delimiter, wanted)) is not None:
+            table, lines, end = found
+            yield NamedBatch(table, partial(_line, path, line + lines), names)
+            line += data.count(b"\n", 0, end)
+            data = data[end:] + next(blocks, Block(b"", 1)).data
+        texts = (text for block in chain([Block(data, line)], blocks) for _, text in block.numbered_lines())
+        reader, before = csv.reader(texts, delimiter=delimiter, strict=True), line
+        records = []
+        for values in reader:
+            if values:
+                if len(values) != len(names):
+                    raise ValueError(f"{path}:{line}: {len(values)} columns, where the header has {len(names)}. {hint}")
+                joined = delimiter.join(values).split("\n")
+                if delimiter == "\t" and len(joined) > 1 and all(text.count("\t") == len(names) - 1 for text in joined):
+                    raise csv.Error("each of the lines that it joins has all columns")
+                records.append((line, dict(zip(names, values, strict=True))))
+            line = before + reader.line_num
+            if len(records) == _ROWS:
+                yield _by_python(path, records, dict.fromkeys(names), {}, wanted)
+                records = []
+        if records:
+            yield _by_python(path, records, dict.fromkeys(names), {}, wanted)
+    except csv.Error as error:
+        raise ValueError(f"{path}:{line}: a quotation mark is not closed ({error}). {hint}") from error
 
 
 def _csv_by_arrow(data: bytes, names: list[str], delimiter: str, wanted: Wanted) -> tuple[pa.Table, Ints, int] | None:
@@ -290,13 +292,19 @@ def _array(values: list[Any], type_: pa.DataType, name: str, place: Place) -> pa
 
 
 def _by_python(
-    path: Path, records: list[tuple[int, dict[str, Any]]], types: dict[str, pa.DataType], wanted: Wanted
+    path: Path,
+    records: list[tuple[int, dict[str, Any]]],
+    names: dict[str, None],
+    types: dict[str, pa.DataType],
+    wanted: Wanted,
 ) -> NamedBatch:
-    """Records with their lines as a batch; adds to ``types`` what columns are read as."""
+    """Records and their lines as a batch; adds to the names of columns, and to what they are read as."""
     place = partial(_line, path, np.array([line for line, _ in records]))
-    names = list(dict.fromkeys(name for _, row in records for name in row))
+    for _, row in records:
+        both = row.get(TRANSLATION)
+        names |= dict.fromkeys([*row, *(both if isinstance(both, dict) else ())])
     arrays = {}
-    for name in dict.fromkeys([*types, *names]):
+    for name in names:
         values = [row.get(name) for _, row in records]
         if (type_ := types.get(name) or wanted(name)) == IDENTIFIER:
             known = next((value for value in values if value is not None), None)
@@ -304,31 +312,4 @@ def _by_python(
         if type_ is not None:
             types[name] = type_
             arrays[name] = _array(values, type_, name, place)
-    both = records[0][1].get(TRANSLATION)
-    return NamedBatch(pa.table(arrays), place, [*names, *(both if isinstance(both, dict) else ())])
-
-
-def _csv_records(
-    path: Path, texts: Iterator[str], first: int, names: list[str], delimiter: str, wanted: Wanted
-) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The records of lines from a number on; without names, the first has them."""
-    csv.field_size_limit(1 << 30)
-    hint = f"Put values with a {'comma' if delimiter == ',' else 'tab'}, a quotation mark or a line break in quotes."
-    raw: list[str] = []  # the lines of a record
-    line = first
-    try:
-        for values in csv.reader((raw.append(text) or text for text in texts), delimiter=delimiter, strict=True):  # type: ignore[func-returns-value]
-            if not names:
-                names = _unique(values, path, wanted)
-            elif values:
-                if len(values) != len(names):
-                    raise ValueError(f"{path}:{line}: {len(values)} columns, where the header has {len(names)}. {hint}")
-                if delimiter == "\t" and len(raw) > 1 and all(text.count("\t") == len(names) - 1 for text in raw):
-                    raise csv.Error("each of the lines that it joins has all columns")
-                yield line, dict(zip(names, values, strict=True))
-            line += len(raw)
-            raw.clear()
-    except csv.Error as error:
-        raise ValueError(f"{path}:{line}: a quotation mark is not closed ({error}). {hint}") from error
-    if not names:
-        raise ValueError(f"{path} is empty; its first line should name the columns.")
+    return NamedBatch(pa.table(arrays), place, list(names))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from datasets import Dataset
+from hypothesis import given
+from hypothesis import strategies as st
 
 from st_hybrid import parallel_pairs
-from st_hybrid.data import Dropped, open_rows
+from st_hybrid.data import Dropped, open_rows, tables
 
 TEXTS = ["Wer?", 'Er sagte: "ja, so"', "zwei\nZeilen\tund mehr", "日本語、中文", "emoji 😀 ", "\\n 'x'", "NULL", "NA"]
 
@@ -77,8 +80,8 @@ KINDS = ["jsonl", "jsonl.gz", "jsonl.zst", "csv", "csv.gz", "tsv", "tsv.zst", "p
 def test_every_kind_and_form_gives_the_same_rows(kind: str, form: str, tmp_path: Path) -> None:
     rows = long_rows()
     path = write(tmp_path / f"rows.{kind}", rows if form == "long" else wide_rows(rows))
-    for given in (form, "auto"):
-        found, report = open_rows(path, form=given)  # type: ignore[arg-type]
+    for asked in (form, "auto"):
+        found, report = open_rows(path, form=asked)  # type: ignore[arg-type]
         assert found.to_list() == rows
         assert (report.read, report.kept, report.groups, report.dropped) == (len(rows), len(rows), len(TEXTS), {})
         assert report.languages == dict.fromkeys(("de", "el", "zh"), len(TEXTS))
@@ -369,6 +372,51 @@ def test_arguments_are_checked_before_anything_is_read(tmp_path: Path) -> None:
         open_rows(missing, languages=["english"])
     with pytest.raises(ValueError, match="language: 'english' is not"):
         open_rows(missing, language="english")
+
+
+# Small files of what parsers differ in, and of what they do not.
+_VALUES = ["", "x", "é", '"a,b"', '"a""b"', '""', '"a\nb"', 'a"b', '"a" ', ' "a"', '"a"b', '"', "a\rb", "2011-01-01"]
+_RECORD = st.lists(st.sampled_from(_VALUES), min_size=1, max_size=3) | st.lists(
+    st.sampled_from(_VALUES[:7]), min_size=2, max_size=2
+)
+_CSV = st.lists(st.tuples(_RECORD.map(",".join), st.sampled_from(["\n", "\r\n", "\n\n"])).map("".join), max_size=6).map(
+    "".join
+)
+_JSON = st.lists(
+    st.dictionaries(
+        st.sampled_from(["a", "b", "id"]), st.sampled_from([1, 2.5, 2**64, None, True, "\ud83d", "2011-01-01"])
+    ).map(json.dumps)
+    | st.sampled_from(["", " {}", '{"a": "x"}{"a": "x"}', "[]", '{"a":']),
+    max_size=8,
+).map("\n".join)
+
+
+@pytest.mark.parametrize(("kind", "texts"), [("csv", _CSV), ("tsv", _CSV), ("jsonl", _JSON)])
+@given(data=st.data(), size=st.integers(1, 40))
+def test_arrow_reads_what_python_reads(
+    kind: str, texts: st.SearchStrategy[str], data: st.DataObject, size: int
+) -> None:
+    types = {"a": pa.string(), "b": pa.string(), "id": tables.IDENTIFIER}
+    text = data.draw(texts)
+
+    def read() -> tuple[list[Any], str]:
+        found = []
+        try:
+            for batch in tables.Source(str(path)).read(types.get):
+                places = [batch.place(row) for row in range(len(batch.table))]
+                found += zip(batch.table.to_pylist(), places, strict=True)
+        except ValueError as error:
+            return [], str(error)
+        return [({name: row.get(name) for name in types}, place) for row, place in found], ""
+
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tables, "_BLOCK", size)
+        path = Path(folder, f"a.{kind}")
+        path.write_text(f"a,b\n{text}".replace(",", "\t" if kind == "tsv" else ",") if kind != "jsonl" else text)
+        by_arrow = read()
+        for name in ("_csv_by_arrow", "_json_by_arrow"):
+            patch.setattr(tables, name, lambda *_: None)
+        assert by_arrow == read()
 
 
 def test_rows_lie_on_disk_and_survive_a_pickle(tmp_path: Path) -> None:
