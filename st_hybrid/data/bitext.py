@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from st_hybrid.data.blocks import plain_suffix, read_blocks
 from st_hybrid.data.collect import Batch, Place, Rows, collect, interleaved
 from st_hybrid.data.names import language_of_file, means_language
-from st_hybrid.data.report import Tally
+from st_hybrid.data.report import ReadReport
 from st_hybrid.data.tables import TABULAR, TRANSLATION, Source
 from st_hybrid.languages import check_language
 from st_hybrid.rows import is_empty
@@ -45,13 +45,10 @@ def read_bitext(
         show_progress_bar: Show the number of rows read.
 
     Returns:
-        The rows and a report of what was left out, such as pairs with an empty side. Ids are the file's name and the
-        number of the line or row.
+        The rows and a report of what was left out. Ids are the file's name and the number of the line or row.
 
     Raises:
-        FileNotFoundError: A file is missing.
-        ValueError: Two files have different numbers of lines, a line of TSV does not have two columns, or a language
-            is unknown; the message names file and line.
+        ValueError: Two files differ in length, a line of TSV has not two columns, or a language is unknown.
 
     Example:
         ::
@@ -78,27 +75,32 @@ def read_bitext(
     if missing := [str(path) for path in paths if not tabular and not path.is_file()]:
         raise FileNotFoundError(f"There is no file {', '.join(missing)}.")
 
-    tally = Tally()
+    report = ReadReport()
     for path in paths:
-        tally.source(str(path), 0)
+        report.count(str(path), 0)
     if tabular:
-        batches = _columns(paths[0], languages, text_columns, tally)
+        batches = _columns(paths[0], languages, text_columns, report)
     elif len(paths) == 2:
-        batches = _two_files(paths, languages or [language_of_file(path, _NAMES) for path in paths], tally)
+        batches = _two_files(paths, languages or [language_of_file(path, _NAMES) for path in paths], report)
     elif languages is not None:
-        batches = _tsv(paths[0], languages, tally)
+        batches = _tsv(paths[0], languages, report)
     else:
         raise ValueError(f"{paths[0]} does not say which languages its columns are in. {_NAMES}")
-    return collect(batches, tally, scratch=scratch, show_progress_bar=show_progress_bar)
+    return collect(batches, report, scratch=scratch, show_progress_bar=show_progress_bar)
 
 
 def _rows(
-    sides: Sequence[pa.ChunkedArray], languages: Sequence[str], path: Path, before: int, place: Place, tally: Tally
+    sides: Sequence[pa.ChunkedArray],
+    languages: Sequence[str],
+    path: Path,
+    before: int,
+    place: Place,
+    report: ReadReport,
 ) -> Batch:
     """The rows of pairs, two for each; ``before`` pairs came before them."""
     empty = is_empty(sides[0]) | is_empty(sides[1])
-    tally.read += 2 * int(empty.sum())
-    tally.drop("pair with an empty side", 2 * int(empty.sum()), lambda: place(int(np.argmax(empty))))
+    report.read += 2 * int(empty.sum())
+    report.drop("pair with an empty side", 2 * int(empty.sum()), lambda: place(int(np.argmax(empty))))
     pairs = np.flatnonzero(~empty)
     ids = pc.binary_join_element_wise(path.name, pa.array(pairs + before + 1).cast(pa.string()), "-")
     parts = [
@@ -108,18 +110,18 @@ def _rows(
     return Batch(interleaved(parts), lambda row: place(int(pairs[row // 2])))
 
 
-def _tsv(path: Path, languages: Sequence[str], tally: Tally) -> Iterator[Batch]:
+def _tsv(path: Path, languages: Sequence[str], report: ReadReport) -> Iterator[Batch]:
     for block in read_blocks(path):
         columns = pc.split_pattern(block.lines(), "\t")
         if len(wrong := np.flatnonzero(pc.not_equal(pc.list_value_length(columns), 2))):
             line, count = block.first + wrong[0], len(columns[int(wrong[0])])
             raise ValueError(f"{path}:{line}: the line has {count} columns, not two with a tab between.")
         sides = [pa.chunked_array([pc.list_element(columns, side)]) for side in (0, 1)]
-        tally.source(str(path), len(columns))
-        yield _rows(sides, languages, path, block.first - 1, _lines_from(path, block.first), tally)
+        report.count(str(path), len(columns))
+        yield _rows(sides, languages, path, block.first - 1, _lines_from(path, block.first), report)
 
 
-def _two_files(paths: Sequence[Path], languages: Sequence[str], tally: Tally) -> Iterator[Batch]:
+def _two_files(paths: Sequence[Path], languages: Sequence[str], report: ReadReport) -> Iterator[Batch]:
     reading = [(block.lines() for block in read_blocks(path)) for path in paths]
     waiting = [pa.chunked_array([], pa.large_string())] * 2
     before = 0
@@ -127,11 +129,11 @@ def _two_files(paths: Sequence[Path], languages: Sequence[str], tally: Tally) ->
         behind = 0 if len(waiting[0]) <= len(waiting[1]) else 1
         if (lines := next(reading[behind], None)) is None:
             break
-        tally.source(str(paths[behind]), len(lines))
+        report.count(str(paths[behind]), len(lines))
         waiting[behind] = pa.chunked_array([*waiting[behind].chunks, lines])
         if ready := min(map(len, waiting)):
             sides = [side.slice(0, ready) for side in waiting]
-            yield _rows(sides, languages, paths[0], before, _lines_from(paths[0], before + 1), tally)
+            yield _rows(sides, languages, paths[0], before, _lines_from(paths[0], before + 1), report)
             waiting = [side.slice(ready) for side in waiting]
             before += ready
     rest = [before + len(side) + sum(map(len, more)) for side, more in zip(waiting, reading, strict=True)]
@@ -145,7 +147,7 @@ def _lines_from(path: Path, first: int) -> Place:
 
 
 def _columns(
-    path: Path, languages: Sequence[str] | None, columns: Sequence[str] | None, tally: Tally
+    path: Path, languages: Sequence[str] | None, columns: Sequence[str] | None, report: ReadReport
 ) -> Iterator[Batch]:
     source = Source(str(path))
     names = [name for batch in [next(source.read(lambda name: None), None)] if batch for name in batch.columns]
@@ -160,6 +162,6 @@ def _columns(
     for batch in source.read(lambda name: both if name == TRANSLATION else pa.string() if name in columns else None):
         prefix = f"{TRANSLATION}." if TRANSLATION in batch.table.column_names else ""
         sides = [batch.table.flatten()[f"{prefix}{name}"] for name in columns]
-        tally.source(str(path), len(batch.table))
-        yield _rows(sides, languages, path, before, batch.place, tally)
+        report.count(str(path), len(batch.table))
+        yield _rows(sides, languages, path, before, batch.place, report)
         before += len(batch.table)

@@ -44,14 +44,10 @@ def open_input(path: Path) -> Any:
 
 
 def read_blocks(path: Path, size: int = 1 << 24) -> Iterator[Block]:
-    """Read a file in blocks of whole lines, without a byte order mark.
-
-    Args:
-        path: The file, plain or compressed.
-        size: Bytes to read at once; a line may be longer.
+    """Read a file, plain or compressed, in blocks of about ``size`` bytes, without a byte order mark.
 
     Raises:
-        OSError: The file cannot be read or decompressed; the message names it.
+        OSError: The file cannot be read or decompressed.
         ValueError: The file is not UTF-8; the message names the line.
     """
     first, rest = 1, [b""]  # the number of the next line, and the bytes read of it

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +13,7 @@ import pyarrow.compute as pc
 from datasets import Dataset
 from numpy.typing import NDArray
 
-from st_hybrid.data.report import ReadReport, Tally
+from st_hybrid.data.report import ReadReport
 from st_hybrid.files import temporary_folder
 from st_hybrid.grouping import Ints, numbered, place_in_group
 from st_hybrid.languages import check_language
@@ -48,7 +47,7 @@ class Rows(NamedTuple):
 
 def collect(
     batches: Iterable[Batch],
-    tally: Tally,
+    report: ReadReport,
     *,
     languages: Sequence[str] | None = None,
     keep_invalid: bool = False,
@@ -58,19 +57,14 @@ def collect(
 ) -> Rows:
     """Write batches of the same columns to an Arrow file, leave out and count invalid rows, and check the whole.
 
-    The tally has the reader's own counts. The options are those of :func:`~st_hybrid.data.open_rows`.
-
-    Raises:
-        ValueError: A language is unknown, an id has two rows in a language, the columns of two batches differ, or no
-            row is left.
+    The report has the reader's own counts already. The options are those of :func:`~st_hybrid.data.open_rows`.
     """
-    found: Counter[str] = Counter()
     parts: list[tuple[Place, Ints]] = []
     iterator = iter(batches)
     if (first := next(iterator, None)) is None:
-        if tally.dropped:
-            raise ValueError(f"No row is left: {ReadReport(tally.sources, tally.read, 0, 0, tally.dropped, {})}.")
-        raise ValueError(f"There are no rows in {', '.join(tally.sources)}.")
+        raise ValueError(
+            f"No row is left: {report}." if report.dropped else f"There are no rows in {', '.join(report.sources)}."
+        )
     schema = _schema(first.table)
     file = str(temporary_folder(scratch) / "rows.arrow")
     with (
@@ -79,24 +73,24 @@ def collect(
         progress_bar(None, "Reading", show=show_progress_bar, unit="rows") as advance,
     ):
         for batch in itertools.chain([first], iterator):
-            tally.read += batch.table.num_rows
+            report.read += batch.table.num_rows
             table = _conformed(batch, schema)
-            kept = _wanted(table, batch.place, tally, languages, keep_invalid)
+            kept = _wanted(table, batch.place, report, languages, keep_invalid)
             table = table.take(pa.array(kept))
             counts = {one["values"]: one["counts"] for one in pc.value_counts(table["language"]).to_pylist()}
             if check_languages and not keep_invalid:
-                _check_codes(counts.keys() - found.keys(), batch)
-            found.update({code or "": count for code, count in counts.items()})
+                _check_codes(counts.keys() - report.languages.keys(), batch)
+            for code, count in counts.items():
+                report.languages[code or ""] = report.languages.get(code or "", 0) + count
             writer.write_table(table)
             parts.append((batch.place, kept))
             advance(batch.table.num_rows)
     rows = Dataset.from_file(file)
-    groups = _count_groups(rows.data.table, parts, keep_invalid)
-    report = ReadReport(tally.sources, tally.read, len(rows), groups, tally.dropped, dict(found))
+    report.kept, report.groups = len(rows), _count_groups(rows.data.table, parts, keep_invalid)
     if not len(rows):
         raise ValueError(f"No row is left: {report}.")
-    if lacking := [code for code in languages or () if code not in found]:
-        raise ValueError(f"No row is in {', '.join(lacking)}, only in {', '.join(sorted(found))}: {report}.")
+    if lacking := [code for code in languages or () if code not in report.languages]:
+        raise ValueError(f"No row is in {', '.join(lacking)}, only in {', '.join(sorted(report.languages))}: {report}.")
     return Rows(rows, report)
 
 
@@ -126,13 +120,15 @@ def _conformed(batch: Batch, schema: pa.Schema) -> pa.Table:
     return table.select(schema.names).cast(schema)
 
 
-def _wanted(table: pa.Table, place: Place, tally: Tally, languages: Sequence[str] | None, keep_invalid: bool) -> Ints:
+def _wanted(
+    table: pa.Table, place: Place, report: ReadReport, languages: Sequence[str] | None, keep_invalid: bool
+) -> Ints:
     """Numbers of the rows to keep; each other row counts under the first reason that holds."""
     wanted = np.ones(len(table), dtype=bool)
 
     def leave_out(reason: str, bad: NDArray[np.bool_]) -> None:
         rows = np.flatnonzero(wanted & bad)
-        tally.drop(reason, len(rows), lambda: place(int(rows[0])))
+        report.drop(reason, len(rows), lambda: place(int(rows[0])))
         wanted[rows] = False
 
     for name in table.column_names:

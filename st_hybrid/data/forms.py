@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -14,42 +12,28 @@ import pyarrow.compute as pc
 
 from st_hybrid.data.collect import Batch, interleaved
 from st_hybrid.data.names import means_language
-from st_hybrid.data.report import Tally
+from st_hybrid.data.report import ReadReport
 from st_hybrid.data.tables import IDENTIFIER, TRANSLATION, NamedBatch
 from st_hybrid.languages import check_language
 from st_hybrid.rows import ROLES, is_empty
 
-Form = Literal["auto", "long", "wide"]
-
 _TEXTS = ("query", "positive")
 
 
-@dataclass(frozen=True)
 class Columns:
     """The columns of a source, and how parallel rows are made of them; see :func:`~st_hybrid.data.open_rows`."""
 
-    names: Mapping[str, str]
-    form: Form
-    language: str | None
-    languages: Sequence[str] | None
-
-    @classmethod
-    def of(
-        cls, columns: Mapping[str, str] | None, form: Form, language: str | None, languages: Sequence[str] | None
-    ) -> Columns:
-        """Check what a caller gave, before anything is read."""
-        names = {name: name for name in (*ROLES, "negative")}
-        if unknown := [name for name in columns or {} if name not in names]:
-            raise ValueError(f"columns names {unknown[0]!r}, but its keys are {', '.join(names)}.")
-        if form not in ("auto", "long", "wide"):
-            raise ValueError(f"form must be 'auto', 'long' or 'wide', got {form!r}.")
-        if language is not None:
-            check_language(language, "language")
-            if form == "wide":
-                raise ValueError("language is for long form; in wide form the names of the columns hold the languages.")
-        for code in languages or ():
-            check_language(code, "languages")
-        return cls({**names, **(columns or {})}, form, language, languages)
+    def __init__(
+        self, columns: Mapping[str, str] | None, language: str | None, languages: Sequence[str] | None
+    ) -> None:
+        self.names = {name: name for name in (*ROLES, "negative")}
+        if unknown := [name for name in columns or {} if name not in self.names]:
+            raise ValueError(f"columns names {unknown[0]!r}, but its keys are {', '.join(self.names)}.")
+        self.names |= columns or {}
+        self.language, self.languages = language, languages
+        for option, codes in (("language", [language] if language else []), ("languages", languages or [])):
+            for code in codes:
+                check_language(code, option)
 
     def wanted(self, name: str) -> pa.DataType | None:
         """The type to read a column of the source as, or None for a column that is not needed."""
@@ -58,19 +42,15 @@ class Columns:
         is_long = name in self.names.values() or name.startswith(self.names["negative"])
         return pa.string() if is_long or any(map(self._is_read, self._by_language([name]))) else None
 
-    def rows(self, batches: Iterable[NamedBatch], source: str, tally: Tally) -> Iterator[Batch]:
-        """Make rows in long form of a source's batches.
-
-        Raises:
-            ValueError: A column is missing, or a column's name may or may not hold a language.
-        """
-        tally.source(source, 0)  # an error names it
+    def rows(self, batches: Iterable[NamedBatch], source: str, report: ReadReport) -> Iterator[Batch]:
+        """Make rows in long form of a source's batches."""
+        report.count(source, 0)  # an error names it
         is_long: bool | None = None
         for batch in batches:
             if is_long is None and (is_long := self._is_long(batch.columns)):
                 self._check_long(batch.columns, source)
-            before = tally.sources[source]
-            tally.source(source, len(batch.table))
+            before = report.sources[source]
+            report.count(source, len(batch.table))
             if is_long:
                 yield self._long(batch, source, before)
             elif (rows := self._wide(batch, source, before)) is not None:
@@ -91,9 +71,7 @@ class Columns:
         return means_language(code) if self.languages is None else code in self.languages
 
     def _is_long(self, present: Sequence[str]) -> bool:
-        if self.form != "auto":
-            return self.form == "long"
-        if self.language is not None or self.names["language"] in present or self.names["query"] in present:
+        if self.language is not None or self.names["language"] in present:
             return True
         return not any(part.keys() >= set(_TEXTS) for part in self._by_language(present).values())
 

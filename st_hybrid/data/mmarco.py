@@ -13,14 +13,14 @@ import pyarrow.csv as pacsv
 
 from st_hybrid.data.blocks import COMPRESSIONS, open_input, read_blocks
 from st_hybrid.data.collect import Batch, Rows, collect
-from st_hybrid.data.report import Tally
+from st_hybrid.data.report import ReadReport
 from st_hybrid.grouping import Ints, place_in_group
 from st_hybrid.languages import check_language, language_named
 from st_hybrid.progress import progress_bar
 
 _BLOCK = 1 << 24  # bytes of a collection to search at once
 _BATCH = 20_000  # rows to compose at once
-_TRIPLE = ("query", "positive", "negative")
+_TRIPLE, _JUDGEMENT = ("query", "positive", "negative"), ("query", "0", "positive", "relevance")
 
 
 def read_mmarco(
@@ -67,7 +67,6 @@ def read_mmarco(
         The rows, language by language, and a report of what was left out and why.
 
     Raises:
-        FileNotFoundError: A file is missing.
         ValueError: A file is malformed, or its name holds no language; the message names file and line.
 
     Example:
@@ -94,35 +93,33 @@ def read_mmarco(
         if limit is not None and limit < least:
             raise ValueError(f"{name} must be at least {least}, got {limit}.")
     root, files = _layout(Path(folder), translation, split, languages)
-    qrels_file = _found(root / f"qrels.{split}.tsv") if qrels is None else _existing(Path(qrels))
     name = f"triples.{split}.ids.small.tsv"
+    qrels_file = _found(root / f"qrels.{split}.tsv") if qrels is None else _existing(Path(qrels))
     triples_file = _found(root / name) if triples is None else _existing(Path(triples))
     if triples_file is None and negatives:
         raise FileNotFoundError(f"{root} has no {name}, which negatives come from. Pass triples.")
-    if triples_file is None and qrels_file is None:
+    if (answers := qrels_file or triples_file) is None:
         raise FileNotFoundError(f"{root} has neither qrels.{split}.tsv nor {name}. Pass one of them.")
-
-    tally = Tally()
+    report = ReadReport()
 
     def batches() -> Iterator[Batch]:
-        relevant = _positives(qrels_file, triples_file, tally)
+        relevant = _positives(answers, _TRIPLE if qrels_file is None else _JUDGEMENT, report)
         if max_queries is not None:
             drawn = np.random.default_rng(seed).permutation(np.unique(relevant[:, 0]))[:max_queries]
             relevant = relevant[np.isin(relevant[:, 0], drawn)]
         if negatives and triples_file is not None:
-            relevant = _with_negatives(relevant, negatives, triples_file, len(files), tally)
+            relevant = _with_negatives(relevant, negatives, triples_file, len(files), report)
         for language, (collection, queries_file) in files.items():
-            queries = _read_texts(queries_file, relevant[:, 0], tally, scratch, show_progress_bar)
-            passages = _read_texts(collection, relevant[:, 1:], tally, scratch, show_progress_bar)
+            queries = _read_texts(queries_file, relevant[:, 0], report, scratch, show_progress_bar)
+            passages = _read_texts(collection, relevant[:, 1:], report, scratch, show_progress_bar)
             sources = [queries, *[passages] * (relevant.shape[1] - 1)]
             rows = [pc.index_in(pa.array(n), source["number"]) for n, source in zip(relevant.T, sources, strict=True)]
             for first in range(0, len(relevant), _BATCH):
-                texts = [
-                    source["text"].take(row[first : first + _BATCH]) for source, row in zip(sources, rows, strict=True)
-                ]
-                yield _batch(language, relevant[first : first + _BATCH], texts, collection)
+                part = slice(first, first + _BATCH)
+                texts = [source["text"].take(row[part]) for source, row in zip(sources, rows, strict=True)]
+                yield _batch(language, relevant[part], texts, collection)
 
-    return collect(batches(), tally, scratch=scratch)
+    return collect(batches(), report, scratch=scratch)
 
 
 def _layout(
@@ -162,26 +159,22 @@ def _existing(path: Path) -> Path:
     return found
 
 
-def _positives(qrels: Path | None, triples: Path | None, tally: Tally) -> Ints:
+def _positives(file: Path, columns: Sequence[str], report: ReadReport) -> Ints:
     """Numbers of the queries and of the passages that answer them, each pair once: shape (pairs, 2)."""
     pairs = np.zeros(0, dtype=np.int64)
-    if qrels is not None:
-        for block in _numbers(qrels, ("query", "0", "passage", "relevance"), tally):
-            judged = block[block[:, 3] > 0]
-            pairs = np.union1d(pairs, _paired(judged[:, 0], judged[:, 2]))
-    elif triples is not None:
-        for block in _numbers(triples, _TRIPLE, tally):
-            pairs = np.union1d(pairs, _paired(block[:, 0], block[:, 1]))
+    for block in _numbers(file, columns, report):
+        judged = block[block[:, 3] > 0] if columns == _JUDGEMENT else block
+        pairs = np.union1d(pairs, _paired(judged[:, 0], judged[:, columns.index("positive")]))
     if not len(pairs):
-        raise ValueError(f"{qrels or triples} has no relevant passage.")
+        raise ValueError(f"{file} has no relevant passage.")
     return np.stack([pairs >> 32, pairs & 0xFFFFFFFF], axis=1)
 
 
-def _with_negatives(positives: Ints, wanted: int, triples: Path, languages: int, tally: Tally) -> Ints:
+def _with_negatives(positives: Ints, wanted: int, triples: Path, languages: int, report: ReadReport) -> Ints:
     """Add the first distinct negatives of each pair: shape (pairs with enough of them, 2 + wanted)."""
     pairs = _paired(positives[:, 0], positives[:, 1])  # in order, as np.union1d made them
     negatives, counts = np.full((len(pairs), wanted), -1), np.zeros(len(pairs), dtype=np.int64)
-    for block in _numbers(triples, _TRIPLE, tally):
+    for block in _numbers(triples, _TRIPLE, report):
         key = _paired(block[:, 0], block[:, 1])
         pair = np.minimum(np.searchsorted(pairs, key), len(pairs) - 1)
         answers = np.isin(_paired(block[:, 0], block[:, 2]), pairs)
@@ -197,8 +190,8 @@ def _with_negatives(positives: Ints, wanted: int, triples: Path, languages: int,
     if few.all():
         raise ValueError(f"{triples} has {wanted} different negatives for no query. Ask for fewer.")
     lost = int(few.sum()) * languages
-    tally.read += lost
-    tally.drop(f"fewer than {wanted} negatives", lost, lambda: f"{triples}, query {positives[few.argmax(), 0]}")
+    report.read += lost
+    report.drop(f"fewer than {wanted} negatives", lost, lambda: f"{triples}, query {positives[few.argmax(), 0]}")
     return np.concatenate([positives, negatives], axis=1)[~few]
 
 
@@ -207,9 +200,9 @@ def _paired(high: Ints, low: Ints) -> Ints:
     return (high << 32) | low
 
 
-def _numbers(path: Path, columns: Sequence[str], tally: Tally) -> Iterator[Ints]:
+def _numbers(path: Path, columns: Sequence[str], report: ReadReport) -> Iterator[Ints]:
     """The whole numbers of a TSV file without a header, in arrays of shape (rows, columns)."""
-    tally.sources[str(path)] = 0  # triples may be read twice
+    report.sources[str(path)] = 0  # triples may be read twice
     try:
         with (
             open_input(path) as stream,
@@ -221,17 +214,17 @@ def _numbers(path: Path, columns: Sequence[str], tally: Tally) -> Iterator[Ints]
             ) as reader,
         ):
             for batch in reader:
-                tally.source(str(path), batch.num_rows)
+                report.count(str(path), batch.num_rows)
                 yield np.stack([column.to_numpy() for column in batch.columns], axis=1).astype(np.int64)
     except pa.ArrowInvalid as error:
         expected = f"{len(columns)} whole numbers with tabs between them: {', '.join(columns)}"
         raise _wrong(path, "\t".join([r"\d+"] * len(columns)), expected) from error
 
 
-def _read_texts(path: Path, wanted: Ints, tally: Tally, scratch: str | Path | None, show: bool) -> pa.Table:
+def _read_texts(path: Path, wanted: Ints, report: ReadReport, scratch: str | Path | None, show: bool) -> pa.Table:
     """The ``number`` and ``text`` of wanted lines, memory-mapped from a temporary file."""
     wanted = np.unique(wanted)
-    tally.source(str(path), 0)
+    report.count(str(path), 0)
     total = None if path.suffix.lower() in COMPRESSIONS else path.stat().st_size
     with tempfile.NamedTemporaryFile(dir=scratch) as file:
         schema = pa.schema([("number", pa.int64()), ("text", pa.large_string())])
@@ -241,7 +234,7 @@ def _read_texts(path: Path, wanted: Ints, tally: Tally, scratch: str | Path | No
         ):
             for block in read_blocks(path, _BLOCK):
                 lines = block.lines()
-                tally.source(str(path), len(lines))
+                report.count(str(path), len(lines))
                 parts = pc.split_pattern(lines.filter(pc.not_equal(lines, "")), "\t", max_splits=1)
                 try:
                     text, number = pc.list_element(parts, 1), pc.list_element(parts, 0).cast(pa.int64())
@@ -253,10 +246,8 @@ def _read_texts(path: Path, wanted: Ints, tally: Tally, scratch: str | Path | No
         file.flush()
         texts = pa.ipc.open_stream(pa.memory_map(file.name)).read_all()
     number = texts["number"].to_numpy()
-    for again in number[place_in_group(number) > 0][:1]:
-        starts = (np.flatnonzero(pc.starts_with(b.lines(), f"{again}\t")) + b.first for b in read_blocks(path))
-        first, second, *_ = np.concatenate(list(starts))
-        raise ValueError(f"{path}:{second}: the number {again} occurs at line {first} already.")
+    if len(again := number[place_in_group(number) > 0]):
+        raise ValueError(f"{path}: the number {again[0]} occurs in several lines. Number the texts anew.")
     return texts
 
 

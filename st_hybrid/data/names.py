@@ -29,8 +29,7 @@ def means_language(name: str) -> bool:
 def language_of_file(path: Path, mend: str) -> str:
     """The language that a file's name ends in: ``de`` of ``de.json``, ``squad.de.json`` and ``corpus.de.gz``.
 
-    Raises:
-        ValueError: The name ends in no language; ``mend`` tells what to do, with ``{code}`` for a likely language.
+    If it ends in none, ``mend`` tells what to do, with ``{code}`` for a likely language.
     """
     name = re.sub(r"(\.(json|jsonl|txt))?(\.(gz|zst|bz2|xz))*$", "", path.name, flags=re.IGNORECASE)
     parts = [re.split(marks, name)[-1] for marks in (r"$^", r"\.", r"[._]", r"[._-]")]  # the longest first

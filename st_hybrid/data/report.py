@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from rich.markup import escape
@@ -22,7 +22,7 @@ class Dropped:
     first: str
 
 
-@dataclass(frozen=True)
+@dataclass
 class ReadReport:
     """What a reader read, kept and left out. Print it with rich, or as text.
 
@@ -47,12 +47,22 @@ class ReadReport:
             print(open_rows("rows.jsonl").report)  # 1 of 2 rows kept, in 1 groups; 1 left out: no positive, …
     """
 
-    sources: Mapping[str, int]
-    read: int
-    kept: int
-    groups: int
-    dropped: Mapping[str, Dropped]
-    languages: Mapping[str, int]
+    sources: dict[str, int] = field(default_factory=dict)
+    read: int = 0
+    kept: int = 0
+    groups: int = 0
+    dropped: dict[str, Dropped] = field(default_factory=dict)
+    languages: dict[str, int] = field(default_factory=dict)
+
+    def count(self, source: str, amount: int) -> None:
+        """Count lines, rows or questions of a source."""
+        self.sources[source] = self.sources.get(source, 0) + amount
+
+    def drop(self, reason: str, rows: int, place: Callable[[], str]) -> None:
+        """Count rows that are left out; ``place`` names the first of them."""
+        if rows:
+            known = self.dropped.get(reason)
+            self.dropped[reason] = Dropped(known.rows + rows, known.first) if known else Dropped(rows, place())
 
     def __str__(self) -> str:
         lines = [f"{self.kept:,} of {self.read:,} rows kept, in {self.groups:,} groups"]
@@ -72,22 +82,3 @@ class ReadReport:
                 table.add_row(escape(name), f"{amount:,}", escape(first))
             table.add_section()
         return table
-
-
-@dataclass
-class Tally:
-    """The counts of a report while a reader reads."""
-
-    sources: dict[str, int] = field(default_factory=dict)
-    read: int = 0
-    dropped: dict[str, Dropped] = field(default_factory=dict)
-
-    def source(self, name: str, amount: int) -> None:
-        """Count lines, rows or questions of a source."""
-        self.sources[name] = self.sources.get(name, 0) + amount
-
-    def drop(self, reason: str, rows: int, place: Callable[[], str]) -> None:
-        """Count rows that are left out; ``place`` names the first of them."""
-        if rows:
-            known = self.dropped.get(reason)
-            self.dropped[reason] = Dropped(known.rows + rows, known.first) if known else Dropped(rows, place())

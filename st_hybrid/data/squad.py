@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from st_hybrid.data.collect import Batch, Rows, collect
 from st_hybrid.data.names import language_of_file
-from st_hybrid.data.report import Tally
+from st_hybrid.data.report import ReadReport
 from st_hybrid.evaluation.squad import Paragraph, Question, Span, sentence_at, squad_paragraphs
 from st_hybrid.languages import check_language
 from st_hybrid.sentences import WITHOUT_MARKS, Splitter, sentence_spans
@@ -53,9 +53,7 @@ def read_squad(
         The rows, with the question ids as ids, and a report of what was left out and why.
 
     Raises:
-        FileNotFoundError: A file is missing.
-        ValueError: A file is malformed, its language is unknown, or an id occurs twice in it; the message names file,
-            article and paragraph.
+        ValueError: A file is malformed, its language is unknown, or an id occurs twice in it.
 
     Example:
         ::
@@ -78,19 +76,19 @@ def read_squad(
     if positive not in ("sentence", "paragraph"):
         raise ValueError(f"positive must be 'sentence' or 'paragraph', got {positive!r}.")
     paths = _language_files(files, languages)
-    tally = Tally()
+    report = ReadReport()
 
     def batches() -> Iterator[Batch]:
         for language, path in paths.items():
-            tally.source(f"{path} (questions)", 0)
-            found = _questions(path, language, positive, splitter, tally)
+            report.count(f"{path} (questions)", 0)
+            found = _questions(path, language, positive, splitter, report)
             while part := list(islice(found, _BATCH)):
                 ids, queries, positives, places = zip(*part, strict=True)
                 language_column = pa.repeat(language, len(ids))
                 table = pa.table({"id": ids, "language": language_column, "query": queries, "positive": positives})
                 yield Batch(table, places.__getitem__)
 
-    return collect(batches(), tally, scratch=scratch, show_progress_bar=show_progress_bar)
+    return collect(batches(), report, scratch=scratch, show_progress_bar=show_progress_bar)
 
 
 def _language_files(files: str | Path | Mapping[str, str | Path], languages: Sequence[str] | None) -> dict[str, Path]:
@@ -118,7 +116,7 @@ def _language_files(files: str | Path | Mapping[str, str | Path], languages: Seq
 
 
 def _questions(
-    path: Path, language: str, positive: Positive, splitter: Splitter, tally: Tally
+    path: Path, language: str, positive: Positive, splitter: Splitter, report: ReadReport
 ) -> Iterator[tuple[str, str, str, str]]:
     """The id, text, positive and place of each question that has an answer."""
     coarse = False
@@ -128,14 +126,14 @@ def _questions(
             spans = splitter(language, paragraph.text)
             coarse |= splitter is sentence_spans and re.split("[-_]", language)[0] in WITHOUT_MARKS
         for question in paragraph.questions:
-            tally.source(f"{path} (questions)", 1)
+            report.count(f"{path} (questions)", 1)
             place = f"{paragraph.where}, question {question.id!r}"
             text, reason = _answering(paragraph, question, spans, check=positive == "sentence")
             if text is not None:
                 yield question.id, question.text, text, place
             else:
-                tally.read += 1
-                tally.drop(reason, 1, place.strip)
+                report.read += 1
+                report.drop(reason, 1, place.strip)
     if coarse:
         warnings.warn(
             f"{path} has no sentence breaks, and {language} does not mark sentence ends: the positives are pieces of "

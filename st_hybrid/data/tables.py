@@ -58,12 +58,7 @@ class Source(NamedTuple):
     streaming: bool = False
 
     def read(self, wanted: Wanted) -> Iterator[NamedBatch]:
-        """Read the source batch by batch, in its order.
-
-        Raises:
-            FileNotFoundError: There is no such file, folder or data set.
-            ValueError: The source is malformed, or an option does not apply to it; the message names the line.
-        """
+        """Read the source batch by batch, in its order."""
         path = Path(self.name)
         kind = plain_suffix(path)
         saved = any((path / file).is_file() for file in ("dataset_dict.json", "state.json"))

@@ -37,7 +37,7 @@ def write_rows(rows: Dataset, path: str | Path) -> None:
 
     Raises:
         ValueError: The suffix names no known format.
-        FileExistsError: The path is that of a folder, and it exists.
+        FileExistsError: A folder of that name exists.
 
     Example:
         ::

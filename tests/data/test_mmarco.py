@@ -170,7 +170,7 @@ def test_errors_point_at_file_and_line(tmp_path: Path) -> None:
     for content, message in (
         (b"0\ta\n1 b\n", r"german_collection\.tsv:2: not a number, a tab and a text"),
         (b"0\ta\n\nx\tb\n", r"german_collection\.tsv:3: not a number"),
-        (b"0\ta\n1\tb\n2\tc\n1\td\n", r"german_collection\.tsv:4: the number 1 occurs at line 2 already"),
+        (b"0\ta\n1\tb\n2\tc\n1\td\n", r"german_collection\.tsv: the number 1 occurs in several lines"),
         ("0\tschön\n".encode("latin-1"), r"german_collection\.tsv:1: not UTF-8"),
     ):
         collection(root).write_bytes(content)

@@ -80,12 +80,11 @@ KINDS = ["jsonl", "jsonl.gz", "jsonl.zst", "csv", "csv.gz", "tsv", "tsv.zst", "p
 def test_every_kind_and_form_gives_the_same_rows(kind: str, form: str, tmp_path: Path) -> None:
     rows = long_rows()
     path = write(tmp_path / f"rows.{kind}", rows if form == "long" else wide_rows(rows))
-    for asked in (form, "auto"):
-        found, report = open_rows(path, form=asked)  # type: ignore[arg-type]
-        assert found.to_list() == rows
-        assert (report.read, report.kept, report.groups, report.dropped) == (len(rows), len(rows), len(TEXTS), {})
-        assert report.languages == dict.fromkeys(("de", "el", "zh"), len(TEXTS))
-        assert report.sources == {str(path): len(rows) if form == "long" else len(TEXTS)}
+    found, report = open_rows(path)
+    assert found.to_list() == rows
+    assert (report.read, report.kept, report.groups, report.dropped) == (len(rows), len(rows), len(TEXTS), {})
+    assert report.languages == dict.fromkeys(("de", "el", "zh"), len(TEXTS))
+    assert report.sources == {str(path): len(rows) if form == "long" else len(TEXTS)}
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet"])
@@ -324,8 +323,6 @@ def test_options_that_contradict_the_source(tmp_path: Path) -> None:
     assert "has no split 'test'" in error(path, split="test")
     assert "streaming and revision are for data sets on the hub" in error(path, streaming=True)
     assert "streaming and revision are for data sets on the hub" in error(path, revision="main")
-    with pytest.raises(ValueError, match="language is for long form"):
-        open_rows(path, language="en", form="wide")
     with pytest.raises(ValueError, match="max_rows must be at least 1"):
         open_rows(path, max_rows=0)
 
@@ -342,9 +339,8 @@ def test_errors_of_columns_and_kinds(tmp_path: Path) -> None:
     assert error(lines(path, {"id": 1, "language": "de", "question": "Wer?", "positive": "Ich."})).startswith(
         "a.jsonl has no column 'query'; its columns are 'id', 'language', 'question', 'positive'."
     )
-    assert "no columns such as query_de and positive_de" in error(lines(path, row()), form="wide")
     assert "no columns such as query_de and positive_de in fr" in error(
-        lines(path, {"query_de": "Wer?", "positive_de": "Ich."}), languages=["fr"], form="wide"
+        lines(path, {"query_de": "Wer?", "positive_de": "Ich."}), languages=["fr"]
     )
     with pytest.raises(ValueError, match="No row is in fr, only in de: 1 of 1 rows kept"):
         open_rows(lines(path, row()), languages=["de", "fr"])
@@ -366,8 +362,6 @@ def test_arguments_are_checked_before_anything_is_read(tmp_path: Path) -> None:
     missing = tmp_path / "missing.jsonl"
     with pytest.raises(ValueError, match="columns names 'answer', but its keys are id, language"):
         open_rows(missing, columns={"answer": "positive"})
-    with pytest.raises(ValueError, match="form must be"):
-        open_rows(missing, form="tall")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="languages: 'english' is not"):
         open_rows(missing, languages=["english"])
     with pytest.raises(ValueError, match="language: 'english' is not"):
