@@ -242,7 +242,7 @@ def _score_miracl(
         seconds = round(time.perf_counter() - began, 1)
         per_language = dict(file.tasks[MIRACL].per_language) if MIRACL in file.tasks else {}
         per_language[language] = MiraclLanguageScores(**measured, seconds=seconds)
-        means = mean_scores({code: asdict(scores) for code, scores in per_language.items()})
+        means = mean_scores(MIRACL, {code: asdict(scores) for code, scores in per_language.items()})
         rows = _with_column(rows, "variant", PLAIN)
         if MIRACL in file.rows:
             others = file.rows[MIRACL].filter(pc.field("query_language") != language).drop_columns(["task"])

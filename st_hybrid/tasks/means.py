@@ -1,25 +1,24 @@
-"""Means over the subsets of a task that belong together."""
+"""Means over the subsets of a task that belong together, and the base of the tasks that report them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from mteb import TaskResult
+from mteb.abstasks.retrieval import AbsTaskRetrieval
 
 from st_hybrid.evaluation.miracl import PAPER_LANGUAGES
 from st_hybrid.evaluation.results import MEASURES, MULTI
 
+MIRACL = "MIRACL"
 MIRACL_MEASURES = ("ndcg_at_10", "recall_at_100")
 LAREQA_MEASURES = (*MEASURES, "rank_distance")
 
-
-def setting_of(subset: str) -> str:
-    """The setting of a subset: ``"en-en"`` is monolingual, ``"en-de"`` cross-lingual, ``"en-multi"`` multilingual."""
-    query, pool = subset.split("-")
-    return "multilingual" if pool == MULTI else "monolingual" if query == pool else "cross_lingual"
+Scores = Mapping[str, Mapping[str, Any]]
+"""Measures by subset and name."""
 
 
 def group_means(result: TaskResult) -> dict[str, dict[str, float]]:
@@ -42,69 +41,66 @@ def group_means(result: TaskResult) -> dict[str, dict[str, float]]:
             result = mteb.evaluate(mteb.get_model("intfloat/multilingual-e5-small"), mteb.get_task("XQuAD-R"))
             print(group_means(result.task_results[0])["multilingual"]["map"])
     """
-    (split,) = result.scores
-    scores = {of_subset["hf_subset"]: of_subset for of_subset in result.scores[split]}
-    if result.task_name == "MIRACL":
-        return mean_scores(scores)
-    groups: dict[str, list[str]] = {}
-    for subset in scores:
-        groups.setdefault(setting_of(subset), []).append(subset)
-    return {name: _means([scores[subset] for subset in part], LAREQA_MEASURES) for name, part in groups.items()}
+    (of_split,) = result.scores.values()
+    return mean_scores(result.task_name, {of_subset["hf_subset"]: of_subset for of_subset in of_split})
 
 
-def mean_scores(scores: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, float]]:
-    """Means of MIRACL's measures over ``all`` languages, and over those of the ``paper`` if all 15 are there."""
-    means = {"all": _means(list(scores.values()), MIRACL_MEASURES)}
-    if set(PAPER_LANGUAGES) <= set(scores):
-        means["paper"] = _means([scores[language] for language in PAPER_LANGUAGES], MIRACL_MEASURES)
-    return means
+def mean_scores(task: str, scores: Scores) -> dict[str, dict[str, float]]:
+    """The means of :func:`group_means`, of scores by subset."""
+    return {name: _means(task, [scores[one] for one in subsets]) for name, subsets in _groups(task, scores).items()}
 
 
-@dataclass(frozen=True)
-class Group:
-    """Subsets whose means are added to the scores of each of them, under ``<prefix>_<measure>``."""
-
-    prefix: str
-    subsets: Sequence[str]
-    measures: Sequence[str]
-
-
-class RunningMeans:
-    """Adds the means of a group to its subsets' scores as soon as all of them are done.
+class GroupedRetrieval(AbsTaskRetrieval):
+    """A task that adds the means of a group of subsets to the scores of each of them, once all of them are done.
 
     mteb evaluates a task subset by subset, and accepts more subsets than it asked for. So when the last subset of a
     group is done, the earlier ones are returned again, with the means.
     """
 
-    def __init__(self) -> None:
-        self._model: Any = None
-        self._done: dict[str, Mapping[str, float]] = {}
+    _support_cross_encoder = False
 
-    def add(
-        self, model: Any, scores: Mapping[str, Mapping[str, float]], groups: Sequence[Group]
-    ) -> dict[str, dict[str, float]]:
-        """Take in the scores of some subsets of a model; another model starts anew.
+    data_dir: str | Path | None = None
+    _model: Any = None
+    _done: dict[str, Mapping[str, float]]
 
-        Returns:
-            The given scores, with the means of the groups that are complete, and all other subsets of these groups.
-        """
+    def evaluate(self, model: Any, *args: Any, **kwargs: Any) -> Mapping[str, dict[str, float]]:
+        """Measure a model; see :meth:`mteb.AbsTask.evaluate` for the arguments."""
+        scores = super().evaluate(model, *args, **kwargs)
         if model is not self._model:
             self._model, self._done = model, {}
         self._done.update(scores)
         result = {subset: dict(of_subset) for subset, of_subset in scores.items()}
-        for group in groups:
-            if not set(group.subsets) & set(scores) or not set(group.subsets) <= set(self._done):
-                continue
-            means = _means([self._done[subset] for subset in group.subsets], group.measures)
-            named = {f"{group.prefix}_{measure}": mean for measure, mean in means.items()}
-            for subset in group.subsets:
-                result.setdefault(subset, dict(self._done[subset])).update(named)
+        for name, subsets in _groups(self.metadata.name, self.hf_subsets).items():
+            if set(subsets) & set(scores) and set(subsets) <= set(self._done):
+                means = _means(self.metadata.name, [self._done[subset] for subset in subsets])
+                prefix = "paper" if name == "paper" else "macro"
+                for subset in subsets:
+                    of_subset = result.setdefault(subset, dict(self._done[subset]))
+                    of_subset.update({f"{prefix}_{measure}": mean for measure, mean in means.items()})
         return result
 
+    def unload_data(self) -> None:
+        """Drop the texts, and what is known of the last model."""
+        super().unload_data()
+        self._model = None
 
-def _means(scores: Sequence[Mapping[str, Any]], measures: Sequence[str]) -> dict[str, float]:
+
+def _groups(task: str, subsets: Iterable[str]) -> dict[str, list[str]]:
+    """The subsets that belong together, by the name of their group."""
+    if task == MIRACL:
+        groups = {"all": list(subsets)}
+        return groups | ({"paper": list(PAPER_LANGUAGES)} if set(PAPER_LANGUAGES) <= set(subsets) else {})
+    groups = {}
+    for subset in subsets:
+        query, pool = subset.split("-")
+        kind = "multilingual" if pool == MULTI else "monolingual" if query == pool else "cross_lingual"
+        groups.setdefault(kind, []).append(subset)
+    return groups
+
+
+def _means(task: str, scores: list[Mapping[str, Any]]) -> dict[str, float]:
     return {
         measure: float(np.mean([of_subset[measure] for of_subset in scores]))
-        for measure in measures
+        for measure in (MIRACL_MEASURES if task == MIRACL else LAREQA_MEASURES)
         if all(measure in of_subset for of_subset in scores)
     }

@@ -2,23 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from langcodes import Language
+import mteb
 from mteb import TaskMetadata
-
-from st_hybrid.evaluation import PUBLISHED_COUNTS as LAREQA_COUNTS
-from st_hybrid.evaluation.miracl import PUBLISHED_COUNTS as MIRACL_COUNTS
-
-
-def _language_and_script(code: str) -> str:
-    """The language as mteb names it: ``"deu-Latn"``."""
-    language = Language.get(code)
-    return f"{language.to_alpha3()}-{language.maximize().script}"
-
-
-SCRIPTS = {code: _language_and_script(code) for code in (*MIRACL_COUNTS, *LAREQA_COUNTS["XQuAD-R"])}
-"""Language and script of every language of the tasks, as mteb names them."""
 
 
 class CountedTaskMetadata(TaskMetadata):
@@ -36,12 +24,20 @@ class CountedTaskMetadata(TaskMetadata):
         return {
             split: {
                 **_statistics([sum(column) for column in zip(*subsets.values(), strict=True)]),
-                "hf_subset_descriptive_stats": {name: _statistics(list(pair)) for name, pair in subsets.items()},
+                "hf_subset_descriptive_stats": {name: _statistics(counts) for name, counts in subsets.items()},
             }
             for split, subsets in self.counts.items()
         }
 
 
-def _statistics(counts: list[int]) -> dict[str, int]:
+def adapted_metadata(original: str, **changes: Any) -> CountedTaskMetadata:
+    """Metadata of a task that is made from the data of one of mteb's tasks: those of the original, with changes."""
+    kept = mteb.get_task(original).metadata.model_dump()
+    return CountedTaskMetadata(
+        **{**kept, "adapted_from": [original], "task_subtypes": ["Question answering"], **changes}
+    )
+
+
+def _statistics(counts: Sequence[int]) -> dict[str, int]:
     queries, documents = counts
     return {"num_samples": queries + documents, "num_queries": queries, "num_documents": documents}

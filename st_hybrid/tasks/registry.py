@@ -9,8 +9,8 @@ import mteb
 from mteb import AbsTask, Benchmark
 
 
-def add_to_mteb(tasks: Sequence[type[AbsTask]], benchmarks: Sequence[Benchmark]) -> None:
-    """Make ``mteb.get_task``, ``get_tasks`` and ``get_benchmark`` find more tasks and benchmarks.
+def add_to_mteb(tasks: Sequence[type[AbsTask]], benchmark: Benchmark) -> None:
+    """Make ``mteb.get_task``, ``get_tasks`` and ``get_benchmark`` find more tasks and a benchmark.
 
     mteb has no public way to add them. It collects its tasks in a dictionary and a tuple when it is imported, and its
     benchmarks from the names in a module when they are first asked for.
@@ -21,22 +21,20 @@ def add_to_mteb(tasks: Sequence[type[AbsTask]], benchmarks: Sequence[Benchmark])
     # By importlib, since functions of mteb have the names of these modules.
     task_module = importlib.import_module("mteb.get_tasks")
     finder = importlib.import_module("mteb.benchmarks.get_benchmark")
-    benchmark_module = importlib.import_module("mteb.benchmarks.benchmarks")
     try:
         registry, listed = task_module._TASKS_REGISTRY, task_module.TASK_LIST
         forget_benchmarks = finder._build_registry.cache_clear
     except AttributeError as error:
         raise RuntimeError(
             f"st-hybrid cannot register its tasks in mteb {mteb.__version__}: {error}. Install a version that the "
-            f"documentation names, or use the task classes of st_hybrid.tasks without registration."
+            f"documentation names."
         ) from error
-
     for task in tasks:
         if registry.setdefault(task.metadata.name, task) is not task:
             raise RuntimeError(f"mteb {mteb.__version__} already has a task {task.metadata.name!r}.")
     task_module.__dict__["TASK_LIST"] = (*listed, *(task for task in tasks if task not in listed))
-    for benchmark in benchmarks:
-        name = "".join(character if character.isalnum() else "_" for character in benchmark.name)
-        if benchmark_module.__dict__.setdefault(name, benchmark).name != benchmark.name:
-            raise RuntimeError(f"mteb {mteb.__version__} already has a benchmark {name}.")
+    benchmarks = importlib.import_module("mteb.benchmarks.benchmarks").__dict__
+    name = "".join(character if character.isalnum() else "_" for character in benchmark.name)
+    if benchmarks.setdefault(name, benchmark).name != benchmark.name:
+        raise RuntimeError(f"mteb {mteb.__version__} already has a benchmark {name}.")
     forget_benchmarks()

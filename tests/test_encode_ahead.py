@@ -24,11 +24,11 @@ from safetensors import safe_open
 from sentence_transformers import SentenceTransformer
 
 from st_hybrid.benchmark import CorpusSearch, evaluate_tasks
+from st_hybrid.encode_ahead import _known, _ShardEncoder, encode_miracl, print_encoding
 from st_hybrid.tasks import MIRACL, ShardedSearch
-from st_hybrid.tasks.encode_ahead import _request, _ShardEncoder, encode_miracl, print_encoding
 
 WriteMiracl = Callable[..., Path]
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 # Holds 1,005 passages of 32 dimensions at a time; shards are not allowed to be much smaller.
 MEMORY_GB = 0.0131
 
@@ -180,18 +180,20 @@ def test_a_worker_refuses_another_model_or_other_passages(
     def worker(model: Path = tiny_model_path, output: Path = tmp_path) -> _ShardEncoder:
         return _ShardEncoder(str(model), str(output), str(folder), batch_size=32, memory_gb=8.0)
 
-    request = _request("sw", 0, worker().shards("sw"))
+    request = ("sw", 0, _known(worker().shards("sw"), 0))
     next(tiny_model.parameters()).data[5] += 1e-3
     tiny_model.save_pretrained(str(tmp_path / "model"))
-    with pytest.raises(ValueError, match="differs from that of the process that started the run"):
-        worker(model=tmp_path / "model").encode(request)
+    with pytest.raises(
+        ValueError, match="weights or settings of the model differ from those of the process that started"
+    ):
+        worker(model=tmp_path / "model").encode(*request)
     with pytest.raises(FileNotFoundError, match=r"elsewhere\. Every machine needs it"):
-        worker(output=tmp_path / "elsewhere").encode(request)
+        worker(output=tmp_path / "elsewhere").encode(*request)
     folder.rename(tmp_path / "old")
     for passages in (5, 7):
         folder = write_miracl(["sw"], passages=passages, queries=2)
-        with pytest.raises(ValueError, match="language sw, differ from those of the process that started the run"):
-            worker().encode(request)
+        with pytest.raises(ValueError, match="language sw: the passages differ from those of the process that started"):
+            worker().encode(*request)
         folder.rename(tmp_path / f"with-{passages}")
     assert not list(tmp_path.rglob("*.safetensors"))[1:]  # but for the model's weights
 
