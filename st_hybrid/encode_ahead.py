@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from st_hybrid.search.shards import EmbeddingShards
     from st_hybrid.tasks import ShardedSearch
 
+__all__ = ["EncodingReport", "encode_miracl"]
+
 
 @dataclass(frozen=True)
 class EncodedShard:
@@ -54,7 +56,6 @@ def encode_miracl(
     data_dir: str | Path | None = None,
     engine: Literal["local", "ray"] = "local",
     workers: int | None = None,
-    gpus_per_worker: float | None = None,
     batch_size: int = 32,
     memory_gb: float = 8.0,
     document_prompt: str | None = None,
@@ -62,11 +63,10 @@ def encode_miracl(
 ) -> EncodingReport:
     """Encode the passages of MIRACL, on one machine or on many, so that a later evaluation only encodes the queries.
 
-    An evaluation with the same model, document prompt, passages and ``memory_gb`` finds the embeddings:
-    ``st-hybrid evaluate --embeddings-dir``, or :class:`~st_hybrid.tasks.ShardedSearch` in Python. A killed run
-    continues where it stopped. Ray (https://docs.ray.io) replaces a lost worker and encodes its shard again; on equal
-    hardware and thread counts it gives the same embeddings. On several machines the model, the data and ``output`` need
-    the same path everywhere, and ``output`` must be in a shared folder, as ``HF_DATASETS_CACHE`` should be.
+    ``st-hybrid evaluate --embeddings-dir`` and :class:`~st_hybrid.tasks.ShardedSearch` find the embeddings, given the
+    same model, document prompt, passages and ``memory_gb``. A killed run continues where it stopped. Ray
+    (https://docs.ray.io) replaces a lost worker and encodes its shard again. On several machines the model, the data
+    and ``output`` need the same path everywhere; ``output`` must be shared, as ``HF_DATASETS_CACHE`` should be.
 
     Args:
         model: SentenceTransformer: a folder or a hub name.
@@ -76,16 +76,15 @@ def encode_miracl(
             the Hugging Face Hub.
         engine: ``local`` for this process, ``ray`` for the connected Ray cluster, the one that ``RAY_ADDRESS`` names,
             or else workers on this machine.
-        workers: Number of Ray workers; by default one per GPU, or one.
-        gpus_per_worker: GPUs per Ray worker, also a fraction; by default one if the cluster has any.
+        workers: Number of Ray workers; by default one per GPU, or one. More workers than GPUs share them.
         batch_size: Passages per batch.
         memory_gb: Memory per worker besides the model, in gigabytes.
         document_prompt: Text put before each passage; by default the model's own document prompt.
         show_progress_bar: Show the progress over passages.
 
     Raises:
-        ValueError: An argument is out of range or has no effect, a file is malformed, faiss cannot rank by the model's
-            similarity, or a worker finds another model or other passages.
+        ValueError: An argument or a file is wrong, faiss cannot rank by the model's similarity, or a worker finds
+            another model or other passages.
         FileNotFoundError: A file is missing, or a worker's shards do not arrive in ``output``.
         ModuleNotFoundError: Ray is not installed.
 
@@ -98,12 +97,8 @@ def encode_miracl(
     """
     if engine not in ("local", "ray"):
         raise ValueError(f"engine must be 'local' or 'ray', not {engine!r}.")
-    if engine == "local" and not (workers is None and gpus_per_worker is None):
-        raise ValueError("workers and gpus_per_worker have no effect with engine='local'. Use engine='ray'.")
-    if (workers is not None and workers < 1) or (gpus_per_worker is not None and gpus_per_worker < 0):
-        raise ValueError(
-            f"workers must be at least 1 and gpus_per_worker at least 0, not {workers}, {gpus_per_worker}."
-        )
+    if workers is not None and (engine == "local" or workers < 1):
+        raise ValueError(f"workers must be at least 1 and needs engine='ray', not {workers} with engine={engine!r}.")
     if engine == "ray":
         _import_ray()
     from st_hybrid.tasks.miracl_task import available_languages
@@ -121,28 +116,25 @@ def encode_miracl(
     # With Ray this process only finds the missing shards, and leaves the GPU to the workers.
     here = _ShardEncoder(**job, device="cpu" if engine == "ray" else None)
     corpora = {code: here.shards(code) for code in dict.fromkeys(languages or available_languages(data_dir))}
-    requests = [(code, number, _known(part, number)) for code, part in corpora.items() for number in part.missing()]
+    requests = [(code, i, part.fingerprints(i)) for code, part in corpora.items() for i in part.missing()]
 
     began, encoded = time.perf_counter(), list[EncodedShard]()
     passages = {code: len(part.corpus) for code, part in corpora.items()}
-    total, bounds = sum(passages.values()), [corpora[code].bounds(number) for code, number, _ in requests]
-    done = total - sum(stop - start for start, stop in bounds)
-    answers = (
-        _encode_with_ray(job, requests, workers, gpus_per_worker) if engine == "ray" else starmap(here.encode, requests)
-    )
-    with progress_bar(total, "Encoding", show=show_progress_bar, unit="passages", done=done) as advance:
+    shards = {code: len(part) for code, part in corpora.items()}
+    total, done = sum(shards.values()), sum(shards.values()) - len(requests)
+    answers = _encode_with_ray(job, requests, workers) if engine == "ray" else starmap(here.encode, requests)
+    with progress_bar(total, "Encoding", show=show_progress_bar, unit="shards", done=done) as advance:
         for shard in answers:
             encoded.append(shard)
-            advance(shard.passages)
+            advance(1)
     seconds = time.perf_counter() - began
-    for code, shards in corpora.items():
-        if missing := shards.missing():
+    for code, part in corpora.items():
+        if missing := part.missing():
             raise FileNotFoundError(
-                f"{len(missing)} of {len(shards)} shards of {code} are not in {output}, or belong to another model "
-                f"or other passages. All machines must share this folder. If they do, run the command again: a shared "
-                f"folder may show new files late, and nothing is encoded twice."
+                f"{len(missing)} of {len(part)} shards of {code} did not arrive in {output}. Machines must share it."
+                f" If they do, it may show new files late: run the command again. Nothing is encoded twice."
             )
-    return EncodingReport(passages, {code: len(shards) for code, shards in corpora.items()}, encoded, seconds)
+    return EncodingReport(passages, shards, encoded, seconds)
 
 
 def print_encoding(report: EncodingReport, console: Console) -> None:
@@ -151,8 +143,8 @@ def print_encoding(report: EncodingReport, console: Console) -> None:
         now = sum(shard.language == language for shard in report.encoded)
         console.print(f"{language}: {report.passages[language]:,} passages in {shards:,} shards, {now:,} encoded now")
     if passages := sum(shard.passages for shard in report.encoded):
-        processes, speed = len({shard.worker for shard in report.encoded}), f"{passages / report.seconds:,.0f}"
-        console.print(f"{passages:,} passages in {report.seconds:,.1f} s: {speed} per second, processes: {processes}")
+        speed = f"{passages:,} passages in {report.seconds:,.1f} s: {passages / report.seconds:,.0f} per second"
+        console.print(f"{speed}, processes: {len({shard.worker for shard in report.encoded})}")
 
 
 @dataclass
@@ -189,41 +181,31 @@ class _ShardEncoder:
         if language not in self._shards:
             corpus = load_miracl(language, self.data_dir)["corpus"]
             search, dimensions = self._search
-            about = {"task_metadata": MIRACL.metadata, "hf_split": SPLIT, "hf_subset": language}
-            encoding = {"batch_size": self.batch_size}
-            self._shards[language] = search.shards(corpus, dimensions=dimensions, encode_kwargs=encoding, **about)
+            about: dict[str, Any] = {"task_metadata": MIRACL.metadata, "hf_split": SPLIT, "hf_subset": language}
+            about["encode_kwargs"] = {"batch_size": self.batch_size}
+            self._shards[language] = search.shards(corpus, dimensions=dimensions, **about)
         return self._shards[language]
 
     def encode(self, language: str, number: int, known: dict[str, str]) -> EncodedShard:
-        """Encode a shard and write it, if this process has the model and the passages that are ``known``."""
+        """Encode a shard and write it, if model and passages have the fingerprints of the process that asks."""
         if not os.path.isdir(self.output):
             raise FileNotFoundError(f"There is no folder {self.output}. Every machine needs it under this path.")
         began, shards = time.perf_counter(), self.shards(language)
-        if _known(shards, number) != known:
+        if shards.fingerprints(number) != known:
             what = "passages" if shards.model == known["model"] else "weights or settings of the model"
             raise ValueError(
                 f"MIRACL, language {language}: the {what} differ from those of the process that started the run. Every "
                 f"machine needs the same files, and the same versions of sentence-transformers and transformers."
             )
-        # A worker may have been lost between writing a shard and reporting it.
-        if not shards.holds(number):
-            shards.encode(number)
-        start, stop = shards.bounds(number)
-        worker, seconds = f"{self.host()}:{os.getpid()}", time.perf_counter() - began
-        return EncodedShard(language, number, stop - start, worker, seconds)
+        # A lost worker may have written the shard already.
+        passages = len(shards.load(number))
+        return EncodedShard(language, number, passages, f"{self.host()}:{os.getpid()}", time.perf_counter() - began)
 
     def host(self) -> str:
         return platform.node()
 
 
-def _known(shards: EmbeddingShards, number: int) -> dict[str, str]:
-    """What shows a worker that it has the same model and passages."""
-    return {"folder": str(shards.folder), **shards.fingerprints(number)}
-
-
-def _encode_with_ray(
-    job: dict[str, Any], requests: Sequence[Any], workers: int | None, gpus_per_worker: float | None
-) -> Iterator[EncodedShard]:
+def _encode_with_ray(job: dict[str, Any], requests: Sequence[Any], workers: int | None) -> Iterator[EncodedShard]:
     """Let the workers of Ray encode shards; yields each shard when it is done."""
     if not requests:
         return
@@ -237,15 +219,11 @@ def _encode_with_ray(
     ray.init(logging_level=logging.WARNING, ignore_reinit_error=True, **settings)
     try:
         gpus = ray.cluster_resources().get("GPU", 0)
-        if gpus_per_worker is None:
-            gpus_per_worker = min(gpus, 1)
-        elif gpus_per_worker > gpus:
-            raise ValueError(f"gpus_per_worker is {gpus_per_worker:g}, but the cluster has {gpus:g} GPUs.")
         workers = min(workers or max(int(gpus), 1), len(requests))
         # On this machine, a worker without a GPU takes its share of the cores, for torch's threads.
-        share = max(cores // workers, 1) if own and not gpus_per_worker else 1
+        share = max(cores // workers, 1) if own and not gpus else 1
         # Ray restarts a lost worker and repeats its call.
-        options = {"num_cpus": share, "num_gpus": gpus_per_worker, "max_restarts": -1, "max_task_retries": -1}
+        options = {"num_cpus": share, "num_gpus": min(gpus / workers, 1), "max_restarts": -1, "max_task_retries": -1}
         pool = [ray.remote(**options)(_ShardEncoder).remote(**job) for _ in range(workers)]
         # A worker gets a shard when it has started or has finished one: shards are few, long and unequal.
         calls, todo, left = {worker.host.remote(): worker for worker in pool}, iter(requests), len(requests)

@@ -12,6 +12,7 @@ import mteb
 import numpy as np
 from datasets import Dataset
 from mteb import EncoderProtocol, SearchProtocol
+from mteb.abstasks.retrieval import AbsTaskRetrieval
 from mteb.abstasks.retrieval_dataset_loaders import RetrievalSplitData
 from mteb.models.search_wrappers import SearchEncoderWrapper
 
@@ -22,12 +23,11 @@ from st_hybrid.evaluation.scoring import Floats, score_search
 from st_hybrid.languages import mteb_code
 from st_hybrid.search.encoding import encode_distinct
 from st_hybrid.search.nearest import top_rows
-from st_hybrid.tasks.means import LAREQA_MEASURES, GroupedRetrieval
-from st_hybrid.tasks.metadata import CountedTaskMetadata, adapted_metadata
+from st_hybrid.tasks.means import LAREQA_MEASURES
 from st_hybrid.tasks.mteb_encoder import encode_texts, is_plain_encoder, similarity_of
+from st_hybrid.tasks.registry import CountedTaskMetadata, adapted_metadata
 
 SPLIT = "test"
-
 _PREDICTIONS = 1000  # passages per query in mteb's file of predictions
 
 
@@ -42,13 +42,13 @@ class _Pass:
     scores: dict[str, SettingScores]
 
 
-class LareqaTask(GroupedRetrieval):
+class LareqaTask(AbsTaskRetrieval):
     """Retrieval of the sentence that answers a question, over every pair of languages and over all together.
 
     The subset ``en-de`` has English queries and German passages, ``en-multi`` passages of all languages. Scores are
     means over the queries with an answer in the pool: ``map`` over the full ranking (the main score), ``recall_at_1``,
-    ``recall_at_10``, ``ndcg_at_10``, ``mrr_at_10``, and in the multi subsets ``rank_distance``. Ties count against the
-    model. Once all requested subsets of a kind are done, each of them also has their means, ``macro_map`` and so on.
+    ``recall_at_10``, ``ndcg_at_10``, ``mrr_at_10``, and in the multi subsets ``rank_distance``; ties count against the
+    model. :func:`~st_hybrid.tasks.group_means` averages them over the subsets of a kind.
 
     A dense encoder encodes each distinct text once, however many subsets run. Sparse encoders and models with their own
     search run subset by subset, as in mteb's tasks, and get the same measures. Cross-encoders are refused.
@@ -59,11 +59,12 @@ class LareqaTask(GroupedRetrieval):
         verify: Refuse files that are not the published ones. Turn it off for other data in the same format.
         collection: The queries and passages, once they are loaded.
 
-    References:
-        LAReQA, Roy et al. 2020, https://arxiv.org/abs/2004.05484
+    Source: LAReQA, Roy et al. 2020, https://arxiv.org/abs/2004.05484.
     """
 
     abstask_prompt = "Retrieve the sentence that answers the question."
+    _support_cross_encoder = False
+    data_dir: str | Path | None = None
     verify: bool = True
     collection: RetrievalCollection | None = None
     _pass: _Pass | None = None
@@ -198,9 +199,7 @@ class XQuADR(LareqaTask):
     metadata = _metadata(
         "XQuAD-R",
         "XQuADRetrieval",
-        description="Retrieval of the sentence that answers a question, from one language or from all 11 together: "
-        "XQuAD with sentence boundaries. It measures whether a model prefers the language of the question to the "
-        "right answer.",
+        description="Retrieval of the sentence that answers a question, from one language or from all 11 together.",
         date=("2019-05-21", "2020-04-10"),
         sample_creation="human-translated",
     )
@@ -212,9 +211,7 @@ class MLQAR(LareqaTask):
     metadata = _metadata(
         "MLQA-R",
         "MLQARetrieval",
-        description="Retrieval of the sentence that answers a question, from one language or from all 7 together: "
-        "MLQA with sentence boundaries. A question has its answer in 2 to 4 languages; a subset counts the questions "
-        "that have one in its pool.",
+        description="Retrieval of the sentence that answers a question, from one language or from all 7 together.",
         date=("2019-10-16", "2020-04-10"),
         license="cc-by-nc-4.0",
     )

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytrec_eval
+from mteb.abstasks.retrieval import AbsTaskRetrieval
 from mteb.abstasks.retrieval_dataset_loaders import RetrievalDatasetLoader, RetrievalSplitData
 
 from st_hybrid.evaluation.miracl import PUBLISHED_COUNTS, SPLIT, miracl_languages, read_miracl
 from st_hybrid.search.nearest import SIMILARITIES
-from st_hybrid.tasks.means import GroupedRetrieval
-from st_hybrid.tasks.metadata import adapted_metadata
 from st_hybrid.tasks.mteb_encoder import is_plain_encoder, similarity_of
+from st_hybrid.tasks.registry import adapted_metadata
 from st_hybrid.tasks.sharded_search import ShardedSearch
 
 
@@ -54,9 +54,8 @@ def load_miracl(language: str, data_dir: str | Path | None = None) -> RetrievalS
 def available_languages(data_dir: str | Path | None = None) -> list[str]:
     """Languages in a folder in MIRACL's official layout, or all 18 if neither it nor ``ST_HYBRID_DATA`` is given."""
     folder = data_dir or os.environ.get("ST_HYBRID_DATA")
-    if folder is None:
-        return list(PUBLISHED_COUNTS)
-    if not (languages := miracl_languages(folder)):
+    languages = miracl_languages(folder) if folder else list(PUBLISHED_COUNTS)
+    if not languages:
         raise FileNotFoundError(f"MIRACL: {folder} holds no miracl-v1.0-<language> folder.")
     return languages
 
@@ -67,9 +66,8 @@ def score_language(
     """Measure a model on one language, query by query.
 
     Returns:
-        The means of ``ndcg_at_10`` and ``recall_at_100`` over the queries, ``index_recall_at_100`` of an approximate
-        search, and the numbers of ``queries`` and ``passages``; and a table with the measures of each query: the
-        columns ``query_id``, ``query_language``, ``pool``, ``ndcg_at_10`` and ``recall_at_100``.
+        The fields of :class:`~st_hybrid.evaluation.results.MiraclLanguageScores` but ``seconds``, and a table of the
+        queries: ``query_id``, ``query_language``, ``pool``, ``ndcg_at_10`` and ``recall_at_100``.
     """
     data = load_miracl(language, data_dir)
     search.index(data["corpus"])
@@ -86,17 +84,14 @@ def score_language(
     return {**scores, "queries": len(data["queries"]), "passages": len(data["corpus"])}, table
 
 
-class MIRACL(GroupedRetrieval):
+class MIRACL(AbsTaskRetrieval):
     """MIRACL: passage retrieval within each of 18 languages, over whole Wikipedias.
 
-    mteb computes the measures by trec_eval: ``ndcg_at_10`` (the main score), ``recall_at_100`` and others. When all
-    languages are done that the task was asked for, each also has the means over them (``macro_ndcg_at_10`` and
-    ``macro_recall_at_100``), and over the 15 languages of the paper on hybrid batch training if they are among them
-    (``paper_ndcg_at_10`` and ``paper_recall_at_100``).
-
-    Dense encoders search in bounded memory: the task wraps them in :class:`~st_hybrid.tasks.ShardedSearch`. Wrap the
-    model yourself to keep its embeddings or to search approximately. Models with a search of their own, and encoders
-    with a similarity that faiss does not have, are evaluated in mteb's ordinary way. Cross-encoders are refused.
+    mteb computes ``ndcg_at_10`` (the main score), ``recall_at_100`` and others of each language;
+    :func:`~st_hybrid.tasks.group_means` averages them. The task wraps dense encoders in
+    :class:`~st_hybrid.tasks.ShardedSearch`; wrap the model yourself to keep its embeddings or to search approximately.
+    Models with a search of their own, and encoders with a similarity that faiss does not have, are evaluated in mteb's
+    ordinary way. Cross-encoders are refused.
 
     Attributes:
         data_dir: Folder in MIRACL's official layout; by default the variable ``ST_HYBRID_DATA``, else mteb's copy on
@@ -109,8 +104,11 @@ class MIRACL(GroupedRetrieval):
         "MIRACLRetrieval",
         name="MIRACL",
         description="Retrieval of Wikipedia passages that answer a question, within each of 18 languages.",
+        task_subtypes=["Question answering"],
         counts={SPLIT: PUBLISHED_COUNTS},
     )
+    _support_cross_encoder = False
+    data_dir: str | Path | None = None
 
     def load_data(self, num_proc: int | None = None, **kwargs: Any) -> None:
         """Prepare to load each language when it is evaluated, since all of them together take long."""

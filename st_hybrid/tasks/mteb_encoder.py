@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Literal
 
 import numpy as np
@@ -20,7 +21,7 @@ from torch.utils.data import DataLoader
 from st_hybrid.search.encoding import Floats
 from st_hybrid.search.fingerprint import model_fingerprint
 
-# Arguments of encode that change its speed, not its result.
+# Arguments of encode that change its speed only.
 _SPEED = {"batch_size", "show_progress_bar", "num_workers", "chunk_size", "device", "pool"}
 _PROBES = ["a", "The lighthouse stands on the cliff.", "Der Leuchtturm steht auf der Klippe.", "灯塔在悬崖上。" * 400]
 
@@ -58,47 +59,31 @@ def encode_texts(
         texts: The texts; a passage's title and body joined already.
         role: Whether they are queries or documents.
         encode_kwargs: Arguments for the model's ``encode``.
-        **task: ``task_metadata``, ``hf_split`` and ``hf_subset``, by which mteb describes a task to a model.
-
-    Returns:
-        One vector per text, shape ``(texts, dimensions)``, float32.
-
-    Raises:
-        ValueError: The model does not return one vector per text.
+        **task: ``task_metadata``, ``hf_split`` and ``hf_subset``, as mteb passes them to a model.
     """
     order = np.argsort(-np.fromiter(map(len, texts), dtype=np.int64, count=len(texts)), kind="stable")
     # mteb's embedding cache needs an id.
     dataset = Dataset.from_dict({"id": order.astype(str), "text": [texts[i] for i in order.tolist()]})
     loader = DataLoader(dataset, batch_size=encode_kwargs.get("batch_size", 32))
     vectors: Any = model.encode(loader, prompt_type=PromptType(role), **task, **encode_kwargs)
-    if isinstance(vectors, list) and all(isinstance(vector, torch.Tensor) for vector in vectors):
-        vectors = torch.stack(vectors)
-    if isinstance(vectors, torch.Tensor):
-        vectors = vectors.detach().float().cpu()
-    vectors = np.asarray(vectors, dtype=np.float32)
-    if vectors.ndim != 2 or len(vectors) != len(texts):
-        raise ValueError(f"The model gave embeddings of shape {vectors.shape} for {len(texts)} texts.")
-    embeddings = np.empty_like(vectors)
-    embeddings[order] = vectors
-    return embeddings
+    if isinstance(vectors, list):
+        vectors = torch.stack([torch.as_tensor(vector) for vector in vectors])
+    embeddings: Floats = torch.as_tensor(vectors).detach().float().cpu().numpy()
+    if embeddings.ndim != 2 or len(embeddings) != len(texts):
+        raise ValueError(f"The model gave embeddings of shape {embeddings.shape} for {len(texts)} texts.")
+    return embeddings[np.argsort(order)]
 
 
 def similarity_of(model: EncoderProtocol) -> str | Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
-    """The similarity by which mteb ranks a model's passages: the method ``similarity``, whatever the metadata say.
-
-    Returns:
-        Its name in sentence-transformers if it gives the same numbers, else the method.
-    """
+    """The similarity by which mteb ranks a model's passages: its method, or the name of one that gives the same."""
     similarity: Any = model.similarity
     first, second = torch.randn(2, 3, 8, generator=torch.Generator().manual_seed(0))
-    try:
+    with suppress(Exception):  # it may refuse vectors of another length than the model's
         scores = torch.as_tensor(similarity(first, second)).to(first)
-    except Exception:  # it may refuse vectors of another length than the model's
-        return similarity
-    for name in ("cosine", "dot", "euclidean", "manhattan"):
-        expected = SimilarityFunction.to_similarity_fn(name)(first, second)
-        if scores.shape == expected.shape and torch.allclose(scores, expected, rtol=0, atol=1e-5):
-            return name
+        for name in ("cosine", "dot", "euclidean", "manhattan"):
+            expected = SimilarityFunction.to_similarity_fn(name)(first, second)
+            if scores.shape == expected.shape and torch.allclose(scores, expected, rtol=0, atol=1e-5):
+                return name
     return similarity
 
 
@@ -107,9 +92,8 @@ def encoder_fingerprint(
 ) -> str:
     """Fingerprint of a model as it encodes the passages of a task; the arguments are those of :func:`encode_texts`.
 
-    If torch weights are found inside the model, they count, with the prompts of passages; the name does not, since mteb
-    asks the hub for it. Otherwise the name counts, and the embeddings of some texts to the last bit. So do arguments of
-    ``encode`` that change more than its speed.
+    If the model holds torch weights, they count, with the prompts of passages; its name does not, since mteb asks the
+    hub for it. Otherwise its name and the embeddings of some texts count. Arguments of ``encode`` count, but for speed.
     """
     options = {name: value for name, value in encode_kwargs.items() if name not in _SPEED}
     settings: list[Any] = [options, task_metadata.name, task_metadata.type, task_metadata.prompt]
@@ -127,8 +111,7 @@ def encoder_fingerprint(
         part = getattr(part, "model", None) or getattr(part, "_model", None)
     if weights is None:
         weights, meta = torch.nn.Module(), model.mteb_model_meta
-        about: dict[str, Any] = {"task_metadata": task_metadata, **subset}
-        about["encode_kwargs"] = {**encode_kwargs, "show_progress_bar": False}
+        about: dict[str, Any] = {"task_metadata": task_metadata, "encode_kwargs": encode_kwargs, **subset}
         vectors = encode_texts(model, _PROBES, "document", **about)
         settings += [getattr(meta, "name", None), getattr(meta, "revision", None), vectors.tobytes().hex()]
     return model_fingerprint(weights, [json.dumps(settings, sort_keys=True, default=str)])

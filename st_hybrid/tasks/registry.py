@@ -1,19 +1,48 @@
-"""Registration of tasks and benchmarks in mteb: the only place that uses what mteb keeps private."""
+"""What mteb knows of tasks: their metadata, and its registries, which it keeps private."""
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
+from typing import Any
 
 import mteb
-from mteb import AbsTask, Benchmark
+from mteb import AbsTask, Benchmark, TaskMetadata
+
+
+class CountedTaskMetadata(TaskMetadata):
+    """Metadata with ``counts``, the numbers of queries and of documents of each split and subset."""
+
+    counts: dict[str, dict[str, tuple[int, int]]]
+
+    @property
+    def descriptive_stats(self) -> dict[str, Any]:
+        """Numbers of samples, queries and documents of each split and of each of its subsets."""
+        return {
+            split: {
+                **_statistics([sum(column) for column in zip(*subsets.values(), strict=True)]),
+                "hf_subset_descriptive_stats": {name: _statistics(counts) for name, counts in subsets.items()},
+            }
+            for split, subsets in self.counts.items()
+        }
+
+
+def adapted_metadata(original: str, **changes: Any) -> CountedTaskMetadata:
+    """Metadata of a task that is made from the data of one of mteb's tasks: those of the original, with changes."""
+    kept = mteb.get_task(original).metadata.model_dump()
+    return CountedTaskMetadata(**kept | {"adapted_from": [original]} | changes)
+
+
+def _statistics(counts: Sequence[int]) -> dict[str, int]:
+    queries, documents = counts
+    return {"num_samples": queries + documents, "num_queries": queries, "num_documents": documents}
 
 
 def add_to_mteb(tasks: Sequence[type[AbsTask]], benchmark: Benchmark) -> None:
     """Make ``mteb.get_task``, ``get_tasks`` and ``get_benchmark`` find more tasks and a benchmark.
 
-    mteb has no public way to add them. It collects its tasks in a dictionary and a tuple when it is imported, and its
-    benchmarks from the names in a module when they are first asked for.
+    mteb has no public way. It collects its tasks in a dictionary and a tuple when it is imported, and its benchmarks
+    from the names in a module when they are first asked for.
 
     Raises:
         RuntimeError: mteb keeps its registries in another place, or has a task or benchmark of the same name.
@@ -26,7 +55,7 @@ def add_to_mteb(tasks: Sequence[type[AbsTask]], benchmark: Benchmark) -> None:
         forget_benchmarks = finder._build_registry.cache_clear
     except AttributeError as error:
         raise RuntimeError(
-            f"st-hybrid cannot register its tasks in mteb {mteb.__version__}: {error}. Install a version that the "
+            f"st-hybrid cannot register its tasks in mteb {mteb.__version__}: {error}. Install a version that its "
             f"documentation names."
         ) from error
     for task in tasks:

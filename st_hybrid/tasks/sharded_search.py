@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import tempfile
 from dataclasses import replace
 from functools import partial
@@ -16,11 +15,9 @@ from mteb import EncoderProtocol
 from mteb.models import ModelMeta
 
 from st_hybrid.files import cache_folder
-from st_hybrid.search.nearest import SIMILARITIES, TopRows, search_index, search_shards
+from st_hybrid.search.nearest import SIMILARITIES, search_index, search_shards
 from st_hybrid.search.shards import EmbeddingShards
 from st_hybrid.tasks.mteb_encoder import encode_texts, encoder_fingerprint, is_plain_encoder, similarity_of
-
-logger = logging.getLogger(__name__)
 
 # Larger shards gain nothing: encoders take some hundred passages at a time, and faiss is as fast on fewer.
 _MOST_ROWS = 1 << 18
@@ -30,12 +27,10 @@ _TEXT_BYTES = 6000
 class ShardedSearch:
     """An encoder that searches a corpus of any size in bounded memory, for any retrieval task of mteb.
 
-    The corpus is encoded shard by shard, and faiss ranks each shard exactly before the next one is encoded. Use it
-    where mteb's own search is too slow or takes too much memory. The task MIRACL wraps plain encoders in it.
-
-    A killed run continues at the last finished shard. By default only the best passages so far are kept for that, in
-    the user's cache folder. With ``embeddings_dir`` every shard stays on disk as float16, for later runs of the same
-    model on the same texts; scores may then differ from those of float32 in the fourth decimal.
+    It encodes the corpus shard by shard, and faiss ranks each shard exactly before the next one is encoded. The task
+    MIRACL wraps plain encoders in it. A killed run continues at the last finished shard: from the best passages so far,
+    in the user's cache folder, or from ``embeddings_dir``, where every shard stays as float16 for later runs of the
+    same model on the same texts. Scores may then differ from those of float32 in the fourth decimal.
 
     Args:
         model: An encoder that mteb has loaded.
@@ -49,9 +44,8 @@ class ShardedSearch:
         index_recall: After an approximate search, the share of the true 100 best passages that it found, by subset.
 
     Raises:
-        TypeError: The model is not a plain encoder.
-        ValueError: faiss does not have the model's similarity, ``memory_gb`` is not positive, or ``index_parameters``
-            is given without ``index_factory``.
+        TypeError: The model is not a dense encoder, or has a search of its own.
+        ValueError: faiss does not have the model's similarity, or an argument is out of range or without effect.
 
     Example:
         ::
@@ -75,15 +69,12 @@ class ShardedSearch:
     ) -> None:
         if not is_plain_encoder(model):
             raise TypeError(
-                f"ShardedSearch needs a dense encoder without a search of its own, not {type(model).__name__}."
+                f"ShardedSearch needs a dense encoder with no search of its own, not {type(model).__name__}."
             )
         similarity = similarity_of(model)
         if not isinstance(similarity, str) or similarity not in SIMILARITIES:
-            named = repr(similarity) if isinstance(similarity, str) else "of its own"
-            raise ValueError(
-                f"faiss ranks by the similarities {', '.join(SIMILARITIES)}; the model has the similarity {named}. "
-                f"Search with mteb's SearchEncoderWrapper instead."
-            )
+            known = ", ".join(SIMILARITIES)
+            raise ValueError(f"faiss ranks by {known}, not by {similarity!r}. Search with mteb's SearchEncoderWrapper.")
         if memory_gb <= 0:
             raise ValueError(f"memory_gb must be positive, not {memory_gb}.")
         if index_parameters and index_factory is None:
@@ -99,10 +90,9 @@ class ShardedSearch:
     def mteb_model_meta(self) -> ModelMeta:
         """Metadata of the model, empty if it has none; an approximate search is another experiment with it."""
         meta = self.model.mteb_model_meta or ModelMeta.create_empty()
-        if self.index_factory is None:
-            return meta
         index = {"index_factory": self.index_factory, "index_parameters": self.index_parameters}
-        return meta.model_copy(update={"experiment_kwargs": {**(meta.experiment_kwargs or {}), **index}})
+        experiment = {**(meta.experiment_kwargs or {}), **(index if self.index_factory else {})}
+        return meta.model_copy(update={"experiment_kwargs": experiment or None})
 
     def index(self, corpus: Dataset, **_: Any) -> None:
         """Take the corpus; the search encodes it, shard by shard."""
@@ -111,14 +101,7 @@ class ShardedSearch:
     def search(
         self, queries: Dataset, *, top_k: int, top_ranked: Any = None, num_proc: int | None = None, **context: Any
     ) -> dict[str, dict[str, float]]:
-        """Rank the corpus for each query.
-
-        Args:
-            queries: The queries, columns ``id`` and ``text``.
-            top_k: Passages per query.
-            top_ranked: None; reranking is refused.
-            num_proc: Without effect; mteb passes it.
-            **context: ``task_metadata``, ``hf_split``, ``hf_subset`` and ``encode_kwargs``, as mteb passes them.
+        """Rank the corpus for each query, as mteb's tasks ask for it (``mteb.SearchProtocol``).
 
         Returns:
             The scores of the ``top_k`` best passages, by query id and passage id.
@@ -132,7 +115,7 @@ class ShardedSearch:
             raise ValueError("ShardedSearch ranks a whole corpus; for reranking pass the encoder itself to mteb.")
         vectors = encode_texts(self.model, queries["text"][:], "query", **context)
         shards = self.shards(self._corpus, dimensions=vectors.shape[1], **context)
-        top_k, subset = min(top_k, len(self._corpus)), context["hf_subset"]
+        top_k = min(top_k, len(self._corpus))
         show = bool(context["encode_kwargs"].get("show_progress_bar", True))
         options: dict[str, Any] = {"similarity": self.similarity, "show_progress_bar": show}
         if self.index_factory is None:
@@ -145,9 +128,14 @@ class ShardedSearch:
                 shards = replace(shards, folder=shards.folder or Path(temporary))
                 options |= {"parameters": self.index_parameters, "memory": self.memory // 2}
                 found, recall = search_index(vectors, shards, top_k, self.index_factory, **options)
-            self.index_recall[subset] = recall
-            logger.info("%s: %s finds %.4f of the true 100 best passages", subset, self.index_factory, recall)
-        return self._as_results(queries["id"][:], found)
+            self.index_recall[context["hf_subset"]] = recall
+        rows, places = np.unique(np.maximum(found.rows, 0), return_inverse=True)
+        ids = self._corpus.select_columns("id").with_format("arrow")[rows]["id"].to_pylist()
+        names = np.asarray(ids, dtype=object)[places.reshape(found.rows.shape)]
+        return {
+            query: {name: score for name, score, row in zip(*columns, strict=True) if row >= 0}
+            for query, *columns in zip(queries["id"][:], names, found.scores.tolist(), found.rows, strict=True)
+        }
 
     def shards(self, corpus: Dataset, *, dimensions: int, **context: Any) -> EmbeddingShards:
         """The shards of a corpus; ``context`` is that of :meth:`search`.
@@ -159,10 +147,8 @@ class ShardedSearch:
         # While a shard is encoded its vectors exist as tensors, stacked, in the order of the corpus, and as float16.
         fitting = self.memory // 2 // (16 * dimensions + _TEXT_BYTES)
         if fitting < min(1000, len(corpus)):
-            raise ValueError(
-                f"{self.memory / 1e9:.2f} GB hold only {fitting} passages of {dimensions} dimensions at a time. "
-                f"Give the search more memory."
-            )
+            held = f"{self.memory / 1e9:.2f} GB hold only {fitting} passages of {dimensions} dimensions at a time"
+            raise ValueError(f"{held}. Give the search more memory.")
         rows = min(_MOST_ROWS, fitting, len(corpus))
         model = encoder_fingerprint(self.model, **context)
         folder = None
@@ -172,13 +158,3 @@ class ShardedSearch:
             folder = self.embeddings_dir / context["task_metadata"].name / name
         encode = partial(encode_texts, self.model, role="document", **context)
         return EmbeddingShards(corpus, encode, model, rows, folder)
-
-    def _as_results(self, query_ids: list[str], found: TopRows) -> dict[str, dict[str, float]]:
-        assert self._corpus is not None
-        rows, places = np.unique(np.maximum(found.rows, 0), return_inverse=True)
-        ids = self._corpus.select_columns("id").with_format("arrow")[rows]["id"].to_pylist()
-        names = np.asarray(ids, dtype=object)[places.reshape(found.rows.shape)]
-        return {
-            query: {name: score for name, score, row in zip(*columns, strict=True) if row >= 0}
-            for query, *columns in zip(query_ids, names, found.scores.tolist(), found.rows, strict=True)
-        }
