@@ -1,3 +1,5 @@
+"""The evaluator for training."""
+
 from __future__ import annotations
 
 import csv
@@ -33,8 +35,7 @@ class CrossLingualRetrievalEvaluator(BaseEvaluator):
         show_progress_bar: Show the progress of encoding.
 
     Relations:
-        - :class:`~sentence_transformers.sentence_transformer.evaluation.InformationRetrievalEvaluator` measures one
-          pool, to a depth of k; this evaluator measures every pair of languages over full rankings.
+        - :class:`~sentence_transformers.sentence_transformer.evaluation.InformationRetrievalEvaluator` takes one pool.
 
     Example:
         ::

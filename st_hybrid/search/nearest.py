@@ -19,7 +19,6 @@ from st_hybrid.search.fingerprint import texts_fingerprint
 from st_hybrid.search.shards import EmbeddingShards
 
 SIMILARITIES = {"cosine": faiss.METRIC_INNER_PRODUCT, "dot": faiss.METRIC_INNER_PRODUCT, "euclidean": faiss.METRIC_L2}
-
 _RECALL_QUERIES, _RECALL_CUTOFF = 256, 100
 
 
