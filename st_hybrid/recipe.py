@@ -19,8 +19,8 @@ class Recipe:
     """How to train. The defaults are those of Elmahdy, Lin and Ahmad 2024 (arXiv 2408.10536), where they state them.
 
     Args:
-        sampler: What a batch holds. "hybrid": monolingual and cross-lingual batches. "x-x-mono": one language per
-            batch. "x-y": pairs of two languages. "x-x": pairs of one language, with languages mixed over the batch.
+        sampler: What a batch holds: "hybrid", monolingual or cross-lingual pairs; "x-x-mono", one language; "x-y", pairs
+            of two languages; "x-x", pairs of one language each, with languages mixed over the batch.
         alpha: Share of monolingual batches, only for the sampler "hybrid" (0.5 by default).
         language_sampling: How monolingual batches choose their language: "uniform", each language equally often (the
             default), or "proportional" to its rows.
@@ -38,12 +38,10 @@ class Recipe:
         freeze_embeddings: Do not train the token embeddings, most of a small multilingual model's weights.
         bf16: Use bfloat16 arithmetic (by default if the GPU supports it).
         held_out: Number of groups to hold out from training and to evaluate on. The best checkpoint is kept.
-        save_steps: Steps between two checkpoints, each of which is evaluated on the held-out groups (by default a tenth
-            of the training).
+        save_steps: Steps between two checkpoints, which are evaluated on the held-out groups (a tenth by default).
         patience: Early-stopping patience in evaluations (off by default).
         partners: Partner languages per query in cross-lingual pairs (all by default).
-        negatives_follow: Whose hard negatives a cross-lingual pair has: those of the row of its "positive" (the
-            default) or of its "query".
+        negatives_follow: Row whose hard negatives a cross-lingual pair has: "positive" (the default) or "query".
         seed: Seed of all random numbers.
 
     Raises:

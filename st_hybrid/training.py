@@ -35,9 +35,7 @@ from st_hybrid.trainer import HybridTrainer
 
 __all__ = ["finetune", "print_training"]
 
-_SETTINGS = "settings.json"
-_SUMMARY = "training.json"
-_CHECKPOINTS = "checkpoints"
+_SETTINGS, _SUMMARY, _CHECKPOINTS = "settings.json", "training.json", "checkpoints"
 _HELD_OUT = "held-out"
 
 
@@ -61,19 +59,16 @@ def finetune(
 
     Args:
         model: A SentenceTransformer's folder or hub name.
-        rows: Parallel rows, or a ``DatasetDict`` of several sets. Each batch then comes from one set, and larger sets
-            give more batches.
+        rows: Parallel rows, or several sets by name. Each batch then comes from one, and larger sets give more batches.
         output: Folder to write.
         recipe: How to train; by default the paper's recipe.
         data_name: Name of the data in the model card. Several sets are named by their keys.
-        columns: The rows' names of ``id``, ``language``, ``query`` and ``positive`` where they differ:
-            ``{"query": "question"}``.
-        negative_columns: Columns of hard negatives. By default every column whose name begins with ``negative``.
-        source: How the rows were read, kept with the settings. A run can only be resumed with the same source.
+        columns: As for :class:`~st_hybrid.rows.ParallelRows`.
+        negative_columns: As for :class:`~st_hybrid.rows.ParallelRows`.
+        source: How the rows were read. A run can only be resumed with the same source.
         checked: Evaluation sets that the rows were checked against, from
             :func:`~st_hybrid.data.zero_shot.checked_sets`. The model card calls the evaluation on them zero-shot.
-        resume: Continue the run in ``output`` from its last checkpoint, with the same settings. The run then draws the
-            same batches as without the interruption.
+        resume: Continue the run in ``output`` from its last checkpoint, with the same settings and the same batches.
 
     Returns:
         The trained model.
@@ -94,10 +89,9 @@ def finetune(
     """
     recipe, output = recipe or Recipe(), Path(output)
     given = {data_name: rows} if isinstance(rows, Dataset) else rows
-    names = ", ".join(given)
     settings = {
         "model": str(model),
-        "data": names,
+        "data": ", ".join(given),
         "columns": dict(columns),
         "negative_columns": None if negative_columns is None else list(negative_columns),
         "source": dict(source),
@@ -105,30 +99,21 @@ def finetune(
     }
     checkpoint = _claim(output, settings, resume)
 
-    sets = {
-        name: ParallelRows(part, columns=columns, negative_columns=negative_columns) for name, part in given.items()
-    }
-    negatives = sorted({column for part in sets.values() for column in part.negative_columns})
+    sets = {name: ParallelRows(one, columns=columns, negative_columns=negative_columns) for name, one in given.items()}
+    negatives = sorted({column for one in sets.values() for column in one.negative_columns})
     if recipe.negatives_follow is not None and not negatives:
         raise ValueError("negatives_follow has no effect: the rows have no hard negatives.")
-    train_rows, evaluator = {name: part.dataset for name, part in sets.items()}, None
+    train_rows, evaluator = {name: one.dataset for name, one in sets.items()}, None
     if recipe.held_out:
         train_rows, test_rows = _hold_out(sets, recipe.held_out, recipe.seed)
-        evaluator = CrossLingualRetrievalEvaluator(
-            RetrievalCollection.from_rows(test_rows),
-            name=_HELD_OUT,
-            query_prompt=recipe.query_prompt,
-            document_prompt=recipe.document_prompt,
-        )
+        prompts = {"query_prompt": recipe.query_prompt, "document_prompt": recipe.document_prompt}
+        collection = RetrievalCollection.from_rows(test_rows)
+        evaluator = CrossLingualRetrievalEvaluator(collection, name=_HELD_OUT, **prompts)
+    follow = recipe.negatives_follow or "positive"
+    options = {"negatives_follow": follow, "partners": recipe.partners, "seed": recipe.seed}
     pairs = {
-        name: parallel_pairs(
-            part,
-            negative_columns=sets[name].negative_columns,
-            negatives_follow=recipe.negatives_follow or "positive",
-            partners=recipe.partners,
-            seed=recipe.seed,
-        )
-        for name, part in train_rows.items()
+        name: parallel_pairs(one, negative_columns=sets[name].negative_columns, **options)
+        for name, one in train_rows.items()
     }
 
     encoder = SentenceTransformer(str(model))
@@ -140,13 +125,13 @@ def finetune(
     if recipe.freeze_embeddings and transformer:
         transformer.get_input_embeddings().requires_grad_(False)
     encoder.model_card_data.train_datasets = [{"name": name} for name in sets]
-    encoder.model_card_data.language = sorted({language for part in sets.values() for language in part.languages})
+    encoder.model_card_data.language = sorted({language for one in sets.values() for language in one.languages})
     encoder.model_card_data.add_tags(["st-hybrid", "multilingual", f"sampler:{recipe.sampler}"])
 
     trainer = HybridTrainer(
         model=encoder,
         args=_arguments(recipe, encoder, negatives, output / _CHECKPOINTS),
-        train_dataset=next(iter(pairs.values())) if len(pairs) == 1 else DatasetDict(pairs),
+        train_dataset=DatasetDict(pairs) if len(pairs) > 1 else pairs.popitem()[1],
         loss=MultilingualMultipleNegativesRankingLoss(
             encoder, scale=recipe.scale, mini_batch_size=recipe.mini_batch_size
         ),
@@ -173,17 +158,13 @@ def finetune(
             "log": trainer.state.log_history,
         }
         write_json(output / _SUMMARY, summary)
-        _complete_card(output / "README.md", recipe, names, sum(map(len, train_rows.values())), checked)
+        about = f"{sum(map(len, train_rows.values())):,} parallel rows of {settings['data']}"
+        _complete_card(output / "README.md", about, recipe, checked)
     return encoder
 
 
 def print_training(output: str | Path, console: Console) -> None:
-    """Print the losses of a run and, with held-out groups, its scores.
-
-    Args:
-        output: The folder that :func:`finetune` wrote.
-        console: Where to print.
-    """
+    """Print the losses of the run in a folder of :func:`finetune` and, with held-out groups, its scores."""
     run = json.loads((Path(output) / _SUMMARY).read_text(encoding="utf-8"))
     scores = [f"eval_{_HELD_OUT}_{name}" for name in (*(f"{setting}_map" for setting in SETTINGS), "rank_distance")]
     titles = ["loss", "loss\nMo.", "loss\nCr.", "mAP\nMo.", "mAP\nCr.", "mAP\nMul.", "rank\ndistance"]
@@ -195,15 +176,12 @@ def print_training(output: str | Path, console: Console) -> None:
     # One row per evaluation; without evaluations, about ten of the logged steps.
     steps = [step for step, entry in by_step.items() if scores[0] in entry]
     steps = steps or [step for step, entry in by_step.items() if "loss" in entry][:: max(1, len(by_step) // 10)]
-    table = Table(
-        title=f"{run['steps']:,} steps in {run['seconds']:,.0f} s",
-        caption="Mo.: monolingual\nCr.: cross-lingual\nMul.: multilingual",
-    )
+    caption = "Mo.: monolingual\nCr.: cross-lingual\nMul.: multilingual"
+    table = Table(title=f"{run['steps']:,} steps in {run['seconds']:,.0f} s", caption=caption)
     for title in ("step", *shown.values()):
         table.add_column(title, justify="right", no_wrap=True)
     for step in steps:
-        cells = (f"{by_step[step][key]:.3f}" if key in by_step[step] else "" for key in shown)
-        table.add_row(str(step), *cells)
+        table.add_row(str(step), *(f"{by_step[step][key]:.3f}" if key in by_step[step] else "" for key in shown))
     console.print(table)
 
 
@@ -214,18 +192,15 @@ def _hold_out(sets: Mapping[str, ParallelRows], groups: int, seed: int) -> tuple
         The other rows of each set, and the held-out rows.
     """
     tables = []
-    for name, part in sets.items():
-        columns = {role: part.table[role].cast(pa.string()) for role in ROLES}
+    for name, one in sets.items():
+        columns = {role: one.table[role].cast(pa.string()) for role in ROLES}
         columns["id"] = pc.binary_join_element_wise(name, columns["id"], " ")  # sets may use the same ids
         tables.append(pa.table(columns))
     together = ParallelRows(Dataset(pa.concat_tables(tables)))
     kept, held_out = together.split(groups, seed=seed)
     starts = np.cumsum([0, *map(len, sets.values())])
-    rows_of_set = np.split(kept, np.searchsorted(kept, starts[1:-1]))
-    left = {
-        name: part.dataset.select(numbers - start)
-        for (name, part), numbers, start in zip(sets.items(), rows_of_set, starts[:-1], strict=True)
-    }
+    of_set = zip(sets, np.split(kept, np.searchsorted(kept, starts[1:-1])), starts[:-1], strict=True)
+    left = {name: sets[name].dataset.select(numbers - start) for name, numbers, start in of_set}
     return left, together.dataset.select(held_out)
 
 
@@ -237,33 +212,20 @@ def _claim(output: Path, settings: dict[str, Any], resume: bool) -> str | None:
         raise FileExistsError(f"{output} already holds a run. Continue it (--resume) or choose another folder.")
     if known.is_file() and resume:
         before = json.loads(known.read_text(encoding="utf-8"))
-        changes = [
-            f"{name} was {before.get(name)!r} and is {value!r}"
-            for name, value in settings.items()
-            if value != before.get(name)
-        ]
+        changes = [f"{k} was {before.get(k)!r} and is {new!r}" for k, new in settings.items() if new != before.get(k)]
         if changes:
             raise ValueError(f"The run in {output} cannot be resumed with other settings: {', '.join(changes)}.")
     write_json(known, settings)
-    return checkpoint
+    return checkpoint if resume else None
 
 
 def _arguments(
     recipe: Recipe, encoder: SentenceTransformer, negatives: Sequence[str], checkpoints: Path
 ) -> SentenceTransformerTrainingArguments:
-    own = encoder.prompts
+    own, measured = encoder.prompts, recipe.held_out is not None
     query = recipe.query_prompt if recipe.query_prompt is not None else own.get("query") or ""
     document = recipe.document_prompt if recipe.document_prompt is not None else own.get("document") or ""
-    evaluation: dict[str, Any] = {}
     save_steps = recipe.save_steps or 0.1  # the trainer reads a number below 1 as a share of all steps
-    if recipe.held_out:
-        evaluation = {
-            "eval_strategy": "steps",
-            "eval_steps": save_steps,
-            "load_best_model_at_end": True,
-            "metric_for_best_model": f"eval_{_HELD_OUT}_multilingual_map",
-            "greater_is_better": True,
-        }
     bf16 = recipe.bf16
     if bf16 is None:
         bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
@@ -281,22 +243,24 @@ def _arguments(
         save_strategy="steps",
         save_steps=save_steps,
         save_total_limit=2,
+        eval_strategy="steps" if measured else "no",
+        eval_steps=save_steps,
+        load_best_model_at_end=measured,
+        metric_for_best_model=f"eval_{_HELD_OUT}_multilingual_map",
+        greater_is_better=True,
         logging_steps=10,
         logging_first_step=True,
         report_to="none",
         seed=recipe.seed,
-        **evaluation,
     )
 
 
-def _complete_card(card: Path, recipe: Recipe, data_name: str, rows: int, checked: Sequence[CheckedSet]) -> None:
+def _complete_card(card: Path, about: str, recipe: Recipe, checked: Sequence[CheckedSet]) -> None:
     """Say in the model card how the batches were drawn and what the rows were checked against."""
     options = recipe.sampler_options
-    sampling = options["language_sampling"] or "uniform"
     section = (
-        "\n## Hybrid batch training\n\n"
-        f"Trained with st-hybrid on {rows:,} parallel rows of {data_name}: "
-        f"sampler `{recipe.sampler}` (alpha {options['alpha']:g}, {sampling} languages), "
+        f"\n## Hybrid batch training\n\nTrained with st-hybrid on {about}: sampler `{recipe.sampler}` "
+        f"(alpha {options['alpha']:g}, {options['language_sampling'] or 'uniform'} languages), "
         f"`MultilingualMultipleNegativesRankingLoss` (scale {recipe.scale:g}), batches of {recipe.batch_size} pairs, "
         f"seed {recipe.seed}.\n"
     )

@@ -1,4 +1,4 @@
-"""Options of commands, made from the signatures and docstrings of the library's functions."""
+"""Options of commands: those that many share, and those made from the library's signatures and docstrings."""
 
 from __future__ import annotations
 
@@ -6,14 +6,26 @@ import inspect
 import re
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
 
 from cyclopts import Parameter
 from docstring_parser import parse
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 Command = Callable[..., Any]
 
+Data = Annotated[str, Parameter(help="Parallel rows: a file, a folder or a hub name.")]
 DataDir = Annotated[Path | None, Parameter(env_var="ST_HYBRID_DATA")]
+Column = Annotated[
+    list[str] | None, Parameter(help="Map a column: ``query=question``. Repeat the option for more columns.")
+]
+Split = Annotated[str, Parameter(help="Split of the data set.")]
+Output = Annotated[
+    Path, Parameter(help="File to write: .jsonl, .jsonl.gz, .jsonl.zst or .parquet; without a suffix a folder.")
+]
 #: What the library's functions take as an object and a command as the name to load it by.
 _LOADED = {"SentenceTransformer": str, "CrossEncoder": str}
 
@@ -37,7 +49,7 @@ def options_of(function: Command, *, omit: Collection[str] = ()) -> Callable[[Co
         own = [part for part in inspect.signature(command).parameters.values() if part.kind is not part.VAR_KEYWORD]
         parameters = [part.replace(annotation=hints[part.name]) for part in own]
         for name, part in inspect.signature(function).parameters.items():
-            if name in hints or name in omit:
+            if name in hints or name in omit or part.kind is part.VAR_KEYWORD:
                 continue
             hint = part.annotation
             if isinstance(hint, str):
@@ -80,3 +92,14 @@ def mapped(given: Sequence[str] | None, example: str = "query=question") -> dict
 def listed(given: Sequence[str] | None) -> list[str] | None:
     """The values of an option that may be repeated, or hold commas."""
     return None if given is None else [part.strip() for one in given for part in one.split(",") if part.strip()]
+
+
+def opened(data: str, split: str, column: Sequence[str] | None, **options: Any) -> Dataset:
+    """Open the rows of a command and print what was left out."""
+    from st_hybrid.data import open_rows  # here, because it imports torch
+
+    options = {"check_languages": False, "show_progress_bar": True, **options}
+    rows, report = open_rows(data, split=split, columns=mapped(column), **options)
+    if report.dropped:
+        Console(stderr=True).print(report)
+    return rows

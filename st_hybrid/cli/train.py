@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 from rich.console import Console
 
-from st_hybrid.cli.options import mapped
+from st_hybrid.cli.options import Column, Data, Split, mapped, opened
 from st_hybrid.recipe import Recipe
 
 # The functions import the library when they run: importing torch takes seconds.
@@ -37,8 +37,8 @@ def train(
     data: list[str],
     output: Path,
     recipe: Annotated[Recipe, Parameter(name="*")] = Recipe(),  # noqa: B008 (frozen)
-    column: list[str] | None = None,
-    split: str = "train",
+    column: Column = None,
+    split: Split = "train",
     resume: bool = False,
 ) -> None:
     """Fine-tune a model on parallel rows, with hybrid batches or a baseline.
@@ -52,8 +52,6 @@ def train(
         data: Parallel rows: a file, a folder, or a hub name with a configuration after a colon. Repeat the option to
             train on several data sets. Each batch then comes from one of them, and larger ones give more batches.
         output: Folder for the model, its card, checkpoints and ``training.json``.
-        column: Map a column: ``query=question``. Repeat the option for more columns.
-        split: Split of the data set.
         resume: Continue the run in the output folder from its last checkpoint.
     """
     from st_hybrid.data import open_row_sets
@@ -80,12 +78,12 @@ def train(
 def center(
     *,
     model: Path,
-    data: str,
+    data: Data,
     per_language: int = 1000,
     unseen: Literal["error", "keep", "global"] = "error",
     batch_size: int = 32,
-    column: list[str] | None = None,
-    split: str = "train",
+    column: Column = None,
+    split: Split = "train",
     seed: int = 0,
 ) -> None:
     """Estimate each language's mean vectors and write them into a model's folder.
@@ -96,29 +94,21 @@ def center(
 
     Args:
         model: Folder of a SentenceTransformer.
-        data: Parallel rows: a file, a folder, or a hub name.
         per_language: Number of rows to draw per language.
         unseen: What to do with texts in a language without means: raise an error, keep their vectors, or subtract the
             average of all means.
         batch_size: Texts per encoding batch.
-        column: Map a column: ``query=question``. Repeat the option for more columns.
-        split: Split of the data set.
         seed: Seed of the draw.
     """
     from sentence_transformers import SentenceTransformer
 
-    from st_hybrid.data import open_rows
     from st_hybrid.methods.centering import LanguageCentering
 
     if not model.is_dir():
         raise FileNotFoundError(f"{model} is not a folder. The means are written into a model's folder: save it first.")
-    rows, report = open_rows(data, split=split, columns=mapped(column), check_languages=False, show_progress_bar=True)
-    console = Console(stderr=True)
-    if report.dropped:
-        console.print(report)
     centering = LanguageCentering.fit_rows(
         SentenceTransformer(str(model)),
-        rows,
+        opened(data, split, column),
         per_language=per_language,
         seed=seed,
         unseen=unseen,
@@ -126,4 +116,5 @@ def center(
         show_progress_bar=True,
     )
     centering.save_pretrained(model)
-    console.print(f"Wrote the means of {', '.join(centering.means['query'])} into [bold]{model}[/].")
+    known = ", ".join(centering.means["query"])
+    Console(stderr=True).print(f"Wrote the means of {known} into [bold]{model}[/].")

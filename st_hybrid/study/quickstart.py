@@ -1,9 +1,7 @@
 """The whole library in a minute, without a network: train with each sampler, measure and compare.
 
-The data are generated facts about currencies and languages (:mod:`st_hybrid.study.cldr`). The encoder is a bag of word
-vectors with random start values. It is small enough to train nine times on a laptop, and it shows what the batches
-decide: whether a query finds its answer in its own language only, or in every language. This encoder starts without any
-translations and learns them from cross-lingual batches alone; a pretrained encoder depends on these batches less.
+The encoder is a bag of word vectors with random start values. It starts without any translations and learns them from
+cross-lingual batches alone; a pretrained encoder depends on these batches less.
 """
 
 from __future__ import annotations
@@ -11,7 +9,7 @@ from __future__ import annotations
 import copy
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from itertools import product
@@ -26,7 +24,7 @@ from rich.table import Table
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments
 from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
-from transformers import PrinterCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import PrinterCallback
 
 from st_hybrid.evaluation import SETTINGS, RetrievalCollection, evaluate_retrieval
 from st_hybrid.files import replacing, write_json
@@ -77,8 +75,7 @@ def run_quickstart(
         console: Where to print; ``Console(quiet=True)`` prints nothing.
 
     Returns:
-        The content of ``results.json``: ``settings``, ``seconds``, ``command``, ``date``, ``versions``, ``hardware``,
-        and ``scores``, a list with ``seed``, ``model``, ``centered``, ``Mo.``, ``Cr.``, ``Mul.`` and ``rank distance``.
+        The content of ``results.json``. ``scores`` lists ``seed``, ``model``, ``centered`` and the four measures.
 
     Raises:
         ValueError: ``seeds`` is below 1, or there are too few groups for a batch.
@@ -95,8 +92,8 @@ def run_quickstart(
     began, output = time.perf_counter(), Path(output)
     output.mkdir(parents=True, exist_ok=True)  # an error comes before the work
     scores: list[dict[str, Any]] = []
-    total = seeds * len(ALPHAS) * steps
-    with _one_thread(), progress_bar(total, "Training", unit="steps", show=show_progress_bar) as advance:
+    total = seeds * len(ALPHAS)
+    with _one_thread(), progress_bar(total, "Training", unit="models", show=show_progress_bar) as advance:
         for seed in range(seeds):
             rows = cldr_rows(groups=groups, seed=seed)
             pairs, collection = parallel_pairs(rows["train"]), RetrievalCollection.from_rows(rows["test"], name="CLDR")
@@ -104,19 +101,13 @@ def run_quickstart(
             scores += _measure(start, collection, rows["train"], seed=seed, model=UNTRAINED)
             for name, alpha in ALPHAS.items():
                 model = copy.deepcopy(start)
-                options = {"max_steps": steps, "per_device_train_batch_size": batch_size, "seed": seed}
-                _train(model, pairs, alpha, _Advance(advance), **options)
+                _train(model, pairs, alpha, max_steps=steps, per_device_train_batch_size=batch_size, seed=seed)
                 scores += _measure(model, collection, rows["train"], seed=seed, model=name)
+                advance(1)
+    settings = {"seeds": seeds, "steps": steps, "batch_size": batch_size, "groups": groups}
+    sizes = {"queries": len(collection.queries), "passages": len(collection.passages)}
     results = {
-        "settings": {
-            "seeds": seeds,
-            "steps": steps,
-            "batch_size": batch_size,
-            "groups": groups,
-            "languages": list(LANGUAGES),
-            "queries": len(collection.queries),
-            "passages": len(collection.passages),
-        },
+        "settings": {**settings, "languages": list(LANGUAGES), **sizes},
         "seconds": round(time.perf_counter() - began, 1),
         "scores": scores,
         **provenance(),
@@ -153,32 +144,13 @@ def _encoder(rows: Dataset, seed: int) -> SentenceTransformer:
     return encoder
 
 
-def _train(model: SentenceTransformer, pairs: Dataset, alpha: float, callback: TrainerCallback, **options: Any) -> None:
+def _train(model: SentenceTransformer, pairs: Dataset, alpha: float, **options: Any) -> None:
+    quiet = {"disable_tqdm": True, "logging_strategy": "no", "save_strategy": "no", "report_to": "none"}
     with tempfile.TemporaryDirectory() as folder:
-        args = SentenceTransformerTrainingArguments(
-            folder,
-            learning_rate=0.01,
-            use_cpu=True,
-            disable_tqdm=True,
-            logging_strategy="no",
-            save_strategy="no",
-            report_to="none",
-            **options,
-        )
-        sampler = partial(HybridBatchSampler, alpha=alpha)
-        trainer = HybridTrainer(model, args, pairs, batch_sampler=sampler, callbacks=[callback])
+        args = SentenceTransformerTrainingArguments(folder, learning_rate=0.01, use_cpu=True, **quiet, **options)
+        trainer = HybridTrainer(model, args, pairs, batch_sampler=partial(HybridBatchSampler, alpha=alpha))
         trainer.remove_callback(PrinterCallback)
         trainer.train()
-
-
-class _Advance(TrainerCallback):
-    """Move the progress bar with each step."""
-
-    def __init__(self, advance: Callable[[int], None]) -> None:
-        self.advance = advance
-
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        self.advance(1)
 
 
 def _measure(
@@ -191,9 +163,8 @@ def _measure(
     measured = []
     for centered in (False, True):
         scores = evaluate_retrieval(encoder, collection, centering=centering if centered else None)
-        values = [scores.by_setting[setting].map for setting in SETTINGS]
-        measures = dict(zip(MEASURES, [*values, scores.rank_distance], strict=True))
-        measured.append({**about, "centered": centered, **measures})
+        values = [*(scores.by_setting[setting].map for setting in SETTINGS), scores.rank_distance]
+        measured.append({**about, "centered": centered, **dict(zip(MEASURES, values, strict=True))})
     return measured
 
 
@@ -214,22 +185,20 @@ def _print(results: dict[str, Any], output: Path, console: Console) -> None:
     table = Table("model", title=_title(results, f"{settings['queries']:,} held-out queries"))
     for measure in MEASURES:
         table.add_column(measure, justify="right")
-    for model, centered in product((UNTRAINED, *ALPHAS), (False, True)):
+    for model, centered in product(COLORS, (False, True)):
         cells = []
         for measure in MEASURES:
-            digits = 0 if measure == RANK_DISTANCE else 3
             middle, spread = _over_seeds(results, model, centered, measure)
+            digits = 0 if measure == RANK_DISTANCE else 3
             cells.append(f"{middle:,.{digits}f}" + ("" if spread is None else f" ± {spread:,.{digits}f}"))
         table.add_row("  centered" if centered else model, *cells, end_section=centered)
-    console.print(table)
-    for measure, meaning in MEASURES.items():
-        console.print(f"{measure}: {meaning}")
-    console.print("centered: each language's mean vector is subtracted from its texts")
+    meanings = (f"{measure}: {meaning}" for measure, meaning in MEASURES.items())
+    console.print(table, *meanings, "centered: each language's mean vector is subtracted from its texts", sep="\n")
     console.print(
         f"{settings['seeds'] * len(ALPHAS)} encoders were trained from scratch with {settings['steps']} steps of "
-        f"{settings['batch_size']} pairs each, in {results['seconds']:.0f} seconds."
+        f"{settings['batch_size']} pairs each, in {results['seconds']:.0f} seconds.\n"
+        f"Plot and scores: {output / 'results.png'}, {output / 'results.json'}"
     )
-    console.print(f"Plot and scores: {output / 'results.png'}, {output / 'results.json'}")
 
 
 def _plot(results: dict[str, Any], path: Path) -> None:
@@ -244,7 +213,6 @@ def _plot(results: dict[str, Any], path: Path) -> None:
             x = place + 0.2 * (number - 1.5)
             bar = axes.bar(x, middle, 0.18, yerr=spread, color=color, label=model, error_kw={"linewidth": 1})
             axes.bar_label(bar, fmt=f"{{:,.{digits}f}}", fontsize=9, padding=2)
-    for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
     left.set(ylim=(0, 1.1), ylabel="mAP", title="retrieval: higher is better")
     left.set_xticks(range(3), [f"{name}\n{MEASURES[name].split(', ')[1]}" for name in list(MEASURES)[:3]], fontsize=9)
