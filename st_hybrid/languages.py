@@ -1,16 +1,6 @@
 """Languages: codes, names and scripts, from the data of langcodes, and detection with lingua.
 
 A code is a BCP 47 tag or one of FLORES-200's codes: ``de``, ``deu``, ``deu_Latn``, ``zh-Hans``, ``pt_BR``.
-
-Example:
-    ::
-
-        from st_hybrid import languages
-
-        languages.close_languages("jp")  # ["ja"]
-        languages.language_tag("deu_Latn"), languages.language_tag("iw")  # ("de", "he")
-        languages.supported_code("de", {"deu_Latn", "eng_Latn"})  # "deu_Latn"
-        languages.language_scripts("ja")  # frozenset({"Hani", "Hira", "Kana"})
 """
 
 from __future__ import annotations
@@ -94,10 +84,7 @@ def suggestion(codes: Iterable[str]) -> str:
 
 
 def english_name(code: str) -> str | None:
-    """The English name of a language; None for one with a code of three letters that CLDR counts no speakers of.
-
-    Such codes are more often abbreviations: ``src`` is Logudorese Sardinian.
-    """
+    """The English name of a language; None for a code of three letters without speakers in CLDR, such as ``src``."""
     language = langcodes.Language.make(language=re.split(r"[-_]", code)[0])
     known = language.is_valid() and (len(str(language)) == 2 or language.speaking_population())
     return language.display_name() if known else None
@@ -112,10 +99,9 @@ def language_named(name: str) -> str | None:
 
 
 def language_tag(code: str) -> str:
-    """The one BCP 47 tag for all codes of a language, in any case; a ValueError if a code has no such form.
+    """The one BCP 47 tag for all codes of a language; a ValueError if a code has no such form.
 
-    It replaces outdated codes and codes of three letters (``iw`` and ``heb`` by ``he``) and the main member of a
-    macrolanguage (``cmn`` by ``zh``), and leaves out the usual script of a language.
+    ``iw`` and ``heb`` become ``he``, ``cmn`` becomes ``zh``, and ``deu_Latn`` ``de``, without its usual script.
     """
     tag = langcodes.standardize_tag(code)
     tag = _TAGS.get(tag) or langcodes.standardize_tag(tag, macro=True)
@@ -123,13 +109,7 @@ def language_tag(code: str) -> str:
 
 
 def supported_code(code: str, supported: Collection[str]) -> str | None:
-    """What a model or a library calls a language, or None if it does not support it.
-
-    Args:
-        code: Any code of the language.
-        supported: The codes of the languages that it supports. If ``code`` is not one of them, another code of the same
-            language is found, or that of a regional variant or of a member of its macrolanguage in the same script.
-    """
+    """A model's own code of a language, or of a variant or member of it in the same script; None if there is none."""
     if code in supported:
         return code
     try:
@@ -152,9 +132,9 @@ def mteb_code(code: str) -> str:
 
 
 def language_scripts(code: str) -> frozenset[str]:
-    """ISO 15924 codes of Unicode's scripts that a language is written in; empty if CLDR does not know it.
+    """ISO 15924 codes of the scripts of a language: the one in its code, or the likely ones; empty if unknown.
 
-    A script in the code is the only one. Otherwise it is the likely one, and for Serbian both.
+    ``ja`` has ``Hani``, ``Hira`` and ``Kana``, as Unicode names them; Serbian is written in two.
     """
     tag = language_tag(code)
     if tag == "sr":
@@ -166,29 +146,21 @@ def language_scripts(code: str) -> frozenset[str]:
 
 
 def count_letters(text: str, scripts: frozenset[str] | None = None) -> int:
-    """Count the letters of a text, and the marks on letters; with ISO 15924 codes, only those of these scripts.
-
-    Letters and marks that several scripts share, such as a combining accent, count for each.
-    """
+    """Count the letters of a text and the marks on them, or only those of some scripts, by ISO 15924 code."""
     return len(_letters(scripts).findall(text))
 
 
 class LanguageDetector:
     """Detects the language of texts with `lingua <https://github.com/pemistahl/lingua-py>`_.
 
-    It is right for almost every sentence and often wrong for headings of a few words. A text is in another language if
-    that one has more than ``other_above`` probability and its own less than 0.05. This marked four of 3,000 paragraphs
-    of software help in 11 languages, all of them untranslated, and of 3,000 headings only Japanese ones in Han
-    characters, which could be Chinese. A text of up to 12 Han characters and no other letters therefore passes as
-    either.
+    It is right for almost every sentence and often wrong for headings of a few words. With the defaults, :meth:`other`
+    marked four of 3,000 paragraphs of software help in 11 languages, all of them untranslated. A text of up to 12 Han
+    characters and no other letters passes as Chinese and as Japanese.
 
     Args:
-        languages: Codes of the languages that texts may be in. English and 17 other widely written languages are
-            considered as well. By default all 75 languages that lingua knows, which is slower.
-        other_above: Probability in [0, 1].
-
-    Raises:
-        ModuleNotFoundError: lingua is not installed.
+        languages: Codes of the languages that texts may be in, besides 18 widely written ones. By default all 75
+            languages that lingua knows, which is slower.
+        other_above: A text is in another language if that one has more than this probability, and its own below 0.05.
 
     Example:
         ::

@@ -1,9 +1,9 @@
-"""Generated parallel rows from Unicode CLDR, without a network: the data of ``st-hybrid quickstart``."""
+"""Parallel rows generated from Unicode CLDR (https://cldr.unicode.org): the data of ``st-hybrid quickstart``."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import product
 
 import numpy as np
@@ -53,108 +53,69 @@ LANGUAGES = tuple(_TEMPLATES)
 """The languages that have templates: the 11 of XQuAD-R."""
 
 
-def cldr_rows(
-    languages: Sequence[str] = LANGUAGES, *, groups: int = 1000, held_out: float = 0.2, seed: int = 0
-) -> DatasetDict:
+def cldr_rows(*, groups: int = 1000, seed: int = 0) -> DatasetDict:
     """Generate parallel rows that ask for the currency of one territory and the main language of another.
 
-    A group's ``id`` such as ``JP-KE`` asks what people pay with in Japan and speak in Kenya. Only territories with a
-    currency or main language of their own are used, so all answers differ. An answer names neither territory, so an
-    encoder has to learn two facts and combine them. Held-out groups are new *combinations*: both territories occur in
-    the same role in training groups.
+    A group such as ``JP-KE`` asks what people pay with in Japan and speak in Kenya. The answer names neither, so an
+    encoder has to learn two facts and combine them. All answers differ. A fifth of the groups is held out in ``test``:
+    new *combinations* of territories that occur in the same role in training groups.
 
     Args:
-        languages: Two or more of :data:`LANGUAGES`.
         groups: Number of combinations. With about 1,000 every territory occurs several times.
-        held_out: Share of the groups in ``test``, from 0 to below 1.
         seed: Seed of the draw. Equal arguments and versions of babel give equal rows.
-
-    Returns:
-        ``train`` and ``test``, with the text columns ``id``, ``language``, ``query`` and ``positive``.
-
-    Raises:
-        ValueError: A language has no templates, there are fewer than two languages or too few combinations, or a
-            held-out name would not occur in training.
-
-    References:
-        Unicode CLDR, https://cldr.unicode.org, in the package babel.
 
     Example:
         ::
 
             from st_hybrid.study.cldr import cldr_rows
 
-            print(cldr_rows(["en", "de"])["train"][0]["query"])
+            print(cldr_rows()["train"][0]["query"])
     """
-    languages = list(dict.fromkeys(languages))
-    if unknown := [language for language in languages if language not in _TEMPLATES]:
-        raise ValueError(f"There are no templates for {', '.join(unknown)}, only for {', '.join(LANGUAGES)}.")
-    if len(languages) < 2:
-        raise ValueError(f"Parallel rows need two or more languages, got {languages}.")
-    if not 0 <= held_out < 1:
-        raise ValueError(f"held_out is a share of the groups in [0, 1), got {held_out}.")
-    locales = [Locale(language) for language in languages]
-    currencies, main_languages = _currencies(), _main_languages()
-    firsts, seconds = _single(currencies, "currencies", locales), _single(main_languages, "languages", locales)
-    possible = [(first, second) for first, second in product(firsts, seconds) if first != second]
+    locales = [Locale(language) for language in LANGUAGES]
+    currencies, languages = _unshared(_currencies(), "currencies", locales), _unshared(_main(), "languages", locales)
+    possible = [(first, second) for first, second in product(currencies, languages) if first != second]
     if not 1 <= groups <= len(possible):
         raise ValueError(f"groups must be between 1 and {len(possible):,}, the number of combinations, got {groups}.")
-
-    chosen = np.random.default_rng(seed).permutation(len(possible))[:groups].tolist()
-    parts: dict[str, list[tuple[str, str]]] = {"train": [], "test": []}
-    uses = Counter(name for i in chosen for name in enumerate(possible[i]))  # of each territory, by its role
-    wanted = round(held_out * groups)
-    for pair in (possible[i] for i in chosen):
-        hold_out = len(parts["test"]) < wanted and all(uses[name] > 1 for name in enumerate(pair))
-        parts["test" if hold_out else "train"].append(pair)
-        uses.subtract(enumerate(pair) if hold_out else ())
-    if len(parts["test"]) < wanted:
+    chosen = [possible[i] for i in np.random.default_rng(seed).permutation(len(possible))[:groups]]
+    wanted = round(groups / 5)
+    parts: dict[str, list[dict[str, str]]] = {"train": [], "test": []}
+    uses = Counter(name for pair in chosen for name in enumerate(pair))  # of each territory, by its role
+    for first, second in chosen:
+        pair = set(enumerate((first, second)))
+        hold_out = len(parts["test"]) < wanted * len(locales) and all(uses[name] > 1 for name in pair)
+        uses.subtract(pair if hold_out else ())
+        for locale in locales:
+            query, positive = _TEMPLATES[locale.language]
+            query = query.format(first=locale.territories[first], second=locale.territories[second])
+            currency, language = locale.currencies[currencies[first]], locale.languages[languages[second]]
+            texts = {"query": query, "positive": positive.format(currency=currency, language=language)}
+            row = {"id": f"{first}-{second}", "language": locale.language, **texts}
+            parts["test" if hold_out else "train"].append(row)
+    if len(parts["test"]) < wanted * len(locales):
         raise ValueError(
-            f"Only {len(parts['test'])} of {wanted} groups can be held out with their names left in training. Use more "
-            f"than {groups} groups or a smaller share than {held_out}."
+            f"There are too few groups to hold out {wanted} of known names. Use more than {groups} groups."
         )
-    return DatasetDict({name: _rows(part, currencies, main_languages, locales) for name, part in parts.items()})
-
-
-def _rows(
-    pairs: Iterable[tuple[str, str]], currencies: dict[str, str], languages: dict[str, str], locales: Iterable[Locale]
-) -> Dataset:
-    rows = []
-    for (first, second), locale in product(pairs, locales):
-        query, positive = _TEMPLATES[locale.language]
-        names = locale.territories
-        answer = {"currency": locale.currencies[currencies[first]], "language": locale.languages[languages[second]]}
-        texts = {
-            "query": query.format(first=names[first], second=names[second]),
-            "positive": positive.format(**answer),
-        }
-        rows.append({"id": f"{first}-{second}", "language": locale.language, **texts})
-    return Dataset.from_list(rows)
+    return DatasetDict({name: Dataset.from_list(rows) for name, rows in parts.items()})
 
 
 def _currencies() -> dict[str, str]:
     """The currency of each territory that has exactly one now."""
-    now = {
-        territory: [code for code, _, end, tender in entries if tender and end is None]
-        for territory, entries in get_global("territory_currencies").items()
-    }
-    return {territory: codes[0] for territory, codes in now.items() if len(codes) == 1}
+    territories = get_global("territory_currencies").items()
+    now = {name: [code for code, _, end, tender in uses if tender and end is None] for name, uses in territories}
+    return {name: codes[0] for name, codes in now.items() if len(codes) == 1}
 
 
-def _main_languages() -> dict[str, str]:
+def _main() -> dict[str, str]:
     """The language that most people of each territory use."""
-    return {
-        territory: max(entries, key=lambda code: (entries[code]["population_percent"], code))
-        for territory, entries in get_global("territory_languages").items()
-        if entries
-    }
+    uses = get_global("territory_languages").items()
+    return {name: max(of, key=lambda code: (of[code]["population_percent"], code)) for name, of in uses if of}
 
 
-def _single(answers: dict[str, str], kind: str, locales: Sequence[Locale]) -> list[str]:
-    """The territories that share their answer with no other, where all locales have a name for both."""
+def _unshared(answers: dict[str, str], kind: str, locales: Sequence[Locale]) -> dict[str, str]:
+    """The answers of the territories that share theirs with no other, where all locales have a name for both."""
     uses = Counter(answers.values())
-    return [
-        territory
+    return {
+        territory: code
         for territory, code in sorted(answers.items())
         if uses[code] == 1 and all(territory in one.territories and code in getattr(one, kind) for one in locales)
-    ]
+    }
