@@ -71,7 +71,7 @@ def read_bitext(
         raise ValueError(f"text_columns applies to one file with columns. {_NAMES}")
     for code in languages or ():
         check_language(code, "languages")
-    tabular = len(paths) == 1 and (not paths[0].is_file() or plain_suffix(paths[0]) in TABULAR)
+    tabular = len(paths) == 1 and (not paths[0].is_file() or plain_suffix(paths[0]) in {*TABULAR} - {".tsv"})
     if missing := [str(path) for path in paths if not tabular and not path.is_file()]:
         raise FileNotFoundError(f"There is no file {', '.join(missing)}.")
 
@@ -150,7 +150,7 @@ def _columns(
     path: Path, languages: Sequence[str] | None, columns: Sequence[str] | None, report: ReadReport
 ) -> Iterator[Batch]:
     source = Source(str(path))
-    names = [name for batch in [next(source.read(lambda name: None), None)] if batch for name in batch.columns]
+    names = source.columns()
     languages = languages or list(filter(means_language, names))
     if len(languages) != 2:
         raise ValueError(f"{path} has the columns {', '.join(names)}, and not two of them name a language. {_NAMES}")

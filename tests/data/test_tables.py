@@ -243,8 +243,8 @@ def test_errors_point_at_file_and_line_of_json(tmp_path: Path) -> None:
         "a.jsonl:2: 'id' is \"x\", not a whole number of at most 64 bits. Make all ids text."
     )
     assert error(lines(path, row(), "", row())) == (
-        "Each id must have one row per language, but a.jsonl:3 repeats (1, 'de') of a.jsonl:1. Give these rows ids of "
-        "their own, or drop them."
+        "Each id must have one query per language and each positive once, but a.jsonl:3 repeats (1, 'de') of "
+        "a.jsonl:1. Give these rows ids of their own, or drop them."
     )
     assert error(lines(path, row(), row(id=2, language="german"))) == (
         "a.jsonl:2: 'german' is not the code of a language. Did you mean 'de' (German)? To accept any text as a "
