@@ -15,7 +15,7 @@ from st_hybrid.data.write import check_output
 
 @options_of(open_rows, omit=("columns", "keep_invalid", "show_progress_bar"))
 def rows(data: list[str], /, *, output: Path, column: list[str] | None = None, **options: Any) -> None:
-    """Read files, folders or data sets of the hub, with rows or columns per language.
+    """Read rows or columns per language, and the layouts of FlagEmbedding, Tevatron, WebFAQ and SWIM-IR.
 
     Args:
         data: Files (JSON lines, CSV, TSV or Parquet, also compressed), a folder, or a hub name with a configuration
@@ -31,7 +31,7 @@ def squad(files: list[str], /, *, output: Path, **options: Any) -> None:
     """Read question answering in SQuAD's format, in several languages.
 
     Args:
-        files: A folder of <language>.json, or the file of each language: ``de=squad-de.json``.
+        files: A folder of <language>.json, or the file, folder or hub name of each language: ``de=squad-de.json``.
         output: File to write: .jsonl, .jsonl.gz, .jsonl.zst or .parquet; without a suffix a folder.
     """
     given: Any = mapped(files, "de=squad-de.json") if len(files) > 1 or "=" in files[0] else files[0]
@@ -43,7 +43,7 @@ def bitext(files: list[str], /, *, output: Path, **options: Any) -> None:
     """Read sentences and their translations.
 
     Args:
-        files: Two files with aligned lines, or one file with two columns.
+        files: Two files with aligned lines, or one file, folder or hub name with two columns or OPUS's ``translation``.
         output: File to write: .jsonl, .jsonl.gz, .jsonl.zst or .parquet; without a suffix a folder.
     """
     _convert(lambda: read_bitext(files, show_progress_bar=True, **options), output)

@@ -49,7 +49,6 @@ class Layout:
         source: str,
         present: Sequence[str],
         names: Mapping[str, str],
-        *,
         language: str | None,
         languages: Sequence[str] | None,
         passage_language: str | None,
@@ -177,7 +176,7 @@ class Layout:
         if self.negatives is None and negatives.lengths.any():
             raise ValueError(
                 f"{self.source} has up to {negatives.lengths.max()} negatives in a row. Say how many to read: "
-                "negatives=1, or --negatives 1 (0 for none)."
+                "negatives=1, or data import rows --negatives 1 (0 for none)."
             )
         counts = np.maximum(positives.lengths, 1)
         row = np.repeat(np.arange(len(counts)), counts)

@@ -13,6 +13,7 @@ import pyarrow.csv as pacsv
 
 from st_hybrid.data.blocks import COMPRESSIONS, open_input, read_blocks
 from st_hybrid.data.collect import Batch, Rows, collect
+from st_hybrid.data.names import language_of_file
 from st_hybrid.data.report import ReadReport
 from st_hybrid.grouping import Ints, place_in_group
 from st_hybrid.languages import check_language, language_named
@@ -135,7 +136,8 @@ def _layout(
     collections = {}
     for path in sorted(where.glob("*_collection.tsv*")):
         name = path.name.partition("_collection.tsv")[0]
-        collections[language_named(name) or check_language(name, str(path))] = (name, path)
+        mend = "Name the file by its language, such as german_collection.tsv or {code}_collection.tsv."
+        collections[language_named(name) or language_of_file(path.with_name(name), mend)] = (name, path)
     if not collections:
         raise FileNotFoundError(f"There is no <language>_collection.tsv in {where}.")
     if lacking := [code for code in languages or () if code not in collections]:

@@ -94,15 +94,7 @@ def open_rows(
             report.count(one, 0)  # an error names it
             if left == 0 or not (present := source.columns()):
                 continue
-            layout = Layout(
-                one,
-                present,
-                names,
-                language=language,
-                languages=languages,
-                passage_language=passage_language,
-                negatives=negatives,
-            )
+            layout = Layout(one, present, names, language, languages, passage_language, negatives)
             found = source.read(layout.wanted)
             for batch in found if left is None else _first(found, left):
                 before = report.sources[one]

@@ -53,7 +53,7 @@ def test_flag_embedding(write: Any) -> None:
     assert report.dropped["no positive"].first in (f"{path}:3", f"{path}, row 3")
     assert open_rows(path, language="de", negatives=2).report.dropped["no negative_2"].rows == 1
     assert open_rows(path, language="de", negatives=0).rows.column_names == ["id", "language", "query", "positive"]
-    with pytest.raises(ValueError, match=r"up to 2 negatives in a row\. Say how many to read: negatives=1, or --neg"):
+    with pytest.raises(ValueError, match=r"up to 2 negatives in a row\. Say how many to read: negatives=1, or data"):
         open_rows(path, language="de")
     with pytest.raises(ValueError, match=r"has no column 'language'; its columns are 'query', 'pos', 'neg'"):
         open_rows(path)
