@@ -99,7 +99,7 @@ def translate(
         report: JSON file for the counts.
     """
     check_output(output)
-    rows = opened(data, split, column, language=language, scratch=options.get("scratch"))
+    rows = opened(data, split, column, language=language)
     translator, journal = ModelTranslator(model, model_options), journal or output.with_name(f"{output.name}.journal")
     options = {"journal": journal, "checks": checks, "show_progress_bar": True, **options}
     parallel, found = translate_rows(rows, to, translator, **options)

@@ -25,7 +25,6 @@ def read_bitext(
     *,
     languages: Sequence[str] | None = None,
     text_columns: Sequence[str] | None = None,
-    scratch: str | Path | None = None,
     show_progress_bar: bool = False,
 ) -> Rows:
     r"""Read pairs of a sentence and its translation.
@@ -41,7 +40,6 @@ def read_bitext(
         languages: The two languages, in the order of files or columns. By default the suffixes of two files, or the
             languages among the column names. Required for TSV.
         text_columns: The two columns, in the order of ``languages``, if their names are not the language codes.
-        scratch: Folder for temporary files, on a disk with room for the rows; by default the system's.
         show_progress_bar: Show the number of rows read.
 
     Returns:
@@ -86,7 +84,7 @@ def read_bitext(
         batches = _tsv(paths[0], languages, report)
     else:
         raise ValueError(f"{paths[0]} does not say which languages its columns are in. {_NAMES}")
-    return collect(batches, report, scratch=scratch, show_progress_bar=show_progress_bar)
+    return collect(batches, report, show_progress_bar=show_progress_bar)
 
 
 def _rows(

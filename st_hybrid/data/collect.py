@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -52,7 +51,6 @@ def collect(
     languages: Sequence[str] | None = None,
     keep_invalid: bool = False,
     check_languages: bool = True,
-    scratch: str | Path | None = None,
     show_progress_bar: bool = False,
 ) -> Rows:
     """Write batches of the same columns to an Arrow file, leave out and count invalid rows, and check the whole.
@@ -66,7 +64,7 @@ def collect(
             f"No row is left: {report}." if report.dropped else f"There are no rows in {', '.join(report.sources)}."
         )
     schema = _schema(first.table)
-    file = str(temporary_folder(scratch) / "rows.arrow")
+    file = str(temporary_folder() / "rows.arrow")
     with (
         pa.OSFile(file, "wb") as sink,
         pa.ipc.new_stream(sink, schema) as writer,

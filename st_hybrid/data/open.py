@@ -31,7 +31,6 @@ def open_rows(
     max_rows: int | None = None,
     keep_invalid: bool = False,
     check_languages: bool = True,
-    scratch: str | Path | None = None,
     show_progress_bar: bool = False,
 ) -> Rows:
     """Open parallel rows from files, folders or the Hugging Face hub.
@@ -59,7 +58,6 @@ def open_rows(
         max_rows: Read only this number of the source's rows, from the beginning.
         keep_invalid: Keep rows without id, language or text, repeated ids and unknown languages, to check them.
         check_languages: Refuse unknown language codes.
-        scratch: Folder for temporary files, on a disk with room for the rows; by default the system's.
         show_progress_bar: Show the number of rows read.
 
     Returns:
@@ -110,7 +108,6 @@ def open_rows(
         languages=languages,
         keep_invalid=keep_invalid,
         check_languages=check_languages,
-        scratch=scratch,
         show_progress_bar=show_progress_bar,
     )
 

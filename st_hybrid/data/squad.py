@@ -32,7 +32,6 @@ def read_squad(
     languages: Sequence[str] | None = None,
     split: str = "train",
     splitter: Splitter = sentence_spans,
-    scratch: str | Path | None = None,
     show_progress_bar: bool = False,
 ) -> Rows:
     """Read questions and the sentences or paragraphs that answer them.
@@ -51,7 +50,6 @@ def read_squad(
         split: Split to read, of a folder or a data set.
         splitter: Finds sentences, given a language and a text; see :func:`~st_hybrid.sentences.sentence_spans`.
             Pass another for Thai, Khmer and Lao.
-        scratch: Folder for temporary files, on a disk with room for the rows; by default the system's.
         show_progress_bar: Show the number of questions read.
 
     Returns:
@@ -93,7 +91,7 @@ def read_squad(
                 table = pa.table({"id": ids, "language": language_column, "query": queries, "positive": positives})
                 yield Batch(table, places.__getitem__)
 
-    return collect(batches(), report, scratch=scratch, show_progress_bar=show_progress_bar)
+    return collect(batches(), report, show_progress_bar=show_progress_bar)
 
 
 def _language_files(files: str | Path | Mapping[str, str | Path], languages: Sequence[str] | None) -> dict[str, Path]:

@@ -413,10 +413,11 @@ def test_arrow_reads_what_python_reads(
         assert by_arrow == read()
 
 
-def test_rows_lie_on_disk_and_survive_a_pickle(tmp_path: Path) -> None:
+def test_rows_lie_on_disk_and_survive_a_pickle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import pickle
 
-    found, _ = open_rows(write(tmp_path / "a.jsonl", long_rows()), scratch=tmp_path / "scratch")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    found, _ = open_rows(write(tmp_path / "a.jsonl", long_rows()))
     (cached,) = found.cache_files
-    assert Path(cached["filename"]).is_relative_to(tmp_path / "scratch")
+    assert Path(cached["filename"]).is_relative_to(tmp_path)
     assert pickle.loads(pickle.dumps(found)).to_list() == found.to_list()
