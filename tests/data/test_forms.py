@@ -11,6 +11,7 @@ from datasets import Dataset
 
 from st_hybrid import parallel_pairs
 from st_hybrid.data import Dropped, open_rows, write_rows
+from st_hybrid.evaluation import RetrievalCollection
 
 
 @pytest.fixture(params=["jsonl", "jsonl, by Python", "parquet", "folder"])
@@ -130,6 +131,18 @@ def test_several_positives_of_a_query_stay_in_one_group(write: Any) -> None:
         ("Who?", "Ich."),
     ]
     assert len({pair["label"][0] for pair in pairs}) == 2  # no batch holds two pairs of a group
+    held_out = RetrievalCollection.from_rows(found)
+    assert held_out.queries == ["Wer?", "Who?", "Where?"]
+    relevant = zip(held_out.relevant_queries, held_out.relevant_passages, strict=True)
+    assert sorted((held_out.queries[query], held_out.passages[passage]) for query, passage in relevant) == [
+        ("Wer?", "Er."),
+        ("Wer?", "I."),
+        ("Wer?", "Ich."),
+        ("Where?", "Here."),
+        ("Who?", "Er."),
+        ("Who?", "I."),
+        ("Who?", "Ich."),
+    ]
 
 
 @pytest.mark.parametrize("other", [{"query": "Wo?"}, {"positive": "Ich."}])
