@@ -110,7 +110,8 @@ def parallel_pairs(
         keys = {"cluster": read.cluster, "language": read.language, "query_text": read.query_text}
         keys |= {f"cluster_of_{name}": read.clusters_of(read.table[name]) for name in read.negative_columns}
         texts = read.dataset.select_columns(["query", "positive", *read.negative_columns])
-        crossed = _cross_lingual_rows(read.group, partners, seed)
+        crossed = np.stack(_cross_lingual_rows(read.group, partners, seed))
+        crossed = crossed[:, np.not_equal(*read.language[crossed])]  # equal for several positives of a query
         query, positive = (np.append(np.arange(len(part)), numbers) for numbers in crossed)
         negatives = dict.fromkeys(read.negative_columns, query if negatives_follow == "query" else positive)
         # Each column holds row numbers, and "label" nothing: the transform makes it of the others.

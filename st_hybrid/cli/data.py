@@ -19,7 +19,7 @@ from st_hybrid.translation import Checks, ModelOptions, ModelTranslator, transla
 
 @options_of(library.open_rows, omit=("columns", "keep_invalid", "show_progress_bar"))
 def rows(data: list[str], /, *, output: Output, column: Column = None, **options: Any) -> None:
-    """Read files, folders or data sets of the hub, with rows or columns per language.
+    """Read rows or columns per language, and the layouts of FlagEmbedding, Tevatron, WebFAQ and SWIM-IR.
 
     Args:
         data: Files (JSON lines, CSV, TSV or Parquet, also compressed), a folder, or a hub name with a configuration
@@ -33,7 +33,7 @@ def squad(files: list[str], /, *, output: Output, **options: Any) -> None:
     """Read question answering in SQuAD's format, in several languages.
 
     Args:
-        files: A folder of <language>.json, or the file of each language: ``de=squad-de.json``.
+        files: A folder of <language>.json, or the file, folder or hub name of each language: ``de=squad-de.json``.
     """
     several = len(files) > 1 or "=" in files[0]
     _convert(output, library.read_squad, mapped(files, "de=squad-de.json") if several else files[0], **options)
@@ -44,7 +44,7 @@ def bitext(files: list[str], /, *, output: Output, **options: Any) -> None:
     """Read sentences and their translations.
 
     Args:
-        files: Two files with aligned lines, or one file with two columns.
+        files: Two files with aligned lines, or one file, folder or hub name with two columns or OPUS's ``translation``.
     """
     _convert(output, library.read_bitext, files, **options)
 
@@ -97,7 +97,7 @@ def translate(
         report: JSON file for the counts.
     """
     check_output(output)
-    rows = opened(data, split, column, language=language, scratch=options.get("scratch"))
+    rows = opened(data, split, column, language=language)
     translator, journal = ModelTranslator(model, model_options), journal or output.with_name(f"{output.name}.journal")
     options = {"journal": journal, "checks": checks, "show_progress_bar": True, **options}
     parallel, found = translate_rows(rows, to, translator, **options)
