@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
+from weakref import WeakKeyDictionary, WeakSet
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +20,8 @@ from st_hybrid.rows import ParallelRows
 
 Side = Literal["positive", "query"]
 _ABOUT = "st_hybrid.json"  # the file that marks a folder of save_pairs
+
+SAMPLERS: WeakKeyDictionary[Dataset, WeakSet[Any]] = WeakKeyDictionary()
 
 AnyDataset = TypeVar("AnyDataset", Dataset, DatasetDict)
 
@@ -71,6 +74,11 @@ class PairText:
 
 class Pairs(Dataset):
     """A data set of pairs, which refuses to write row numbers where texts are meant."""
+
+    def set_epoch(self, epoch: int) -> None:
+        """Set the epoch of the samplers of these pairs: a resumed trainer reaches the data set, but not its sampler."""
+        for sampler in SAMPLERS.get(self, ()):
+            sampler.set_epoch(epoch)
 
     def select(self, *args: Any, **kwargs: Any) -> Pairs:
         """Select pairs by their numbers."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from typing import Any, Literal, get_args
+from weakref import WeakSet
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from sentence_transformers.base.sampler import DefaultBatchSampler, Proportional
 
 from st_hybrid.draw import PairRows, Shuffled, Stream
 from st_hybrid.grouping import Ints
-from st_hybrid.pairs import is_ordinary
+from st_hybrid.pairs import SAMPLERS, is_ordinary
 
 logger = logging.getLogger(__name__)
 
@@ -94,9 +95,10 @@ class HybridBatchSampler(DefaultBatchSampler):
         self._monolingual: list[Stream] = []
         self._streams: list[Stream | Shuffled] = [Shuffled(len(dataset))] if is_ordinary(dataset) else []
         if self._streams:
-            logger.warning("%s did not come from parallel_pairs: its batches are drawn at random.", _named(dataset))
+            logger.warning("%s did not come from parallel_pairs: its batches are random.", _named(dataset))
         else:
             self._draw_from(PairRows.of(dataset), _named(dataset))
+            SAMPLERS.setdefault(dataset, WeakSet()).add(self)
         self._step_size = self.batch_size * self.world_size
         rows = len(np.unique(np.concatenate([stream.row for stream in self._streams])))
         self._full_steps, rest = divmod(rows, self._step_size)
@@ -158,16 +160,16 @@ class HybridBatchSampler(DefaultBatchSampler):
             fits["cross-lingual"] = crossed.largest_batch
             if not len(crossed.row):
                 raise ValueError(
-                    f"alpha={self.alpha:g} asks for cross-lingual batches, but none of the pairs of {name} is "
-                    "cross-lingual. Shuffle pairs before you select some, because the monolingual ones come first; "
-                    "give translations the same id; or set alpha=1 for monolingual batches only."
+                    f"{name} has no cross-lingual pairs, and alpha={self.alpha:g} asks for them. Shuffle pairs before "
+                    "you select some, because the monolingual ones come first; give translations the same id; or set "
+                    "alpha=1 for monolingual batches only."
                 )
         kind = min(fits, key=lambda kind: fits[kind])
         if fits[kind] < self.batch_size * self.world_size:
             processes = f" in each of {self.world_size} processes" if self.world_size > 1 else ""
             reason = (
-                f"The {kind} pairs of {name} fill steps of at most {fits[kind]:,} pairs with distinct passage clusters "
-                f"and query texts, which is too few for batches of {self.batch_size:,}{processes}."
+                f"{name} has too few {kind} pairs: with distinct passage clusters and query texts they fill steps of "
+                f"at most {fits[kind]:,}, not batches of {self.batch_size:,}{processes}."
             )
             if self.drop_last or fits[kind] < self.world_size:
                 raise ValueError(f"{reason} Choose a smaller batch.")
@@ -176,7 +178,7 @@ class HybridBatchSampler(DefaultBatchSampler):
         small = {code: size for code, size in most.items() if size < self.batch_size * self.world_size}
         if small:
             logger.warning(
-                "Monolingual batches of %s leave out %s, with too few distinct passage clusters and query texts for "
+                "%s: monolingual batches leave out %s, with too few distinct passage clusters and query texts for "
                 "batches of %d. A smaller batch would include them.",
                 name,
                 ", ".join(f"{code} ({size:,})" for code, size in small.items()),
@@ -219,7 +221,7 @@ def _named(dataset: Any) -> str:
     """The name that the trainer gave the data set in a dictionary, if any."""
     transform = getattr(dataset, "format", {}).get("format_kwargs", {}).get("transform")
     name = getattr(transform, "keywords", {}).get("dataset_name")
-    return f"data set {name!r}" if name else "this data set"
+    return f"The data set {name!r}" if name else "The data set"
 
 
 def _processes() -> int:

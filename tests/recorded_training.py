@@ -47,6 +47,8 @@ class RecordingLoss(MultilingualMultipleNegativesRankingLoss):
 
     def forward(self, sentence_features: Any, labels: Tensor | None = None) -> Tensor:
         loss = super().forward(sentence_features, labels)
+        if not torch.is_grad_enabled():
+            return loss
         assert labels is not None
         batch = {
             "labels": labels.tolist(),
