@@ -358,6 +358,23 @@ def test_a_killed_training_resumes_with_the_batches_it_would_have_seen(tiny_mode
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("options", "steps"), [(["--parts", "2"], 16), (["--plain"], 8)], ids=["hybrid", "plain"])
+def test_two_processes_resume_in_the_second_epoch(
+    tiny_model_path: Path, tmp_path: Path, options: list[str], steps: int
+) -> None:
+    """With the batches that they would have seen; an epoch of each data set has 8 steps."""
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    resume = ["--batch-size", "3", "--max-steps", str(steps + 6), "--then-resume-from", str(steps + 4)]
+    command = [*launcher, SCRIPT, tiny_model_path, tmp_path / "out", tmp_path / "record", *resume, *options]
+    subprocess.run(command, env=CHILD_ENVIRONMENT, check=True, timeout=300)
+    for rank in range(2):
+        whole, again = read_record(tmp_path / "record", rank), read_record(tmp_path / "again", rank)
+        assert len(whole) == steps + 6
+        assert again == whole[steps + 4 :]
+        assert [batch["queries"] for batch in again] != [batch["queries"] for batch in whole[4:6]]
+
+
+@pytest.mark.slow
 def test_two_processes_train_on_one_kind_and_no_shared_passage_each_step(tiny_model_path: Path, tmp_path: Path) -> None:
     record = tmp_path / "record"
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
