@@ -87,7 +87,8 @@ def rank_passages(
 
 def _count(flags: npt.NDArray[np.bool_], starts: npt.NDArray[np.intp]) -> IntArray:
     """Number of true flags of each row between one start and the next, shape ``(rows, starts)``."""
-    return np.add.reduceat(flags.view(np.uint8), starts, axis=1, dtype=np.int32)
+    # Small integers add up in half the time.
+    return np.add.reduceat(flags.view(np.uint8), starts, axis=1, dtype=np.min_scalar_type(flags.shape[1]))
 
 
 def _scorer(
