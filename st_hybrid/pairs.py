@@ -78,11 +78,11 @@ class Pairs(Dataset):
         for sampler in SAMPLERS.get(self, ()):
             sampler.set_epoch(epoch)
 
-    def select(self, *args: Any, **kwargs: Any) -> Pairs:
+    def select(self, *args: Any, **kwargs: Any) -> "Pairs":
         """Select pairs by their numbers."""
         return _as_pairs(super().select(*args, **kwargs))
 
-    def shuffle(self, *args: Any, **kwargs: Any) -> Pairs:
+    def shuffle(self, *args: Any, **kwargs: Any) -> "Pairs":
         """Put the pairs in a random order."""
         return _as_pairs(super().shuffle(*args, **kwargs))
 
@@ -256,7 +256,7 @@ def _cross_lingual_rows(group: Ints, partners: int | None, seed: int) -> tuple[I
     return order[start + place], order[start + onward]
 
 
-def _as_pairs(dataset: Dataset) -> Pairs:
+def _as_pairs(dataset: Dataset) -> "Pairs":
     dataset.__class__ = Pairs
     return dataset
 

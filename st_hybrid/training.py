@@ -20,6 +20,7 @@ from transformers import EarlyStoppingCallback
 from transformers.trainer_utils import get_last_checkpoint
 
 from st_hybrid.data.zero_shot import CheckedSet, zero_shot_statement
+from st_hybrid.encoders import load_encoder, require_dense
 from st_hybrid.evaluation import SETTINGS, CrossLingualRetrievalEvaluator, RetrievalCollection
 from st_hybrid.files import replacing, write_json
 from st_hybrid.loss import MultilingualMultipleNegativesRankingLoss
@@ -93,7 +94,7 @@ def finetune(
     options |= {"partners": recipe.partners, "seed": recipe.seed}
     pairs = {name: parallel_pairs(one, **options) for name, one in train_rows.items()}
 
-    encoder = SentenceTransformer(str(model))
+    encoder = require_dense(load_encoder(model), "finetune")
     full_length, transformer = encoder.max_seq_length, encoder.transformers_model
     if transformer is None and (recipe.max_length or recipe.freeze_embeddings):
         raise ValueError(f"max_length and freeze_embeddings need a transformer, and {model} has none.")

@@ -6,13 +6,14 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 from rich.console import Console
-from sentence_transformers import CrossEncoder, SentenceTransformer
+from sentence_transformers import CrossEncoder
 
 from st_hybrid import data as library
 from st_hybrid.cli.options import Column, Commas, Data, DataDir, Output, Split, mapped, opened, options_of
 from st_hybrid.data import Limits, OverlapSettings
 from st_hybrid.data.write import check_output
 from st_hybrid.data.zero_shot import carry_report, report_path, write_report
+from st_hybrid.encoders import load_encoder, require_dense
 from st_hybrid.files import write_json
 from st_hybrid.translation import Checks, ModelOptions, ModelTranslator, translate_rows
 
@@ -130,7 +131,7 @@ def check(
         plot: Figure of the languages, such as ``languages.png``.
         model: Also count the tokens of this SentenceTransformer: a folder or hub name.
     """
-    encoder = None if model is None else SentenceTransformer(model)
+    encoder = None if model is None else require_dense(load_encoder(model), "Counting tokens")
     rows = opened(data, split, column, keep_invalid=True, check_languages=True)
     found = library.check_rows(rows, limits, model=encoder, show_progress_bar=True, **options)
     Console().print(found)
@@ -203,7 +204,7 @@ def mine(
     check_output(output)
     rows, second = opened(data, split, column), None if cross_encoder is None else CrossEncoder(cross_encoder)
     options = {"cross_encoder": second, "show_progress_bar": True, **options}
-    mined = library.mine_negatives(rows, SentenceTransformer(model), **options)
+    mined = library.mine_negatives(rows, require_dense(load_encoder(model), "Mining"), **options)
     library.write_rows(mined, output)
     columns = ", ".join(name for name in mined.column_names if name.startswith("negative"))
     message = f"Wrote [bold]{output}[/]: {len(mined):,} rows with {columns}."
