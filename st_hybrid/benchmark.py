@@ -81,7 +81,8 @@ def evaluate_tasks(
 ) -> dict[str, TaskScores | MiraclScores]:
     """Evaluate a model on tasks and write the scores to a JSON file, and those of each query to a file beside it.
 
-    The JSON file holds the ``model``, the ``command``, ``date``, ``versions`` and ``hardware``, and the ``tasks``:
+    The JSON file holds the ``model``, the ``command``, ``date``, ``versions`` and ``hardware``, what may be called
+    ``zero_shot`` (:func:`~st_hybrid.data.zero_shot.zero_shot`), and the ``tasks``:
     :class:`~st_hybrid.evaluation.results.TaskScores` or :class:`~st_hybrid.evaluation.results.MiraclScores` as
     dictionaries. ``scores.per-query.parquet`` beside ``scores.json`` has a row per ``task``, ``variant`` (``"plain"``
     or ``"centered: …"``), query and pool; :func:`~st_hybrid.evaluation.per_query.compare_queries` compares two such
@@ -296,6 +297,7 @@ class _ScoresFile:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
+        from st_hybrid.data.zero_shot import zero_shot
         from st_hybrid.provenance import provenance
 
         self.tasks[task] = scores
@@ -304,7 +306,8 @@ class _ScoresFile:
             table = pa.concat_tables(self.rows.values(), promote_options="default")
             pq.write_table(table.replace_schema_metadata({"model": self.model_name}), path, compression="zstd")
         tasks = {name: part.to_dict() for name, part in self.tasks.items()}
-        write_json(self.output, {"model": self.model_name, **provenance(), "tasks": tasks})
+        claims = {name: asdict(zero_shot(self.model_name, name)) for name in self.tasks}
+        write_json(self.output, {"model": self.model_name, **provenance(), "zero_shot": claims, "tasks": tasks})
 
 
 def _with_column(table: pa.Table, name: str, value: str) -> pa.Table:

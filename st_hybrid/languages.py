@@ -216,7 +216,7 @@ def language_scripts(code: str) -> frozenset[str]:
     language = langcodes.Language.get(tag)
     if language.script is None and language.language not in LIKELY_SUBTAGS:
         return frozenset()
-    return frozenset(_MEMBERS.get(_script(tag), (_script(tag),)))
+    return _unicode_scripts(tag)
 
 
 def count_letters(text: str, scripts: frozenset[str] | None = None) -> int:
@@ -316,6 +316,8 @@ class LanguageDetector:
             first = self._code[ranked[0].language]
             mine = max(one.value for one in ranked if self._code[one.language] in own)
             other[number] = first not in own and ranked[0].value > self.other_above and mine < self.own_below
+            if own == {"sr"} and not count_letters(text, frozenset({"Cyrl"})):
+                other[number] = False  # Serbian in Latin letters
             if other[number] and {first} | own == {"ja", "zh"}:
                 han, letters = count_letters(text, frozenset({"Hani"})), count_letters(text)
                 other[number] = han < letters or han > _SHORT_HAN
@@ -329,13 +331,22 @@ class LanguageDetector:
 
     def _same(self, code: str) -> frozenset[str]:
         """Lingua's codes of a language; Norwegian has two."""
-        base = langcodes.Language.get(language_tag(code)).language or ""
+        tag = language_tag(code)
+        base = langcodes.Language.get(tag).language or ""
         found = supported_code(base, self._language.keys())
-        return frozenset({"nb", "nn"} if base == "no" else {found} if found else ())
+        if found is None or not _unicode_scripts(tag) & _unicode_scripts(
+            found
+        ):  # sr-Latn: lingua's Serbian is Cyrillic
+            return frozenset()
+        return frozenset({"nb", "nn"} if base == "no" else {found})
 
 
 def _script(tag: str) -> str:
     return langcodes.Language.get(tag).maximize().script or ""
+
+
+def _unicode_scripts(tag: str) -> frozenset[str]:
+    return frozenset(_MEMBERS.get(_script(tag), (_script(tag),)))
 
 
 @functools.cache

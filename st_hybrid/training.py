@@ -71,7 +71,8 @@ def finetune(
         negative_columns: Columns of hard negatives. By default every column whose name begins with ``negative``.
         source: How the rows were read, kept with the settings. A run can only be resumed with the same source.
         checked: Evaluation sets that the rows were checked against, from
-            :func:`~st_hybrid.data.zero_shot.checked_sets`. The model card calls the evaluation on them zero-shot.
+            :func:`~st_hybrid.data.zero_shot.checked_sets`. The model card calls the evaluation on a set zero-shot only
+            if it is among them (:func:`~st_hybrid.data.zero_shot.zero_shot`).
         resume: Continue the run in ``output`` from its last checkpoint, with the same settings. The run then draws the
             same batches as without the interruption.
 
@@ -173,7 +174,7 @@ def finetune(
             "log": trainer.state.log_history,
         }
         write_json(output / _SUMMARY, summary)
-        _complete_card(output / "README.md", recipe, names, sum(map(len, train_rows.values())), checked)
+        _complete_card(output / "README.md", recipe, names, sum(map(len, train_rows.values())))
     return encoder
 
 
@@ -289,7 +290,7 @@ def _arguments(
     )
 
 
-def _complete_card(card: Path, recipe: Recipe, data_name: str, rows: int, checked: Sequence[CheckedSet]) -> None:
+def _complete_card(card: Path, recipe: Recipe, data_name: str, rows: int) -> None:
     """Say in the model card how the batches were drawn and what the rows were checked against."""
     options = recipe.sampler_options
     sampling = options["language_sampling"] or "uniform"
@@ -300,8 +301,7 @@ def _complete_card(card: Path, recipe: Recipe, data_name: str, rows: int, checke
         f"`MultilingualMultipleNegativesRankingLoss` (scale {recipe.scale:g}), batches of {recipe.batch_size} pairs, "
         f"seed {recipe.seed}.\n"
     )
-    if statement := zero_shot_statement(checked):
-        section += f"\n{statement}\n"
+    section += f"\n{zero_shot_statement(card.parent)}\n"
     before, marker, after = card.read_text(encoding="utf-8").partition("\n## Citation")
     with replacing(card) as temporary:
         temporary.write_text(before + section + marker + after, encoding="utf-8")

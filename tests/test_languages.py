@@ -263,6 +263,13 @@ class TestDetector:
         assert all(map(detector.knows, ("nob_Latn", "no", "de-AT", "deu", "pt-BR")))
         assert LanguageDetector(["fil"]).knows("tl")
 
+    def test_a_script_that_lingua_does_not_know_is_not_checked(self) -> None:
+        detector = LanguageDetector(["sr-Latn", "sr", "zh-Hant", "iw"])
+        assert [detector.knows(code) for code in ("sr-Latn", "sr", "sr-Cyrl", "zh-Hant", "he")] == [False, *[True] * 4]
+        texts = ["Gradska biblioteka je otvorena svakog dana.", "Градска библиотека је отворена сваког дана."]
+        assert detector.other([*texts, SENTENCES["ru"]], "sr").tolist() == [False, False, True]
+        assert detector.other([*texts, SENTENCES["de"]], "sr-Latn").tolist() == [False] * 3
+
     def test_norwegian_is_either_of_its_two(self) -> None:
         detector = LanguageDetector(["no"])
         texts = ["Jeg vet ikke hva jeg skal gjøre i morgen.", "Eg veit ikkje kva eg skal gjere i morgon."]

@@ -41,9 +41,12 @@ def evaluate(
     from dataclasses import replace
 
     from st_hybrid.benchmark import print_scores
+    from st_hybrid.data.zero_shot import zero_shot
     from st_hybrid.evaluation.per_query import per_query_path
 
     search = replace(corpus_search, languages=listed(corpus_search.languages))
     scores = evaluate_tasks(model, task, data_dir, output, centers=center or (), corpus_search=search, **options)
     print_scores(scores, Console())
+    for name in scores:
+        Console().print(f"{name}: {zero_shot(model, name)}.", markup=False, highlight=False)
     Console(stderr=True).print(f"Wrote [bold]{output}[/] and [bold]{per_query_path(output)}[/].")

@@ -298,6 +298,7 @@ class XQuADR(LareqaTask):
 
     metadata = _metadata(
         "XQuAD-R",
+        adapted_from=["XQuADRetrieval"],
         description="Retrieval of the sentence that answers a question, from one language or from all 11 together: "
         "XQuAD with sentence boundaries. It measures whether a model prefers the language of the question to the "
         "right answer.",
@@ -323,6 +324,7 @@ class MLQAR(LareqaTask):
 
     metadata = _metadata(
         "MLQA-R",
+        adapted_from=["MLQARetrieval"],
         description="Retrieval of the sentence that answers a question, from one language or from all 7 together: "
         "MLQA with sentence boundaries. A question has its answer in 2 to 4 languages; a subset counts the questions "
         "that have one in its pool.",
