@@ -19,6 +19,7 @@ from st_hybrid.data.evaluation_texts import read_evaluation_texts
 from st_hybrid.data.mining import mine_negatives
 from st_hybrid.data.write import check_output
 from st_hybrid.data.zero_shot import carry_report, report_path, write_report
+from st_hybrid.evaluation import PUBLISHED_COUNTS
 from st_hybrid.files import write_json
 from st_hybrid.translation import Checks, ModelOptions, ModelTranslator, translate_rows
 
@@ -134,16 +135,16 @@ def decontaminate(
     """Remove rows that share text with an evaluation set, and their translations.
 
     Finds equal texts (apart from case, spaces and punctuation), parts of texts and lightly edited ones, but no
-    paraphrases. Writes the clean rows and OUTPUT.decontamination.json. ``st-hybrid train`` finds this report, and only
-    then does the model card call the evaluation on the set zero-shot.
+    paraphrases. Writes the clean rows and OUTPUT.decontamination.json. ``st-hybrid train`` finds this report. Without
+    it the model card does not call the evaluation on the set zero-shot.
 
     Args:
         data: Parallel rows: a file, a folder or a hub name.
-        against: XQuAD-R, MLQA-R, MIRACL, or a file of texts (.txt with a text per line, JSON lines, CSV, TSV or
-            Parquet). Repeat the option for more sets.
+        against: XQuAD-R, MLQA-R, MIRACL, Belebele, MultiEuP, or a file of texts (.txt with a text per line, JSON lines,
+            CSV, TSV or Parquet). Repeat the option for more sets.
         output: File to write: .jsonl, .jsonl.gz, .jsonl.zst or .parquet; without a suffix a folder.
-        data_dir: Folder with ``xquad-r/<lang>.json``, ``mlqa-r/<lang>.json`` and MIRACL's folders. Without it XQuAD-R
-            and MLQA-R are downloaded.
+        data_dir: Folder with ``xquad-r/<lang>.json``, ``mlqa-r/<lang>.json``, MIRACL's folders, ``belebele/*.jsonl``
+            and ``multi-eup/*.csv``. Without it XQuAD-R and MLQA-R are downloaded.
         verify: Refuse XQuAD-R and MLQA-R files that are not the published ones.
         column: Map a column: ``query=question``. Repeat the option for more columns.
         split: Split of the data set.
@@ -151,6 +152,8 @@ def decontaminate(
     check_output(output)
     if output.exists() and Path(data).exists() and output.samefile(data):
         raise ValueError(f"{output} is the data. Choose another --output.")
+    if not verify and not {name.lower() for name in against} & {name.lower() for name in PUBLISHED_COUNTS}:
+        raise ValueError("--no-verify has no effect: it is for XQuAD-R and MLQA-R.")
     sets = [read_evaluation_texts(name, data_dir, verify=verify) for name in against]
     found = remove_overlaps(_open(data, split, column), sets, settings, show_progress_bar=True)
     Console().print(found)

@@ -74,6 +74,8 @@ def check_rows(
     limits = limits or Limits()
     if not detect and (every_language or confidence is not None or min_letters is not None):
         raise ValueError("every_language, confidence and min_letters have no effect with detect=False (--no-detect).")
+    if not detect and limits.wrong_language != Limits.wrong_language:
+        raise ValueError("The limit of wrong_language has no effect with detect=False (--no-detect).")
     if near_duplicate_threshold is None and limits.near_duplicates is not None:
         raise ValueError("The limit of near-duplicates has no effect without near_duplicate_threshold.")
     if detect:

@@ -128,6 +128,8 @@ def test_options_without_an_effect_are_refused(rows: Dataset) -> None:
     for options in ({"every_language": True}, {"confidence": 0.5}, {"min_letters": 3}):
         with pytest.raises(ValueError, match="no effect with detect=False"):
             check_rows(rows, detect=False, **options)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="limit of wrong_language has no effect"):
+        check_rows(rows, Limits(wrong_language=0.5), detect=False)
     with pytest.raises(ValueError, match="no effect without near_duplicate_threshold"):
         check_rows(rows, Limits(near_duplicates=0.1), detect=False, near_duplicate_threshold=None)
 
@@ -182,6 +184,8 @@ def test_the_commands(
     assert "removed 3 rows in 1 groups" in st_hybrid("data", "decontaminate", data, *xquad, "--output", clean)
     assert len(clean.read_text(encoding="utf-8").splitlines()) == 21
     assert "is the data" in st_hybrid("data", "decontaminate", data, *xquad, "--output", data, status=1)
+    held_out = ["--against", data, "--no-verify", "--output", tmp_path / "other.jsonl"]
+    assert "no effect" in st_hybrid("data", "decontaminate", data, *held_out, status=1)
     assert len(data.read_text(encoding="utf-8").splitlines()) == 24
 
     model = ["--model", tiny_model_path]
