@@ -201,7 +201,10 @@ def _detect(
 def _count_tokens(table: pa.Table, languages: dict[str, LanguageReport], model: SentenceTransformer) -> None:
     """Add the lengths of the positives in tokens."""
     texts, codes = table["positive"].to_pylist(), np.array(table["language"].to_pylist())
-    tokens = model.tokenizer(texts, truncation=False, return_attention_mask=False)["input_ids"]
+    if callable(model.tokenizer):
+        tokens = model.tokenizer(texts, truncation=False, return_attention_mask=False)["input_ids"]
+    else:  # of a StaticEmbedding
+        tokens = [one.ids for one in model.tokenizer.encode_batch(texts, add_special_tokens=False)]
     counts = np.fromiter(map(len, tokens), dtype=np.int64, count=len(texts))
     limit = model.max_seq_length or np.inf
     for code in set(codes.tolist()):

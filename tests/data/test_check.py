@@ -12,6 +12,10 @@ import pytest
 from datasets import Dataset
 from rich.console import Console
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
 
 from st_hybrid.data.check import check_rows
 from st_hybrid.data.check_report import Limits, RowsReport
@@ -109,6 +113,15 @@ def test_tokens_and_texts_that_are_too_long(rows: Dataset, tiny_model: SentenceT
     assert about.positive_tokens is not None
     assert about.positive_tokens.maximum == len(b"wort " * 60) + 2  # a token a byte, and two around
     assert about.too_long == 0.125
+
+
+def test_tokens_of_a_static_encoder(rows: Dataset) -> None:
+    tokenizer = Tokenizer(WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = Whitespace()
+    model = SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_dim=4)])
+    about = check_rows(changed(rows, {1: {"positive": "ein Wort " * 60}}), detect=False, model=model).languages["de"]
+    assert about.positive_tokens is not None
+    assert (about.positive_tokens.maximum, about.too_long) == (120, 0.0)
 
 
 @pytest.mark.parametrize(
