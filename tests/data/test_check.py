@@ -107,6 +107,26 @@ def test_samples_short_texts_and_unknown_languages(rows: Dataset) -> None:
     assert 3 <= (report.languages["de"].checked_texts or 0) <= 6
 
 
+def test_a_language_in_another_script_than_the_detector_knows_is_passed_over() -> None:
+    """lingua's Serbian is Cyrillic; Hebrew and Filipino have codes of their own there."""
+    texts = {
+        "sr-Latn": "Gradska biblioteka je otvorena svakog dana od osam ujutru do osam uveče, broj {}.",
+        "iw": "הספרייה העירונית פתוחה בכל ימות השבוע משמונה בבוקר ועד שמונה בערב, מספר {}.",
+        "fil": "Ang aklatan ng lungsod ay bukas araw-araw mula alas-otso ng umaga, bilang {}.",
+    }
+    report = check_rows(
+        Dataset.from_list(
+            [
+                {"id": i, "language": code, "query": text.format(i), "positive": text.format(f"{i}{i}")}
+                for i in range(3)
+                for code, text in texts.items()
+            ]
+        )
+    )
+    assert (report.undetectable, report.problems) == (["sr-Latn"], [])
+    assert [report.languages[code].checked_texts for code in texts] == [None, 6, 6]
+
+
 def test_tokens_and_texts_that_are_too_long(rows: Dataset, tiny_model: SentenceTransformer) -> None:
     report = check_rows(changed(rows, {1: {"positive": "wort " * 60}}), detect=False, model=tiny_model)
     about = report.languages["de"]
