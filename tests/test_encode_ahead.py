@@ -23,7 +23,7 @@ from rich.console import Console
 from safetensors import safe_open
 from sentence_transformers import SentenceTransformer
 
-from st_hybrid.benchmark import CorpusSearch, evaluate_tasks
+from st_hybrid.benchmark import evaluate_tasks
 from st_hybrid.encode_ahead import _ShardEncoder, encode_miracl, print_encoding
 from st_hybrid.tasks import MIRACL, ShardedSearch
 
@@ -97,11 +97,9 @@ def test_the_evaluation_finds_what_the_command_encoded(
     assert encoder.passages == 2200
 
     written = {path: path.stat().st_mtime_ns for path in output.rglob("*.safetensors")}
-    search = CorpusSearch(embeddings_dir=output, memory_gb=MEMORY_GB)
+    search = {"embeddings_dir": output, "memory_gb": MEMORY_GB}
     model = SentenceTransformer(str(tiny_model_path), device="cpu")
-    results = evaluate_tasks(
-        model, ["MIRACL"], folder, tmp_path / "scores.json", model_name="tiny", corpus_search=search
-    )
+    results = evaluate_tasks(model, ["MIRACL"], folder, tmp_path / "scores.json", model_name="tiny", **search)
     assert results["MIRACL"].means["all"].ndcg_at_10 == pytest.approx(np.mean(scores), abs=1e-5)
     assert {path: path.stat().st_mtime_ns for path in output.rglob("*.safetensors")} == written
 

@@ -254,11 +254,11 @@ class TestDetector:
     @pytest.mark.slow
     def test_all_languages(self) -> None:
         detector = LanguageDetector()
-        assert len(detector.known) == 75
+        assert all(map(detector.knows, ("de", "mi", "yo", "zu")))
         assert detector.detect(list(SENTENCES.values()))[0] == list(SENTENCES)
 
     def test_any_code_of_a_language(self, detector: LanguageDetector) -> None:
-        assert detector.known == ["deu_Latn", "fr", "ja", "nob_Latn", "rus_Cyrl", "zho_Hans"]
+        assert all(map(detector.knows, ("deu_Latn", "fr", "ja", "nob_Latn", "rus_Cyrl", "zho_Hans")))
         assert detector.other([SENTENCES["de"], SENTENCES["fr"]], "deu_Latn").tolist() == [False, True]
         assert detector.other([SENTENCES["zh"]], "zh_TW").tolist() == [False]
         assert all(map(detector.knows, ("nob_Latn", "no", "de-AT", "deu", "pt-BR")))
@@ -284,7 +284,6 @@ class TestDetector:
         texts = [SENTENCES["fr"]]
         assert LanguageDetector(["de"]).other(texts, "de").tolist() == [True]
         assert LanguageDetector(["de"], other_above=1.0).other(texts, "de").tolist() == [False]
-        assert LanguageDetector(["de"], own_below=0.0).other(texts, "de").tolist() == [False]
 
     def test_no_texts(self, detector: LanguageDetector) -> None:
         assert detector.other([], "de").tolist() == []

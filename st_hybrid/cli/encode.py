@@ -15,9 +15,8 @@ from st_hybrid.encode_ahead import encode_miracl, print_encoding
 def encode(*, model: str, output: Path, data_dir: DataDir = None, **options: Any) -> None:
     """Encode the passages of MIRACL ahead of an evaluation.
 
-    The engine ``ray`` shares the work among the workers of a cluster. A lost worker is replaced and its shard encoded
-    again. A killed run continues where it stopped. On several machines, the model, the data and the output folder need
-    the same path everywhere.
+    The engine ``ray`` shares the work among the workers of a cluster and replaces a lost worker. A killed run continues
+    where it stopped. On several machines, the model, the data and the output folder need the same path everywhere.
 
     Args:
         model: The model: a folder or hub name.
