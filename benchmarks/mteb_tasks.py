@@ -98,6 +98,7 @@ def main() -> None:
     parser.add_argument("--data-dir", type=Path, help="folder that holds xquad-r/<lang>.json")
     parser.add_argument("--miracl-dir", type=Path, help="folder in MIRACL's official layout")
     parser.add_argument("--model", action="append", default=[], help="NAME=FOLDER; may be given again")
+    parser.add_argument("--subsets", nargs="+", help="subsets of XQuAD-R; all by default")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder for the results")
     given = parser.parse_args()
     models = {name: folder for name, _, folder in (pair.partition("=") for pair in given.model)}
@@ -114,7 +115,7 @@ def main() -> None:
             if name != BM25:
                 compare(given.results / name, model, given.miracl_dir, result)
         if given.data_dir:
-            xquad = XQuADR()
+            xquad = XQuADR().filter_languages(None, hf_subsets=given.subsets)
             xquad.data_dir = given.data_dir
             evaluate(given.results / name, model, xquad)
     print(table(given.results))

@@ -90,7 +90,8 @@ def run(given: argparse.Namespace) -> None:
     work.mkdir(parents=True, exist_ok=True)
     if not (work / "with-translations.jsonl.gz").is_file():
         write_translations(data, work)
-    for name, what in RUNS.items():
+    for name in given.runs:
+        what = RUNS[name]
         model = (given.untouched or start) if name == "untouched" else work / name
         if what.options and not (model / "training.json").is_file():
             rows = data if what.data == "rows" else work / f"{what.data}.jsonl.gz"
@@ -142,6 +143,7 @@ if __name__ == "__main__":
     parser.add_argument("--data", type=Path, help="parallel rows to train on")
     parser.add_argument("--evaluation-data", type=Path, help="folder that holds xquad-r/<lang>.json")
     parser.add_argument("--work", type=Path, required=True, help="folder for models and scores")
+    parser.add_argument("--runs", nargs="*", choices=RUNS, default=list(RUNS), help="which of them to do")
     parser.add_argument("--steps", type=int, help="training steps; those of each model by default")
     parser.add_argument("--sample", type=int, help="questions of XQuAD-R; all by default")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder for the results")
