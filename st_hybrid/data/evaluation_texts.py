@@ -1,7 +1,5 @@
 """The texts of evaluation sets, to search for them in training data."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -131,9 +129,7 @@ def _missing(name: str, data_dir: str | Path | None, what: str) -> FileNotFoundE
 def _file(path: Path) -> _Texts:
     suffix = plain_suffix(path)
     if suffix not in _LOADERS:
-        raise ValueError(
-            f"{path}: evaluation texts are read from {', '.join(_LOADERS)}. Convert the file to one of them."
-        )
+        raise ValueError(f"{path}: evaluation texts are read from {', '.join(_LOADERS)}. Convert the file.")
     options = {"delimiter": "\t"} if suffix == ".tsv" else {}
     try:
         table = load_dataset(_LOADERS[suffix], data_files=str(path), split="train", **options).with_format("arrow")[:]
