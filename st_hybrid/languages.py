@@ -286,16 +286,22 @@ class LanguageDetector:
         """Whether :meth:`other` can check texts in a language: lingua knows it and it is among those considered."""
         return bool(self._same(language) & self._considered)
 
-    def detect(self, texts: Sequence[str]) -> tuple[list[str], NDArray[np.float64]]:
+    def detect(
+        self, texts: Sequence[str], *, among: Collection[str] | None = None
+    ) -> tuple[list[str], NDArray[np.float64]]:
         """Detect the language of each text, on all cores.
 
         Args:
             texts: The texts.
+            among: Codes of lingua to choose from; by default all that are considered.
 
         Returns:
             The ISO 639-1 code of each text's likeliest language, and its probability, shape ``(texts,)``.
         """
-        first = [ranked[0] for ranked in self._ranked(texts)]
+        first = [
+            next(one for one in ranked if among is None or self._code[one.language] in among)
+            for ranked in self._ranked(texts)
+        ]
         return [self._code[one.language] for one in first], np.array([one.value for one in first])
 
     def other(self, texts: Sequence[str], language: str) -> NDArray[np.bool_]:

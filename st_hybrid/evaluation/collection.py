@@ -38,6 +38,7 @@ class RetrievalCollection:
         relevant_passages: Passage number of each relevant pair, shape ``(pairs,)``.
         passage_contexts: Number of the longer text that each passage is a part of, which :meth:`sample` keeps
             together, shape ``(passages,)``; by default each passage is a text of its own.
+        grades: Gain in nDCG of each relevant pair, above 0, shape ``(pairs,)``; 1 by default.
 
     Raises:
         ValueError: Lengths disagree, a number is out of range, or an id or a pair is repeated.
@@ -54,6 +55,7 @@ class RetrievalCollection:
     relevant_queries: IntArray
     relevant_passages: IntArray
     passage_contexts: IntArray | None = None
+    grades: npt.NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         lengths = {
@@ -63,6 +65,8 @@ class RetrievalCollection:
         }
         if self.passage_contexts is not None:
             lengths["passage"].add(len(self.passage_contexts))
+        if self.grades is not None:
+            lengths["relevance"].add(len(self.grades))
         for what, found in lengths.items():
             if len(found) != 1:
                 raise ValueError(f"{self.name}: the {what} columns have different lengths: {sorted(found)}.")
@@ -90,7 +94,7 @@ class RetrievalCollection:
         cls,
         queries: Mapping[str, str],
         corpus: Mapping[str, str],
-        relevant_docs: Mapping[str, Iterable[str]],
+        relevant_docs: Mapping[str, Iterable[str] | Mapping[str, float]],
         query_languages: Mapping[str, str],
         passage_languages: Mapping[str, str],
         *,
@@ -101,7 +105,8 @@ class RetrievalCollection:
         Args:
             queries: Text of each query by its id.
             corpus: Text of each passage by its id.
-            relevant_docs: Ids of the relevant passages of each query by the query's id.
+            relevant_docs: Ids of the relevant passages of each query by the query's id; or their grades by their id,
+                where those above 0 are relevant, and nDCG takes the grade as the gain.
             query_languages: Language code of each query by its id; ``dict.fromkeys(queries, "en")`` if all share one.
             passage_languages: Language code of each passage by its id.
             name: Name of the collection.
@@ -122,7 +127,13 @@ class RetrievalCollection:
                     passage_languages={"p1": "en", "p2": "de"},
                 )
         """
-        relevant = {passage for passages in relevant_docs.values() for passage in passages}
+        graded = {
+            query: {passage: grade for passage, grade in found.items() if grade > 0}
+            if isinstance(found, Mapping)
+            else dict.fromkeys(sorted(set(found)), 1.0)
+            for query, found in relevant_docs.items()
+        }
+        relevant = {passage for passages in graded.values() for passage in passages}
         for ids, known, complaint in (
             (queries, query_languages, "query_languages has no language for query"),
             (corpus, passage_languages, "passage_languages has no language for passage"),
@@ -134,7 +145,9 @@ class RetrievalCollection:
         languages = sorted({*(query_languages[one] for one in queries), *(passage_languages[one] for one in corpus)})
         code = {language: number for number, language in enumerate(languages)}
         query_number, passage_number = (dict(zip(ids, range(len(ids)), strict=True)) for ids in (queries, corpus))
-        pairs = [(query_number[q], passage_number[p]) for q, found in relevant_docs.items() for p in sorted(set(found))]
+        pairs = [
+            (query_number[q], passage_number[p], grade) for q, found in graded.items() for p, grade in found.items()
+        ]
         return cls(
             name=name,
             languages=languages,
@@ -144,8 +157,9 @@ class RetrievalCollection:
             passage_ids=list(corpus),
             passages=list(corpus.values()),
             passage_languages=np.array([code[passage_languages[identifier]] for identifier in corpus]),
-            relevant_queries=np.array([query for query, _ in pairs]),
-            relevant_passages=np.array([passage for _, passage in pairs]),
+            relevant_queries=np.array([query for query, *_ in pairs]),
+            relevant_passages=np.array([passage for _, passage, _ in pairs]),
+            grades=np.array([grade for *_, grade in pairs]),
         )
 
     @classmethod
@@ -280,4 +294,5 @@ class RetrievalCollection:
             relevant_queries=(np.cumsum(keep_query) - 1)[self.relevant_queries[keep_pair]],
             relevant_passages=(np.cumsum(keep_passage) - 1)[self.relevant_passages[keep_pair]],
             passage_contexts=None if self.passage_contexts is None else self.passage_contexts[keep_passage],
+            grades=None if self.grades is None else self.grades[keep_pair],
         )

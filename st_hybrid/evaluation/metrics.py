@@ -10,11 +10,15 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from st_hybrid.grouping import place_in_group
+
 Integers = npt.NDArray[np.integer]
 Floats = npt.NDArray[np.float64]
 
 
-def measure_rankings(at_or_above: Integers, rankings: Integers, total: int) -> dict[str, Floats]:
+def measure_rankings(
+    at_or_above: Integers, rankings: Integers, total: int, grades: Floats | None = None
+) -> dict[str, Floats]:
     """Compute all measures of rankings in which every tie counts against the model.
 
     Args:
@@ -22,6 +26,7 @@ def measure_rankings(at_or_above: Integers, rankings: Integers, total: int) -> d
             as high, shape ``(pairs,)``.
         rankings: Number of the ranking of each relevant passage, shape ``(pairs,)``.
         total: Number of rankings.
+        grades: Gain in nDCG of each relevant passage, shape ``(pairs,)``; 1 by default.
 
     Returns:
         Values of each of :data:`~st_hybrid.evaluation.results.MEASURES`, shape ``(total,)``.
@@ -35,12 +40,13 @@ def measure_rankings(at_or_above: Integers, rankings: Integers, total: int) -> d
             # Two queries: the first finds its passage in place 1, the second in place 4.
             print(measure_rankings(np.array([1, 4]), np.array([0, 1]), 2)["map"])  # [1.   0.25]
     """
-    ranks = pessimistic_ranks(at_or_above, rankings)
+    grades = np.ones(len(rankings)) if grades is None else grades
+    ranks = pessimistic_ranks(at_or_above, rankings, grades)
     return {
         "map": average_precision(ranks, rankings, total),
         "recall_at_1": recall_at(1, ranks, rankings, total),
         "recall_at_10": recall_at(10, ranks, rankings, total),
-        "ndcg_at_10": ndcg_at(10, ranks, rankings, total),
+        "ndcg_at_10": ndcg_at(10, ranks, rankings, total, grades),
         "mrr_at_10": reciprocal_rank_at(10, ranks, rankings, total),
     }
 
@@ -57,11 +63,11 @@ def rank_distance(at_or_above: Integers, above_best: Integers, rankings: Integer
     return np.where(np.bincount(rankings, minlength=total) > 1, largest - above_best - 1, np.nan)
 
 
-def pessimistic_ranks(at_or_above: Integers, rankings: Integers) -> Integers:
-    """Ranks of relevant passages; those that tie take the last places of their tie, shape ``(pairs,)``."""
+def pessimistic_ranks(at_or_above: Integers, rankings: Integers, grades: Floats) -> Integers:
+    """Ranks of relevant passages; in a tie they take the last places, the highest grade the very last; ``(pairs,)``."""
     if not len(rankings):
         return at_or_above
-    order = np.lexsort((at_or_above, rankings))
+    order = np.lexsort((grades, at_or_above, rankings))
     count, ranking = at_or_above[order], rankings[order]
     last_of_tie = np.append((count[1:] != count[:-1]) | (ranking[1:] != ranking[:-1]), True)
     tie = np.cumsum(last_of_tie) - last_of_tie
@@ -84,13 +90,17 @@ def recall_at(k: int, ranks: Integers, rankings: Integers, total: int) -> Floats
     return _divide(np.bincount(rankings[ranks <= k], minlength=total), np.bincount(rankings, minlength=total))
 
 
-def ndcg_at(k: int, ranks: Integers, rankings: Integers, total: int) -> Floats:
-    """Normalised discounted cumulative gain of the first ``k``: a relevant passage at rank r gains 1 / log2(r + 1)."""
-    gains = 1 / np.log2(np.arange(2, k + 2))
-    among = ranks <= k
-    gained = np.bincount(rankings[among], weights=gains[ranks[among] - 1], minlength=total)
-    relevant = np.bincount(rankings, minlength=total)
-    return _divide(gained, np.append(0.0, np.cumsum(gains))[np.minimum(relevant, k)])
+def ndcg_at(k: int, ranks: Integers, rankings: Integers, total: int, grades: Floats) -> Floats:
+    """Normalised discounted cumulative gain of the first ``k``: a passage at rank r gains its grade / log2(r + 1)."""
+    best = np.empty_like(ranks)
+    order = np.lexsort((-grades, rankings))
+    best[order] = 1 + place_in_group(rankings[order])
+
+    gained, most = (
+        np.bincount(rankings, weights=np.where(order <= k, grades / np.log2(order + 1), 0.0), minlength=total)
+        for order in (ranks, best)
+    )
+    return _divide(gained, most)
 
 
 def reciprocal_rank_at(k: int, ranks: Integers, rankings: Integers, total: int) -> Floats:

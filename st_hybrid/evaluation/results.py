@@ -64,11 +64,21 @@ class SettingScores(JsonScores):
 
 @dataclass(frozen=True, kw_only=True)
 class Counts:
-    """Numbers of queries and passages of each language, and of settings of each kind."""
+    """Numbers of queries and passages of each language, and of settings of each kind.
+
+    Args:
+        queries: By language.
+        passages: By language.
+        settings: By kind.
+        empty_settings: Number of settings without a query that has a relevant passage; they are left out of the means.
+        one_language: Number of queries whose relevant passages are in one language; they have no rank distance.
+    """
 
     queries: dict[str, int]
     passages: dict[str, int]
     settings: dict[str, int]
+    empty_settings: int = 0
+    one_language: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +90,7 @@ class RetrievalScores(JsonScores):
         cross_lingual: Means over the settings whose pool is in one other language; None if there are none.
         multilingual: Means over the settings whose pool is in all languages.
         rank_distance: Mean rank distance in the pool of all languages: the language bias, lower is better. None if no
-            query has two relevant passages.
+            query has relevant passages in two languages.
         per_pair: Scores of each setting, by query language and pool: ``"en-de"``, or ``"en-multi"`` for the pool of all
             languages.
         top_10_languages: For each query language, the share of each language among the first 10 passages in the pool of

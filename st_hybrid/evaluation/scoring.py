@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,9 +11,9 @@ import numpy.typing as npt
 import pyarrow as pa
 from sentence_transformers.util import SimilarityFunction
 
-from st_hybrid.evaluation.collection import RetrievalCollection
+from st_hybrid.evaluation.collection import IntArray, RetrievalCollection
 from st_hybrid.evaluation.fairness import language_shares, peer
-from st_hybrid.evaluation.metrics import measure_rankings, rank_distance
+from st_hybrid.evaluation.metrics import measure_rankings, pessimistic_ranks, rank_distance
 from st_hybrid.evaluation.ranking import PassageRanks, Similarity, rank_passages
 from st_hybrid.evaluation.results import MULTI, Counts, RetrievalScores, SettingScores
 from st_hybrid.methods.centering import LanguageCentering
@@ -163,10 +163,12 @@ class QueryScores:
         measures: For each of :data:`~st_hybrid.evaluation.results.MEASURES`, values of shape ``(queries, languages +
             1)``: in the pool of each language, and last in that of all languages.
         rank_distance: Largest minus smallest rank of a query's relevant passages in the pool of all languages, shape
-            ``(queries,)``; NaN for a query with fewer than two.
+            ``(queries,)``; NaN for a query whose relevant passages are in one language.
         peer_at_20: Language fairness of the pool of all languages (:func:`~st_hybrid.evaluation.fairness.peer`), shape
             ``(queries,)``.
         top_10_languages: Share of each language among the first 10 there, shape ``(queries, languages)``.
+        first_10: Numbers of the first 10 passages there, shape ``(queries, 10)``, fewer in a smaller pool.
+        relevant_ranks: Rank there of each relevant pair of the collection, shape ``(pairs,)``.
 
     Example:
         ::
@@ -186,6 +188,8 @@ class QueryScores:
     rank_distance: Doubles
     peer_at_20: Doubles
     top_10_languages: Doubles
+    first_10: IntArray
+    relevant_ranks: IntArray
 
     @classmethod
     def from_ranks(cls, ranks: PassageRanks, collection: RetrievalCollection) -> QueryScores:
@@ -195,17 +199,22 @@ class QueryScores:
         target = collection.passage_languages[collection.relevant_passages]
         in_language = ranks.at_or_above[np.arange(len(query)), target]
         in_all = ranks.at_or_above.sum(axis=1)
-        per_language = measure_rankings(in_language, query * size + target, total * size)
-        multilingual = measure_rankings(in_all, query, total)
+        per_language = measure_rankings(in_language, query * size + target, total * size, collection.grades)
+        multilingual = measure_rankings(in_all, query, total, collection.grades)
+        answered_in = np.count_nonzero(
+            np.bincount(query * size + target, minlength=total * size).reshape(total, size), 1
+        )
         return cls(
             collection=collection,
             measures={
                 name: np.column_stack([values.reshape(total, size), multilingual[name]])
                 for name, values in per_language.items()
             },
-            rank_distance=rank_distance(in_all, ranks.above_best, query, total),
+            rank_distance=np.where(answered_in > 1, rank_distance(in_all, ranks.above_best, query, total), np.nan),
             peer_at_20=peer(ranks.top, collection),
             top_10_languages=language_shares(ranks.top, collection),
+            first_10=ranks.top.passages[:, :10],
+            relevant_ranks=pessimistic_ranks(in_all, query, np.ones(len(query))).astype(np.int32),
         )
 
     def summary(self) -> RetrievalScores:
@@ -218,6 +227,7 @@ class QueryScores:
         distances = np.array([_nanmean(self.rank_distance[own]) for own in answered])
 
         present = ~np.isnan(means["map"])  # (query languages, pools)
+        pools = np.append(np.bincount(self.collection.passage_languages, minlength=size) > 0, True)
         same, every = np.eye(size, size + 1, dtype=bool), np.arange(size + 1) == size
         chosen = {
             "monolingual": same & present,
@@ -249,6 +259,8 @@ class QueryScores:
                 queries=self.collection.query_counts,
                 passages=self.collection.passage_counts,
                 settings={kind: int(settings.sum()) for kind, settings in chosen.items()},
+                empty_settings=int((asked.any(axis=1)[:, None] & pools & ~present).sum()),
+                one_language=int((answered.any(axis=0) & np.isnan(self.rank_distance)).sum()),
             ),
         )
 
@@ -272,6 +284,45 @@ class QueryScores:
             missing = (pool < len(self.collection.languages)) | np.isnan(values[query])
             columns[name] = pa.array(values[query], mask=missing)
         return pa.table(columns)
+
+    def first_passages(self) -> pa.Table:
+        """What each query finds in the pool of all languages: its first 10 passages, and all that are relevant.
+
+        Returns:
+            A table with a row per query and passage, ordered by query and rank: ``query_id``, ``query_language``,
+            ``query``, ``rank``, ``passage_id``, ``passage_language``, ``passage`` and ``relevant``. Texts are
+            dictionary-encoded. Queries without a relevant passage are left out.
+        """
+        collection, depth = self.collection, self.first_10.shape[1]
+        answered = np.unique(collection.relevant_queries)
+        total = len(collection.passages)
+        pairs = collection.relevant_queries.astype(np.int64) * total + collection.relevant_passages
+        first = (answered[:, None].astype(np.int64) * total + self.first_10[answered]).ravel()
+        below = ~np.isin(pairs, first)
+        pair = np.concatenate([first, pairs[below]])
+        rank = np.concatenate(
+            [np.tile(np.arange(1, depth + 1), len(answered)), np.maximum(self.relevant_ranks[below], depth + 1)]
+        )
+        relevant = np.isin(pair, pairs)
+        order = np.lexsort((rank, pair // total))
+        query, passage = pair[order] // total, pair[order] % total
+
+        def column(numbers: npt.NDArray[np.integer], values: Sequence[str]) -> pa.DictionaryArray:
+            used, index = np.unique(numbers, return_inverse=True)
+            return pa.DictionaryArray.from_arrays(pa.array(index, pa.int32()), [values[number] for number in used])
+
+        return pa.table(
+            {
+                "query_id": column(query, collection.query_ids),
+                "query_language": column(collection.query_languages[query], collection.languages),
+                "query": column(query, collection.queries),
+                "rank": rank[order],
+                "passage_id": column(passage, collection.passage_ids),
+                "passage_language": column(collection.passage_languages[passage], collection.languages),
+                "passage": column(passage, collection.passages),
+                "relevant": relevant[order],
+            }
+        )
 
 
 def score_search(
