@@ -140,7 +140,7 @@ def numbered_pairs(rows: Dataset, numbers: dict[str, int]) -> tuple[Ints, Ints]:
     pairs = parallel_pairs(rows)
     columns = {name: np.array([numbers[text] for text in rows[name]]) for name in ("language", "query", "positive")}
     place = pairs.with_format("numpy")[:]
-    query, positive = place["query_row"], place["positive_row"]
+    query, positive = place["query"], place["positive"]
     places = (("query", query), ("positive", positive), ("language", query), ("language", positive))
     keys = np.stack([columns[name][rows_of] for name, rows_of in places], axis=1)
     clusters = np.array(pair_text(pairs).keys["cluster"])[positive]

@@ -90,8 +90,9 @@ def write_browse_page(
             of_side[key].append((number, row["rank"], int(row["relevant"])))
     languages = sorted({code for _, code in questions} | {code for _, code, _ in passages.values()})
     number_of = {code: number for number, code in enumerate(languages)}
+    short = [Path(model).name for model in models] if Path(models[0]).name != Path(models[1]).name else models
     names = [
-        name if variant == "plain" else f"{name}, {variant}" for name, variant in zip(models, variants, strict=True)
+        name if variant == "plain" else f"{name}, {variant}" for name, variant in zip(short, variants, strict=True)
     ]
     content = {
         "task": task,

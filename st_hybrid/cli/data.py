@@ -13,10 +13,10 @@ from st_hybrid.cli.options import DataDir, listed, mapped, options_of
 from st_hybrid.data import open_rows, write_rows
 from st_hybrid.data.check import check_rows
 from st_hybrid.data.check_report import Limits
+from st_hybrid.data.decontamination import OverlapSettings
 from st_hybrid.data.decontamination import decontaminate as remove_overlaps
 from st_hybrid.data.evaluation_texts import read_evaluation_texts
 from st_hybrid.data.mining import mine_negatives
-from st_hybrid.data.overlap import OverlapSettings
 from st_hybrid.data.write import check_output
 from st_hybrid.data.zero_shot import carry_report, report_path, write_report
 from st_hybrid.files import write_json
@@ -163,7 +163,7 @@ def decontaminate(
     )
 
 
-@options_of(mine_negatives, omit=("rows", "columns", "faiss_batch_size", "show_progress_bar"))
+@options_of(mine_negatives, omit=("rows", "columns", "show_progress_bar"))
 def mine(
     data: str,
     /,
