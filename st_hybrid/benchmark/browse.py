@@ -63,8 +63,8 @@ def write_browse_page(
 
     from st_hybrid.languages import english_name
 
-    models, held = zip(read_scores(a), read_scores(b), strict=True)
-    common = [one for one in held[0] if one in held[1] and one != MIRACL]  # MIRACL has no pool of all languages
+    (model_a, tasks_a), (model_b, tasks_b) = read_scores(a), read_scores(b)
+    common = [one for one in tasks_a if one in tasks_b and one != MIRACL]  # MIRACL has no pool of all languages
     if task is None and len(common) == 1:
         task = common[0]
     if task not in common:
@@ -90,7 +90,10 @@ def write_browse_page(
             of_side[key].append((number, row["rank"], int(row["relevant"])))
     languages = sorted({code for _, code in questions} | {code for _, code, _ in passages.values()})
     number_of = {code: number for number, code in enumerate(languages)}
-    short = [Path(model).name for model in models] if Path(models[0]).name != Path(models[1]).name else models
+    models = [model_a, model_b]
+    short = [Path(model).name for model in models]
+    if len(set(short)) < len(set(models)):
+        short = models
     names = [
         name if variant == "plain" else f"{name}, {variant}" for name, variant in zip(short, variants, strict=True)
     ]

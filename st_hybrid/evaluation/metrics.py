@@ -17,7 +17,7 @@ Floats = npt.NDArray[np.float64]
 
 
 def measure_rankings(
-    at_or_above: Integers, rankings: Integers, total: int, grades: Floats | None = None
+    at_or_above: Integers, rankings: Integers, total: int, grades: Floats | float = 1.0
 ) -> dict[str, Floats]:
     """Compute all measures of rankings in which every tie counts against the model.
 
@@ -26,7 +26,7 @@ def measure_rankings(
             as high, shape ``(pairs,)``.
         rankings: Number of the ranking of each relevant passage, shape ``(pairs,)``.
         total: Number of rankings.
-        grades: Gain in nDCG of each relevant passage, shape ``(pairs,)``; 1 by default.
+        grades: Gain in nDCG of each relevant passage, shape ``(pairs,)``, or of all.
 
     Returns:
         Values of each of :data:`~st_hybrid.evaluation.results.MEASURES`, shape ``(total,)``.
@@ -40,7 +40,6 @@ def measure_rankings(
             # Two queries: the first finds its passage in place 1, the second in place 4.
             print(measure_rankings(np.array([1, 4]), np.array([0, 1]), 2)["map"])  # [1.   0.25]
     """
-    grades = np.ones(len(rankings)) if grades is None else grades
     ranks = pessimistic_ranks(at_or_above, rankings, grades)
     return {
         "map": average_precision(ranks, rankings, total),
@@ -63,11 +62,11 @@ def rank_distance(at_or_above: Integers, above_best: Integers, rankings: Integer
     return np.where(np.bincount(rankings, minlength=total) > 1, largest - above_best - 1, np.nan)
 
 
-def pessimistic_ranks(at_or_above: Integers, rankings: Integers, grades: Floats) -> Integers:
+def pessimistic_ranks(at_or_above: Integers, rankings: Integers, grades: Floats | float = 1.0) -> Integers:
     """Ranks of relevant passages; in a tie they take the last places, the highest grade the very last; ``(pairs,)``."""
     if not len(rankings):
         return at_or_above
-    order = np.lexsort((grades, at_or_above, rankings))
+    order = np.lexsort((np.broadcast_to(grades, rankings.shape), at_or_above, rankings))
     count, ranking = at_or_above[order], rankings[order]
     last_of_tie = np.append((count[1:] != count[:-1]) | (ranking[1:] != ranking[:-1]), True)
     tie = np.cumsum(last_of_tie) - last_of_tie
@@ -90,9 +89,9 @@ def recall_at(k: int, ranks: Integers, rankings: Integers, total: int) -> Floats
     return _divide(np.bincount(rankings[ranks <= k], minlength=total), np.bincount(rankings, minlength=total))
 
 
-def ndcg_at(k: int, ranks: Integers, rankings: Integers, total: int, grades: Floats) -> Floats:
+def ndcg_at(k: int, ranks: Integers, rankings: Integers, total: int, grades: Floats | float = 1.0) -> Floats:
     """Normalised discounted cumulative gain of the first ``k``: a passage at rank r gains its grade / log2(r + 1)."""
-    best = np.empty_like(ranks)
+    best, grades = np.empty_like(ranks), np.broadcast_to(grades, rankings.shape)
     order = np.lexsort((-grades, rankings))
     best[order] = 1 + place_in_group(rankings[order])
 

@@ -199,8 +199,9 @@ class QueryScores:
         target = collection.passage_languages[collection.relevant_passages]
         in_language = ranks.at_or_above[np.arange(len(query)), target]
         in_all = ranks.at_or_above.sum(axis=1)
-        per_language = measure_rankings(in_language, query * size + target, total * size, collection.grades)
-        multilingual = measure_rankings(in_all, query, total, collection.grades)
+        grades = 1.0 if collection.grades is None else collection.grades
+        per_language = measure_rankings(in_language, query * size + target, total * size, grades)
+        multilingual = measure_rankings(in_all, query, total, grades)
         answered_in = np.count_nonzero(
             np.bincount(query * size + target, minlength=total * size).reshape(total, size), 1
         )
@@ -214,7 +215,7 @@ class QueryScores:
             peer_at_20=peer(ranks.top, collection),
             top_10_languages=language_shares(ranks.top, collection),
             first_10=ranks.top.passages[:, :10],
-            relevant_ranks=pessimistic_ranks(in_all, query, np.ones(len(query))).astype(np.int32),
+            relevant_ranks=pessimistic_ranks(in_all, query).astype(np.int32),
         )
 
     def summary(self) -> RetrievalScores:
