@@ -255,5 +255,5 @@ def _score_miracl(
     measured, rows = score_language(search, language, data_dir, encode_kwargs=encoding)
     scores = MiraclLanguageScores(**measured, seconds=round(time.perf_counter() - began, 1))
     per_language = {**(before.per_language if before else {}), language: scores}
-    means = mean_scores({code: asdict(part) for code, part in per_language.items()}).items()
+    means = mean_scores(MIRACL, {code: asdict(part) for code, part in per_language.items()}).items()
     return MiraclScores(per_language=per_language, means={name: MiraclMeans(**m) for name, m in means}), rows

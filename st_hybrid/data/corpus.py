@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from st_hybrid.data.blocks import plain_suffix, read_text
+from st_hybrid.data.blocks import plain_suffix, read_blocks
 from st_hybrid.data.open import open_rows
 from st_hybrid.evaluation import RetrievalCollection
 from st_hybrid.languages import LanguageDetector, check_language, language_tag
@@ -230,7 +230,8 @@ def _read_json(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    return ((number, line) for number, line in read_text(path) if line.strip())
+    for block in read_blocks(path):
+        yield from ((number, line) for number, line in block.numbered_lines() if line.strip())
 
 
 def _checked(text: str, place: str) -> str:

@@ -79,8 +79,7 @@ def read_evaluation_texts(name: str, data_dir: str | Path | None = None, *, veri
 
 def _lareqa(name: str, data_dir: str | Path | None, verify: bool) -> _Texts:
     folder = lareqa_folder(name, data_dir, verify=verify)
-    languages = None if verify else sorted(path.stem for path in folder.glob("*.json"))
-    collection = read_lareqa(folder, languages, name=name)
+    collection = read_lareqa(folder, list(PUBLISHED_COUNTS[name]) if verify else None, name=name)
     codes = [collection.languages[number] for number in collection.query_languages.tolist()]
     questions = zip(codes, collection.query_ids, collection.queries, strict=True)
     yield from ((f"{code} question {identifier}", text) for code, identifier, text in questions)
