@@ -129,11 +129,10 @@ def evaluate_tasks(
     collections: dict[str, RetrievalCollection] = {}
     collections |= {task: load_lareqa(task, data_dir, languages, verify=verify) for task in tasks if task != MIRACL}
     for one in data:
-        collection = open_collection(one, **reading, show_progress_bar=show_progress_bar)
+        collection = open_collection(one, **reading, languages=languages, show_progress_bar=show_progress_bar)
         if collection.name in {*collections, *get_args(Task)}:
             raise ValueError(f"{collection.name} is the name of other data, too. Rename {one}.")
-        chosen = languages or collection.languages
-        collections[collection.name] = collection.in_languages(chosen, chosen)
+        collections[collection.name] = collection
     if sample is not None:
         collections = {task: whole.sample(sample, seed=seed or 0) for task, whole in collections.items()}
     centerings: dict[str, Any] = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,6 +10,7 @@ from typing import Any
 
 from st_hybrid.data.blocks import plain_suffix, read_blocks
 from st_hybrid.data.open import open_rows
+from st_hybrid.data.tables import json_records
 from st_hybrid.evaluation import RetrievalCollection
 from st_hybrid.languages import LanguageDetector, check_language, language_tag
 
@@ -28,6 +28,7 @@ def open_collection(
     columns: Mapping[str, str] | None = None,
     split: str | None = None,
     language: str | None = None,
+    languages: Sequence[str] | None = None,
     show_progress_bar: bool = False,
 ) -> RetrievalCollection:
     """Open a retrieval collection, to measure models on your own passages and queries.
@@ -53,6 +54,7 @@ def open_collection(
         columns: Map roles of parallel rows to their columns: ``{"query": "question"}``.
         split: Split of the rows (``train`` by default) or of the judgements (``test`` by default).
         language: Language of the texts that have none.
+        languages: Languages to read; by default all.
         show_progress_bar: Show the number of rows read.
 
     Raises:
@@ -71,9 +73,8 @@ def open_collection(
     folder = Path(data)
     files = {stem: sorted(folder.glob(f"{stem}.jsonl*")) for stem in ("corpus", "queries", "qrels")}
     if not files["corpus"] and not files["queries"]:
-        rows, report = open_rows(
-            data, columns=columns, split=split or "train", language=language, show_progress_bar=show_progress_bar
-        )
+        options: dict[str, Any] = {"language": language, "languages": languages, "show_progress_bar": show_progress_bar}
+        rows, report = open_rows(data, columns=columns, split=split or "train", **options)
         if report.dropped:
             logger.warning("%s: %s", data, report)
         return RetrievalCollection.from_rows(rows, name=name or folder.name.partition(".")[0])
@@ -86,18 +87,30 @@ def open_collection(
     if language is not None and not passages.lacking and not queries.lacking:
         raise ValueError(f"{folder}: each text has a language, so language={language!r} has no effect. Leave it out.")
     relevant = _read_judgements(_judgement_file(folder, files["qrels"], split), queries, passages)
-    if left_out := len(queries.text) - len(relevant):
-        logger.warning("%s: %s queries without a relevant passage are left out.", folder, f"{left_out:,}")
+    asked = len(queries.text)
     queries.text = {query: text for query, text in queries.text.items() if query in relevant}
     passages.complete(language)
     queries.complete(language or folder.resolve().parent.name.partition("MLIR-")[2] or None)
     codes = {*passages.language.values(), *queries.language.values()}
     code_of = {language_tag(code): code for code in sorted(codes, key=lambda code: (-len(code), code))}
+    if unknown := set(languages or ()) - set(code_of.values()):
+        raise ValueError(f"{folder} has no text in {min(unknown)}, only in {', '.join(sorted(code_of.values()))}.")
+    for part in (queries, passages):
+        part.language = {key: code_of[language_tag(code)] for key, code in part.language.items()}
+        if languages is not None:
+            part.text = {key: text for key, text in part.text.items() if part.language[key] in languages}
+    relevant = {
+        query: {key: relevant[query][key] for key in relevant[query] if key in passages.text} for query in queries.text
+    }
+    queries.text = {query: text for query, text in queries.text.items() if relevant[query]}
+    if left_out := asked - len(queries.text):
+        logger.warning("%s: %s queries without a relevant passage are left out.", folder, f"{left_out:,}")
     return RetrievalCollection.from_dicts(
         queries.text,
         passages.text,
-        relevant,
-        *({key: code_of[language_tag(code)] for key, code in part.language.items()} for part in (queries, passages)),
+        {query: relevant[query] for query in queries.text},
+        queries.language,
+        passages.language,
         name=name or folder.resolve().name,
     )
 
@@ -209,29 +222,20 @@ def _judgements(path: Path) -> Iterator[tuple[str, str, str, Any]]:
                 for passage, score in passages.items():
                     yield place, str(query), str(passage), score
         return
-    for number, line in _lines(path):
-        fields = line.rstrip("\r\n").split("\t")
-        if len(fields) != 3:
-            raise ValueError(f"{path}:{number}: {len(fields)} columns, not query-id, corpus-id and score between tabs.")
-        if number > 1 or fields[2] != "score":
-            yield f"{path}:{number}", fields[0], fields[1], fields[2]
+    for block in read_blocks(path):
+        for number, line in block.numbered_lines():
+            fields = line.rstrip("\r\n").split("\t")
+            if len(fields) != 3:
+                raise ValueError(f"{path}:{number}: {len(fields)} columns, not query-id, corpus-id and score in tabs.")
+            if number > 1 or fields[2] != "score":
+                yield f"{path}:{number}", fields[0], fields[1], fields[2]
 
 
 def _read_json(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """The place and the content of each line."""
-    for number, line in _lines(path):
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{path}:{number}: not valid JSON: {error.msg} (column {error.colno}).") from error
-        if not isinstance(record, dict):
-            raise ValueError(f"{path}:{number}: not a JSON object.")
-        yield f"{path}:{number}", record
-
-
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
     for block in read_blocks(path):
-        yield from ((number, line) for number, line in block.numbered_lines() if line.strip())
+        for number, record in json_records(path, block):
+            yield f"{path}:{number}", record
 
 
 def _checked(text: str, place: str) -> str:

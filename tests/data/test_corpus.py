@@ -176,7 +176,7 @@ def test_languages_are_detected_where_no_text_has_one(tmp_path: Path, caplog: py
             {"corpus.jsonl": beir()["corpus.jsonl"] + '{"_id": "p4", "text": "x"}\n'},
             r"corpus.jsonl:4: no language, tho",
         ),
-        ({"corpus.jsonl": beir()["corpus.jsonl"] + "[1]\n"}, r"corpus.jsonl:4: not a JSON object"),
+        ({"corpus.jsonl": beir()["corpus.jsonl"] + "[1]\n"}, r"corpus.jsonl:4: not an object"),
         ({"corpus.jsonl": beir()["corpus.jsonl"] + "{\n"}, r"corpus.jsonl:4: not valid JSON"),
         (
             {"queries.jsonl": '{"_id": "q1", "text": "\\ud800", "lang": "de"}\n'},
@@ -193,12 +193,20 @@ def test_what_is_wrong_is_named_with_its_line(files: dict[str, str | None], mess
         open_collection(write(tmp_path, beir(**files)))
 
 
+def test_some_languages(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    collection = open_collection(write(tmp_path, beir()), languages=["de"])
+    assert (collection.languages, collection.query_counts, collection.passage_counts) == (["de"], {"de": 1}, {"de": 2})
+    assert pairs(collection) == {("q2", "p2"): 1}
+    assert "2 queries without a relevant passage are left out" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"columns": {"query": "question"}}, "columns has no effect"),
         ({"language": "de"}, "language='de' has no effect"),
         ({"split": "dev"}, "has the splits test, not 'dev'"),
+        ({"languages": ["fr"]}, "has no text in fr, only in de, en"),
     ],
 )
 def test_options_without_effect_are_refused(options: dict[str, Any], message: str, tmp_path: Path) -> None:
