@@ -8,7 +8,8 @@ from typing import Any
 from rich.console import Console
 from rich.markdown import Markdown
 
-from st_hybrid.benchmark import Task, evaluate_models, evaluate_tasks, print_scores, write_browse_page
+from st_hybrid.benchmark import evaluate_models, evaluate_tasks, print_scores, write_browse_page
+from st_hybrid.benchmark.evaluate import Task
 from st_hybrid.cli.options import DataDir, mapped, options_of
 
 

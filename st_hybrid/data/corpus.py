@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ from st_hybrid.languages import LanguageDetector, check_language, language_tag
 logger = logging.getLogger(__name__)
 
 _DUTCH = {"dt": "nl"}  # as mlir-benchmarks writes it
-_SAMPLE, _LIKELY = 1000, 0.01  # texts that show which languages there are; the least share of one that is meant
+_SAMPLE = 1000  # texts that show which languages there are
+_LIKELY, _LIKELY_ELSE = 0.01, 0.1  # least share of a language among passages; among queries, if no passage has it
 _SHOWN = 300  # characters that suffice to detect a language
 
 
@@ -90,7 +91,8 @@ def open_collection(
     asked = len(queries.text)
     queries.text = {query: text for query, text in queries.text.items() if query in relevant}
     passages.complete(language)
-    queries.complete(language or folder.resolve().parent.name.partition("MLIR-")[2] or None)
+    of_folder = folder.resolve().parent.name.partition("MLIR-")[2] or None
+    queries.complete(language or of_folder, set(passages.language.values()))
     codes = {*passages.language.values(), *queries.language.values()}
     code_of = {language_tag(code): code for code in sorted(codes, key=lambda code: (-len(code), code))}
     if unknown := set(languages or ()) - set(code_of.values()):
@@ -143,13 +145,16 @@ class _Texts:
                     self.language[key] = code
                 self.lacking = self.lacking or ("" if code else place)
 
-    def complete(self, language: str | None) -> None:
-        """Give the texts without a language the one given, or detect it if no text has one."""
+    def complete(self, language: str | None, known: Collection[str] = ()) -> None:
+        """Give the texts without a language the one given, or detect it if no text has one.
+
+        Queries are short, and so they are taken to be in the languages ``known`` of the passages unless many are not.
+        """
         without = [key for key in self.text if key not in self.language]
         if without and language is None and self.language:
             raise ValueError(f"{self.lacking}: no language, though others in {self.path.name} have one. Add it.")
         if without and language is None:
-            found = _detect([self.text[key] for key in without])
+            found = _detect([self.text[key] for key in without], known)
             counts = ", ".join(f"{code} {count:,}" for code, count in Counter(found).most_common())
             logger.warning("%s has no field 'language'. Detected: %s.", self.path, counts)
         else:
@@ -157,12 +162,13 @@ class _Texts:
         self.language.update(zip(without, found, strict=True))
 
 
-def _detect(texts: Sequence[str]) -> list[str]:
-    """Languages of texts, each one of those that occur often."""
+def _detect(texts: Sequence[str], known: Collection[str]) -> list[str]:
+    """Languages of texts, each one that is known or that occurs often."""
     shown = [text[:_SHOWN] for text in texts]
     sample = shown[:: -(-len(shown) // _SAMPLE)]
     counts = Counter(LanguageDetector().detect(sample)[0])
-    likely = [code for code, count in counts.items() if count >= _LIKELY * len(sample)]
+    least = (_LIKELY_ELSE if known else _LIKELY) * len(sample)
+    likely = {*known, *(code for code, count in counts.items() if count >= least)}
     return LanguageDetector(likely).detect(shown, among=likely)[0]
 
 

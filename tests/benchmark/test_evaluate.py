@@ -162,7 +162,9 @@ def test_ones_own_rows(st_hybrid: Callable[..., str], tiny_model_path: Path, dat
     both = json.loads(output.read_text(encoding="utf-8"))["tasks"]
     assert both["faq"]["counts"]["queries"] == both["XQuAD-R"]["counts"]["queries"] | {"fr": 3}
     with pytest.raises(ValueError, match="faq is the name of other data"):
-        evaluate_tasks("model", [], None, output, data=[path, path], columns={"language": "lang"}, model_name="m")
+        evaluate_tasks(
+            "model", [], None, tmp_path / "new.json", data=[path, path], columns={"language": "lang"}, model_name="m"
+        )
 
 
 def printed(results: dict[str, TaskScores | MiraclScores]) -> str:
