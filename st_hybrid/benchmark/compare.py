@@ -20,10 +20,11 @@ def compare_scores(paths: Sequence[str | Path]) -> str:
 
     Returns:
         Markdown, with tables of each task: the measures of each model, and those of each language of the queries.
+        Models that were evaluated on other texts of a task, such as another sample, have tables of their own.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: A file is of another version, or two were evaluated on other texts of a task.
+        ValueError: A file is of another version.
 
     Example:
         ::
@@ -35,17 +36,22 @@ def compare_scores(paths: Sequence[str | Path]) -> str:
     runs = [read_scores(path) for path in paths]
     parts = []
     for task in dict.fromkeys(task for _, tasks in runs for task in tasks):
-        of_task = {model: tasks[task] for model, tasks in runs if task in tasks}
-        parts.append(f"## {task}\n\n" + (_miracl(of_task) if task == MIRACL else _retrieval(task, of_task)))
+        left = {model: tasks[task] for model, tasks in runs if task in tasks}
+        parts.append(f"## {task}")
+        if task == MIRACL:
+            parts.append(_miracl(left))
+            continue
+        while left:
+            counts = next(iter(left.values())).counts
+            parts.append(_retrieval({model: scores for model, scores in left.items() if scores.counts == counts}))
+            left = {model: scores for model, scores in left.items() if scores.counts != counts}
     return "\n\n".join(parts) + "\n"
 
 
-def _retrieval(task: str, models: Mapping[str, TaskScores]) -> str:
+def _retrieval(models: Mapping[str, TaskScores]) -> str:
     from st_hybrid.evaluation.results import MULTI, PLAIN, SETTINGS
 
     counts = next(iter(models.values())).counts
-    if others := [name for name, scores in models.items() if scores.counts != counts]:
-        raise ValueError(f"{others[0]} was evaluated on other texts of {task}. Evaluate all models on the same sample.")
     runs = {
         name if variant == PLAIN else f"{name}, {variant}": scores
         for name, of_model in models.items()

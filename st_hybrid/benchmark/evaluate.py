@@ -214,11 +214,13 @@ def evaluate_models(
         try:
             done[path] = evaluate_tasks(model, tasks, data_dir, path, **options)
         except Exception as error:
-            logger.exception("%s failed.", model)
+            logger.error("%s: %s", model, error)
             failed[model] = error
             continue
         with replacing(Path(output) / "comparison.md") as page:
             page.write_text(compare_scores(list(done)), encoding="utf-8")
+    if not done and len(set(map(str, failed.values()))) == 1:  # not a fault of the models
+        raise next(iter(failed.values()))
     if failed:
         reasons = " ".join(f"{model}: {error}" for model, error in failed.items())
         raise ValueError(

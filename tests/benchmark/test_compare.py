@@ -41,10 +41,13 @@ def test_two_models(tmp_path: Path) -> None:
         assert line in page.splitlines()
 
 
-def test_other_texts_are_not_compared(tmp_path: Path) -> None:
+def test_other_texts_have_tables_of_their_own(tmp_path: Path) -> None:
     counts = {"queries": {"de": 3, "en": 1000}, "passages": {"de": 5, "en": 6}, "settings": {}}
-    with pytest.raises(ValueError, match="b was evaluated on other texts of faq"):
-        compare_scores([write(tmp_path / "a.json", "a"), write(tmp_path / "b.json", "b", counts=counts)])
+    paths = [write(tmp_path / "a.json", "a"), write(tmp_path / "b.json", "b", counts=counts)]
+    first, second = compare_scores([*paths, write(tmp_path / "c.json", "c")]).split("1,003 queries")
+    assert first.count("| a | 0.5") == first.count("| c | 0.5") == 1
+    assert second.count("| b | 0.5") == 1
+    assert "| c |" not in second
     with pytest.raises(FileNotFoundError, match="There is no file"):
         compare_scores([tmp_path / "c.json"])
 

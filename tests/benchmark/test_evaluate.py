@@ -135,6 +135,7 @@ def test_several_models_side_by_side(
 
     told = st_hybrid("evaluate", *[part for model in models for part in ("--model", model)], *options)
     assert "rank distance" in told
+    assert st_hybrid("evaluate", *given, *options, "--seed", "1", status=1).startswith("seed has no effect without")
     with pytest.raises(ValueError, match="given twice"):
         evaluate_models(["a", "a"], ["XQuAD-R"], data, tmp_path)
 
