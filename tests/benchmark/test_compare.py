@@ -49,7 +49,7 @@ def test_other_texts_have_tables_of_their_own(tmp_path: Path) -> None:
     assert second.count("| b | 0.5") == 1
     assert "| c |" not in second
     with pytest.raises(FileNotFoundError, match="There is no file"):
-        compare_scores([tmp_path / "c.json"])
+        compare_scores([tmp_path / "none.json"])
 
 
 def test_miracl(tmp_path: Path) -> None:
