@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +71,8 @@ def open_collection(
             collection = open_collection("rows.jsonl")
             print(collection.name, collection.query_counts)  # rows {'de': 120, 'en': 120, 'fr': 120}
     """
+    if language is not None:
+        check_language(language, "language")
     folder = Path(data)
     files = {stem: sorted(folder.glob(f"{stem}.jsonl*")) for stem in ("corpus", "queries", "qrels")}
     if not files["corpus"] and not files["queries"]:
@@ -89,32 +91,26 @@ def open_collection(
         raise ValueError(f"{folder}: each text has a language, so language={language!r} has no effect. Leave it out.")
     relevant = _read_judgements(_judgement_file(folder, files["qrels"], split), queries, passages)
     asked = len(queries.text)
-    queries.text = {query: text for query, text in queries.text.items() if query in relevant}
+    queries.keep(relevant)
     passages.complete(language)
-    of_folder = folder.resolve().parent.name.partition("MLIR-")[2] or None
-    queries.complete(language or of_folder, set(passages.language.values()))
+    of_folder = folder.resolve().parent.name.partition("MLIR-")[2]
+    queries.complete(language or _DUTCH.get(of_folder, of_folder) or None, set(passages.language.values()))
     codes = {*passages.language.values(), *queries.language.values()}
     code_of = {language_tag(code): code for code in sorted(codes, key=lambda code: (-len(code), code))}
-    if unknown := set(languages or ()) - set(code_of.values()):
-        raise ValueError(f"{folder} has no text in {min(unknown)}, only in {', '.join(sorted(code_of.values()))}.")
     for part in (queries, passages):
         part.language = {key: code_of[language_tag(code)] for key, code in part.language.items()}
-        if languages is not None:
-            part.text = {key: text for key, text in part.text.items() if part.language[key] in languages}
-    relevant = {
+        part.keep(key for key, code in part.language.items() if languages is None or code in languages)
+    if unknown := set(languages or ()) - set(code_of.values()):
+        raise ValueError(f"{folder} has no text in {min(unknown)}, only in {', '.join(sorted(code_of.values()))}.")
+    judged = {
         query: {key: relevant[query][key] for key in relevant[query] if key in passages.text} for query in queries.text
     }
-    queries.text = {query: text for query, text in queries.text.items() if relevant[query]}
+    queries.keep(query for query, found in judged.items() if found)
     if left_out := asked - len(queries.text):
         logger.warning("%s: %s queries without a relevant passage are left out.", folder, f"{left_out:,}")
-    return RetrievalCollection.from_dicts(
-        queries.text,
-        passages.text,
-        {query: relevant[query] for query in queries.text},
-        queries.language,
-        passages.language,
-        name=name or folder.resolve().name,
-    )
+    texts, answers = queries.text, {query: judged[query] for query in queries.text}
+    name = name or folder.resolve().name
+    return RetrievalCollection.from_dicts(texts, passages.text, answers, queries.language, passages.language, name=name)
 
 
 class _Texts:
@@ -144,6 +140,11 @@ class _Texts:
                         codes.add(check_language(code, place))
                     self.language[key] = code
                 self.lacking = self.lacking or ("" if code else place)
+
+    def keep(self, keys: Iterable[str]) -> None:
+        """Keep only the texts of these ids."""
+        kept = frozenset(keys)
+        self.text = {key: text for key, text in self.text.items() if key in kept}
 
     def complete(self, language: str | None, known: Collection[str] = ()) -> None:
         """Give the texts without a language the one given, or detect it if no text has one.

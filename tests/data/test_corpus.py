@@ -107,8 +107,8 @@ def test_the_layout_of_mlir_benchmarks(tmp_path: Path) -> None:
 
     several = {**one, "queries.jsonl": lines([{"_id": "q1", "text": "Waar?", "lang": "dt"}])}
     assert open_collection(write(tmp_path / "MMLIR" / "Roofs_test", several)).query_counts == {"en": 0, "nl": 1}
-    plain = {**one, "queries.jsonl": lines([{"q1": "Where?"}])}
-    assert open_collection(write(tmp_path / "MLIR-en" / "other", plain)).query_counts == {"en": 1, "nl": 0}
+    plain = {**one, "queries.jsonl": lines([{"q1": "Waar?"}])}
+    assert open_collection(write(tmp_path / "MLIR-dt" / "other", plain)).query_counts == {"en": 0, "nl": 1}
 
 
 def test_parallel_rows(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -205,6 +205,7 @@ def test_some_languages(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Non
     [
         ({"columns": {"query": "question"}}, "columns has no effect"),
         ({"language": "de"}, "language='de' has no effect"),
+        ({"language": "german"}, "'german' is not the code of a language"),
         ({"split": "dev"}, "has the splits test, not 'dev'"),
         ({"languages": ["fr"]}, "has no text in fr, only in de, en"),
     ],
