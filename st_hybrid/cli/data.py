@@ -181,7 +181,7 @@ def decontaminate(
     )
 
 
-@options_of(library.mine_negatives, omit=("rows", "columns", "faiss_batch_size", "show_progress_bar"))
+@options_of(library.mine_negatives, omit=("rows", "columns", "show_progress_bar"))
 def mine(
     data: Data,
     /,

@@ -1,4 +1,4 @@
-"""The command that encodes ahead. Apart from ``evaluate``, whose help need not wait for torch and mteb."""
+"""The command that encodes ahead."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 
 from st_hybrid.cli.options import DataDir, options_of
-from st_hybrid.tasks.encode_ahead import encode_miracl, print_encoding
+from st_hybrid.encode_ahead import encode_miracl, print_encoding
 
 
 @options_of(encode_miracl, omit=("show_progress_bar",))

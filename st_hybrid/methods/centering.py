@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from datasets import Dataset
 from safetensors.numpy import load_file, save_file
 
 from st_hybrid.files import replacing, write_json
@@ -17,7 +18,6 @@ from st_hybrid.grouping import place_in_group
 from st_hybrid.rows import ParallelRows
 
 if TYPE_CHECKING:
-    from datasets import Dataset
     from sentence_transformers import SentenceTransformer
 
 Floats = npt.NDArray[np.float32]
@@ -33,8 +33,7 @@ class LanguageCentering:
 
     An encoder that was not trained for mixed-language pools puts the texts of a language close together, so a query
     finds the passages of its own language first. Subtracting the mean vector of each language removes much of this
-    without training. It requires the language of every text, when indexing and when searching. Try it before you train,
-    and on top of hybrid training.
+    without training, also on top of hybrid training. It requires the language of every passage and of every query.
 
     Args:
         means: For each role (``"query"``, ``"document"``), the mean vector of each language, shape ``(dimensions,)``.
@@ -51,13 +50,8 @@ class LanguageCentering:
             from st_hybrid import LanguageCentering
 
             model = SentenceTransformer("intfloat/multilingual-e5-small")
-            centering = LanguageCentering.fit(
-                model,
-                queries=["Where is the lighthouse?", "Wo steht der Leuchtturm?"],
-                query_languages=["en", "de"],
-                documents=["It stands on the cliff.", "Er steht auf der Klippe."],
-                document_languages=["en", "de"],
-            )  # a usable mean takes hundreds of texts per language
+            queries, documents = ["Where is it?", "Wo steht er?"], ["On the cliff.", "Auf der Klippe."]
+            centering = LanguageCentering.fit(model, queries, ["en", "de"], documents, ["en", "de"])  # take hundreds
             centering.save_pretrained("my-model")
             vectors = centering(model.encode_query(["Wo ist der Hafen?"]), ["de"], "query")
 
@@ -87,7 +81,7 @@ class LanguageCentering:
         unseen: Unseen = "error",
     ) -> LanguageCentering:
         """Take the means of given embeddings, shapes ``(texts, dimensions)``, of texts in known languages."""
-        means = _means("query", queries, query_languages), _means("document", documents, document_languages)
+        means = _means(queries, query_languages), _means(documents, document_languages)
         return cls(dict(zip(ROLES, means, strict=True)), unseen)
 
     @classmethod
@@ -100,38 +94,21 @@ class LanguageCentering:
         document_languages: Sequence[str],
         *,
         unseen: Unseen = "error",
-        batch_size: int = 32,
         query_prompt: str | None = None,
         document_prompt: str | None = None,
-        show_progress_bar: bool = False,
+        **options: Any,
     ) -> LanguageCentering:
-        """Encode texts in known languages and take their means.
+        """Encode texts in known languages, a language per text, and take their means.
 
         Take texts that are not evaluated, in every language that will be searched. The more alike the languages'
-        contents are (translations at best), the less meaning the means remove.
-
-        Args:
-            model: The model whose embeddings will be centered; the means fit no other model.
-            queries: Texts to encode as queries.
-            query_languages: Language of each query.
-            documents: Texts to encode as documents.
-            document_languages: Language of each document.
-            unseen: As for the class.
-            batch_size: Texts per encoding batch.
-            query_prompt: Text before each query; by default the model's own query prompt.
-            document_prompt: Text before each document; by default the model's own document prompt.
-            show_progress_bar: Show the progress of encoding.
+        contents are (translations at best), the less meaning the means remove. The model's own prompts apply unless
+        others are given. ``options`` are those of ``model.encode``, such as ``batch_size``.
         """
-        _check_lengths("query", queries, query_languages)  # before the encoding
-        _check_lengths("document", documents, document_languages)
-        options: dict[str, Any] = {"batch_size": batch_size, "show_progress_bar": show_progress_bar}
-        return cls.from_embeddings(
-            model.encode_query(list(queries), prompt=query_prompt, **options),
-            query_languages,
-            model.encode_document(list(documents), prompt=document_prompt, **options),
-            document_languages,
-            unseen=unseen,
-        )
+        _check_lengths(queries, query_languages)  # before the encoding
+        _check_lengths(documents, document_languages)
+        of_queries = model.encode_query(list(queries), prompt=query_prompt, **options)
+        of_documents = model.encode_document(list(documents), prompt=document_prompt, **options)
+        return cls.from_embeddings(of_queries, query_languages, of_documents, document_languages, unseen=unseen)
 
     @classmethod
     def fit_rows(
@@ -146,13 +123,8 @@ class LanguageCentering:
     ) -> LanguageCentering:
         """Take the means of the queries and of the positives of parallel rows.
 
-        Args:
-            model: The model whose embeddings will be centered.
-            rows: Parallel rows.
-            columns: As for :class:`~st_hybrid.rows.ParallelRows`.
-            per_language: Number of rows to draw per language; some hundreds are enough.
-            seed: Seed of the draw.
-            **options: The keyword arguments of :meth:`fit`.
+        ``per_language`` rows are drawn per language, at random with ``seed``; some hundreds are enough. ``columns`` is
+        that of :class:`~st_hybrid.rows.ParallelRows`; the ``options`` are the keyword arguments of :meth:`fit`.
         """
         parallel = ParallelRows(rows, columns=columns, negative_columns=[])
         order = np.random.default_rng(seed).permutation(len(parallel))
@@ -161,45 +133,33 @@ class LanguageCentering:
         return cls.fit(model, texts["query"], texts["language"], texts["positive"], texts["language"], **options)
 
     def __call__(self, embeddings: Floats, languages: Sequence[str], role: Role) -> Floats:
-        """Subtract from each vector the mean of its language and scale the result to length 1.
-
-        Args:
-            embeddings: Vectors of the model that the means were taken from, shape ``(texts, dimensions)``.
-            languages: Language of each text.
-            role: ``"query"`` or ``"document"``.
-
-        Returns:
-            The centered vectors, shape ``(texts, dimensions)``, float32.
+        """Subtract from each vector, shape ``(texts, dimensions)``, its language's mean and scale it to length 1.
 
         Raises:
             ValueError: A language has no mean and ``unseen`` is ``"error"``, or shapes disagree.
         """
         if role not in self.means:
             raise ValueError(f"role must be 'query' or 'document', got {role!r}.")
-        _check_lengths(role, embeddings, languages)
+        _check_lengths(embeddings, languages)
         means = self.means[role]
-        names, codes = np.unique(np.asarray(languages), return_inverse=True)
-        if self.unseen == "error" and (unknown := [name for name in names.tolist() if name not in means]):
+        codes, numbers = np.unique(np.asarray(languages), return_inverse=True)
+        if self.unseen == "error" and (unknown := [code for code in codes.tolist() if code not in means]):
             raise ValueError(
                 f"There is no {role} mean for the language {', '.join(unknown)}, only for {', '.join(means)}. Fit the "
                 f"means on texts in that language too, or choose unseen='keep' or unseen='global'."
             )
-        average = np.mean(list(means.values()), axis=0, dtype=np.float64)
-        other = average if self.unseen == "global" else np.zeros_like(average)
-        centered = embeddings - np.stack([means.get(name, other) for name in names.tolist()])[codes].astype(np.float32)
+        other = np.mean(list(means.values()), axis=0, dtype=np.float64) * (self.unseen == "global")
+        centered = embeddings - np.stack([means.get(code, other) for code in codes])[numbers].astype(np.float32)
         lengths = np.linalg.norm(centered, axis=1, keepdims=True)
-        unit: Floats = (centered / np.maximum(lengths, np.finfo(np.float32).tiny)).astype(np.float32)
-        return unit
+        return np.asarray(centered / np.maximum(lengths, np.finfo(np.float32).tiny), dtype=np.float32)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the means to the folder ``language_centering`` inside ``folder``, usually the model's own."""
         target = Path(folder) / FOLDER
-        stacks: dict[str, Floats] = {
-            role: np.stack(list(vectors.values())).astype(np.float32) for role, vectors in self.means.items()
-        }
+        stacks: dict[str, Floats] = {role: np.stack([*self.means[role].values()]).astype(np.float32) for role in ROLES}
         with replacing(target / "means.safetensors") as temporary:
             save_file(stacks, temporary)
-        languages = {role: list(vectors) for role, vectors in self.means.items()}
+        languages = {role: list(self.means[role]) for role in ROLES}
         write_json(target / "config.json", {"languages": languages, "unseen": self.unseen})
 
     @classmethod
@@ -207,28 +167,18 @@ class LanguageCentering:
         """Read what :meth:`save_pretrained` wrote; FileNotFoundError if the folder holds no means."""
         source = Path(folder) / FOLDER
         if not (source / "config.json").is_file():
-            raise FileNotFoundError(
-                f"{folder} holds no language means. Write them with LanguageCentering.save_pretrained or the command "
-                "st-hybrid center."
-            )
+            raise FileNotFoundError(f"{folder} holds no language means. Write them with st-hybrid center.")
         config = json.loads((source / "config.json").read_text(encoding="utf-8"))
-        stacks = load_file(source / "means.safetensors")
-        return cls(
-            {role: dict(zip(config["languages"][role], stacks[role], strict=True)) for role in ROLES}, config["unseen"]
-        )
+        stacks, languages = load_file(source / "means.safetensors"), config["languages"]
+        return cls({role: dict(zip(languages[role], stacks[role], strict=True)) for role in ROLES}, config["unseen"])
 
 
-def _means(role: Role, embeddings: Floats, languages: Sequence[str]) -> dict[str, Floats]:
-    _check_lengths(role, embeddings, languages)
-    names = np.asarray(languages)
-    return {
-        name: embeddings[names == name].mean(axis=0, dtype=np.float64).astype(np.float32)
-        for name in dict.fromkeys(languages)
-    }
+def _means(embeddings: Floats, languages: Sequence[str]) -> dict[str, Floats]:
+    _check_lengths(embeddings, languages)
+    codes = np.asarray(languages)
+    return {one: embeddings[codes == one].mean(0, np.float64).astype(np.float32) for one in dict.fromkeys(languages)}
 
 
-def _check_lengths(role: Role, texts: Sequence[str] | Floats, languages: Sequence[str]) -> None:
-    if len(texts) != len(languages):
-        raise ValueError(f"{role}: {len(texts)} texts but {len(languages)} languages. Give a language for each text.")
-    if not len(texts):
-        raise ValueError(f"{role}: there are no texts.")
+def _check_lengths(texts: Sequence[str] | Floats, languages: Sequence[str]) -> None:
+    if len(texts) != len(languages) or not len(texts):
+        raise ValueError(f"There are {len(texts)} texts but {len(languages)} languages. Give a language for each text.")

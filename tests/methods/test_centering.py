@@ -117,7 +117,7 @@ def test_errors() -> None:
     vectors = np.ones((2, 3), dtype=np.float32)
     with pytest.raises(ValueError, match="2 texts but 1 languages"):
         LanguageCentering.from_embeddings(vectors, ["en"], vectors, ["en", "de"])
-    with pytest.raises(ValueError, match="there are no texts"):
+    with pytest.raises(ValueError, match="There are 0 texts"):
         LanguageCentering.from_embeddings(vectors[:0], [], vectors, ["en", "de"])
     with pytest.raises(ValueError, match="of one length"):
         LanguageCentering.from_embeddings(vectors, ["en", "de"], vectors[:, :2], ["en", "de"])
