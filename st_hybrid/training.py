@@ -18,6 +18,7 @@ from datasets import Dataset, DatasetDict
 from rich.console import Console
 from rich.table import Table
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments
+from sentence_transformers.base.modules import Router
 from transformers import EarlyStoppingCallback
 from transformers.trainer_utils import get_last_checkpoint
 
@@ -195,6 +196,8 @@ def _arguments(
     query = recipe.query_prompt if recipe.query_prompt is not None else own.get("query") or ""
     document = recipe.document_prompt if recipe.document_prompt is not None else own.get("document") or ""
     save_steps = recipe.save_steps or 0.1  # the trainer reads a number below 1 as a share of all steps
+    documents = ["positive", *negatives]
+    routes = {"query": "query", **dict.fromkeys(documents, "document")}
     on_gpu = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
     return SentenceTransformerTrainingArguments(
         str(checkpoints),
@@ -206,7 +209,8 @@ def _arguments(
         weight_decay=recipe.weight_decay,
         bf16=on_gpu if recipe.bf16 is None else recipe.bf16,
         use_cpu=not torch.accelerator.is_available(),  # otherwise several processes on CPUs train independently
-        prompts={"query": query, **dict.fromkeys(["positive", *negatives], document)},
+        prompts={"query": query, **dict.fromkeys(documents, document)},
+        router_mapping=routes if any(isinstance(module, Router) for module in encoder) else None,
         save_steps=save_steps,
         eval_strategy="steps" if measured else "no",
         eval_steps=save_steps,

@@ -79,6 +79,14 @@ def test_equal_queries_do_not_link_groups() -> None:
     assert rows.query_text.tolist() == [0, 0, 0]
 
 
+def test_codes_of_one_language_are_one_language() -> None:
+    rows = ParallelRows(Dataset.from_list([row(1, "iw"), row(1, "en"), row(2, "he"), row(2, "de"), row(3, "cmn")]))
+    assert rows.languages == ["cmn", "de", "en", "he"]
+    assert rows.language.tolist() == [3, 2, 3, 1, 0]
+    with pytest.raises(ValueError, match=r"row 1 repeats \(1, 'he'\)"):
+        ParallelRows(Dataset.from_list([row(1, "iw"), row(1, "he")]))
+
+
 def test_numbers_of_groups_languages_and_query_texts() -> None:
     rows = [row(7, "fr"), row(3, "de", query="question 7 fr"), row(7, "de"), row(3, "en")]
     read = ParallelRows(Dataset.from_list(rows))

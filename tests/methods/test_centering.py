@@ -107,6 +107,15 @@ def test_language_without_a_mean() -> None:
     assert everyone == pytest.approx(np.array([[3, 2]]) / np.sqrt(13))
 
 
+def test_any_code_of_a_language_finds_its_mean() -> None:
+    vectors = np.array([[1.0, 0.0], [0.0, 1.0]], dtype=np.float32)
+    centering = LanguageCentering.from_embeddings(vectors, ["iw", "de"], vectors, ["he", "deu"])
+    other = np.array([[0.0, 2.0], [3.0, 1.0]], dtype=np.float32)
+    for role in ("query", "document"):
+        expected = centering(other, list(centering.means[role]), role)  # type: ignore[arg-type]
+        assert np.array_equal(centering(other, ["he", "de-AT"], role), expected)  # type: ignore[arg-type]
+
+
 def test_a_vector_equal_to_its_mean_becomes_zero() -> None:
     vector = np.full((1, 3), 0.1, dtype=np.float32)
     means = LanguageCentering.from_embeddings(vector, ["en"], vector, ["en"])
