@@ -98,6 +98,7 @@ class Recipe:
             ("negatives_follow", alpha == 1, "without cross-lingual pairs"),
             ("patience", self.held_out is None, "without held_out"),
             ("epochs", self.max_steps is not None, "with max_steps"),
+            ("mini_batch_size", (self.mini_batch_size or 0) >= self.batch_size, "unless it is below batch_size"),
         ):
             if getattr(self, name) is not None and useless:
                 raise ValueError(f"{name} has no effect {reason}: leave it out.")
