@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset, DatasetDict
+from peft import LoraConfig, get_peft_model
 from rich.console import Console
-from sentence_transformers import SentenceTransformer
+from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments
 from sentence_transformers.sentence_transformer.modules import (
     LSTM,
     BoW,
@@ -27,7 +28,7 @@ from sentence_transformers.sentence_transformer.modules.tokenizer import Whitesp
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPProcessor
 
-from st_hybrid import split_groups
+from st_hybrid import HybridTrainer, parallel_pairs, split_groups
 from st_hybrid.recipe import Recipe, Sampler
 from st_hybrid.rows import ParallelRows
 from st_hybrid.training import _hold_out, finetune, print_training
@@ -208,6 +209,26 @@ def test_a_checkpoint_in_half_precision_is_trained_in_float32(
     changed = [(trained[1].get_parameter(name).cpu() != weight).float().mean() for name, weight in starts.items()]
     assert sum(share > 0.9 for share in changed) > len(changed) / 2
     assert next(SentenceTransformer(str(tmp_path / "half-out")).parameters()).dtype == torch.float32
+
+
+@pytest.mark.parametrize("base", [torch.float32, torch.bfloat16])
+def test_adapters_are_trained_alone_and_merged(
+    base: torch.dtype, tiny_model: SentenceTransformer, rows: Dataset, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = tiny_model.to(base)
+    start = {name: weight.clone() for name, weight in model.state_dict().items()}
+    adapted = get_peft_model(model.transformers_model, LoraConfig(r=4, target_modules=["query", "value"]))
+    args = SentenceTransformerTrainingArguments(
+        str(tmp_path), max_steps=4, per_device_train_batch_size=4, learning_rate=0.05, save_strategy="no", use_cpu=True
+    )
+    HybridTrainer(model=model, args=args, train_dataset=parallel_pairs(rows)).train()
+    adapted.merge_and_unload()
+    end = model.state_dict()
+    assert end.keys() == start.keys()
+    changed = {name for name, weight in start.items() if not torch.equal(weight, end[name])}
+    assert changed == {name for name in start if name.endswith(("self.query.weight", "self.value.weight"))}
+    assert "is stored in" not in caplog.text  # the frozen weights stay as they are
+    assert end[min(changed)].dtype == base
 
 
 @pytest.mark.parametrize(

@@ -127,6 +127,8 @@ class LanguageCentering:
         ``per_language`` rows are drawn per language, at random with ``seed``; some hundreds are enough. ``columns`` is
         that of :class:`~st_hybrid.rows.ParallelRows`; the ``options`` are the keyword arguments of :meth:`fit`.
         """
+        if per_language < 1:
+            raise ValueError(f"per_language must be at least 1, got {per_language}.")
         parallel = ParallelRows(rows, columns=columns, negative_columns=[])
         order = np.random.default_rng(seed).permutation(len(parallel))
         drawn = np.sort(order[place_in_group(parallel.language[order]) < per_language])
