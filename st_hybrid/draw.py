@@ -4,8 +4,6 @@ Equal passages and equal queries stay two relations: one that links rows which s
 short questions and answers, such as "Why?" and "Yes." (``benchmarks/results/query-links.json``).
 """
 
-from __future__ import annotations
-
 from functools import cached_property
 from typing import NamedTuple
 
@@ -32,7 +30,7 @@ class PairRows(NamedTuple):
     languages: list[str]
 
     @classmethod
-    def of(cls, dataset: Dataset) -> PairRows:
+    def of(cls, dataset: Dataset) -> "PairRows":
         """Read them from a data set of :func:`~st_hybrid.parallel_pairs`."""
         text = pair_text(dataset)
         query, positive = _columns(dataset, "query", "positive")

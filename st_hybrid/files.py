@@ -1,7 +1,5 @@
 """Files that are written whole or not at all, checksums, and the folders for caches and temporary files."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

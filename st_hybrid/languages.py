@@ -1,9 +1,4 @@
-"""Languages: codes, names and scripts, from the data of langcodes, and detection with lingua.
-
-A code is a BCP 47 tag or one of FLORES-200's codes: ``de``, ``deu``, ``deu_Latn``, ``zh-Hans``, ``pt_BR``.
-"""
-
-from __future__ import annotations
+"""Codes of languages (BCP 47 or FLORES-200), names and scripts, from langcodes, and detection with lingua."""
 
 import functools
 import re

@@ -1,7 +1,5 @@
 """InfoNCE over in-batch negatives, with translations of a pair's own passage masked out."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from typing import Any, Literal, get_args
 
@@ -27,10 +25,7 @@ _CITATION = """
     title={Synergistic Approach for Simultaneous Optimization of Monolingual, Cross-lingual, and Multilingual
         Information Retrieval},
     author={Adel Elmahdy and Sheng-Chieh Lin and Amin Ahmad},
-    year={2024},
-    eprint={2408.10536},
-    archivePrefix={arXiv},
-    primaryClass={cs.IR},
+    year={2024}, eprint={2408.10536}, archivePrefix={arXiv}, primaryClass={cs.IR},
 }
 """
 

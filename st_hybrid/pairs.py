@@ -1,7 +1,5 @@
 """Training pairs from parallel rows: texts once per row, two integers per pair."""
 
-from __future__ import annotations
-
 import functools
 import json
 import shutil
@@ -76,10 +74,8 @@ def parallel_pairs(
         query_column: Column of the queries.
         positive_column: Column of the passages that answer them.
         negative_columns: Columns of hard negatives, by default all whose name begins with ``negative``.
-        negatives_follow: Which row's negatives a cross-lingual pair has: those of its ``"positive"``, or those of its
-            ``"query"``, in whose language a biased model looks for the answer.
-        partners: Maximum number of partner languages per query, by default all that its group has. Each passage of a
-            group is used equally often.
+        negatives_follow: Whether a cross-lingual pair has the negatives of the ``"positive"``'s or ``"query"``'s row.
+        partners: Maximum number of partner languages per query, by default all. Passages are used equally often.
         seed: Seed of the draw of partners.
 
     Returns:
@@ -182,8 +178,7 @@ def pair_text(pairs: Any) -> PairText:
 def _cross_lingual_rows(group: Ints, partners: int | None, seed: int) -> tuple[Ints, Ints]:
     """Row numbers of queries and positives of all cross-lingual pairs.
 
-    A group's rows form a ring, and a shift by k pairs each query with the positive k places further. Any set of shifts
-    uses a group's rows evenly.
+    A group's rows form a ring. A shift by k pairs each query with the positive k places on; any shifts use rows evenly.
     """
     order = np.argsort(group, kind="stable")
     size = np.bincount(group)

@@ -1,7 +1,5 @@
 """Parallel rows, read and checked once: groups, languages, passage clusters and splits."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from numbers import Integral
@@ -172,8 +170,7 @@ def split_groups(
 
     Args:
         rows: Parallel rows.
-        test_size: Share of the groups (a float below 1) or number of groups (an int) to hold out. The draw of whole
-            passage clusters may exceed it.
+        test_size: Share (a float below 1) or number (an int) of groups to hold out. Whole clusters may exceed it.
         id_column: Column that translations of one another have in common.
         language_column: Column of language codes.
         query_column: Column of the queries.
@@ -207,8 +204,7 @@ def _as_text(column: pa.ChunkedArray, name: str, *, is_id: bool) -> pa.ChunkedAr
     if any(test(column.type) for test in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)):
         return column.cast(pa.large_string())
     raise ValueError(
-        f"Column {name!r} holds {column.type}, not {'text or integers' if is_id else 'text'}. Cast it with "
-        "rows.cast_column."
+        f"Column {name!r} holds {column.type}, not {'text or integers' if is_id else 'text'}: use rows.cast_column."
     )
 
 

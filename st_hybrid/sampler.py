@@ -1,7 +1,5 @@
 """Hybrid batch sampling: monolingual and cross-lingual batches in a set ratio."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterator
 from typing import Literal, get_args
@@ -43,9 +41,8 @@ class HybridBatchSampler(DefaultBatchSampler):
         valid_label_columns, generator: Passed by the trainer. The generator draws the seed if ``seed`` is None.
         seed: Seed of the draw.
         alpha: Share of monolingual batches, from 0 to 1.
-        language_sampling: How monolingual batches choose their language: ``"uniform"``, each language equally often
-            (the default, and the paper's rule); ``"proportional"``, by number of rows; ``"mixed"``, not at all: each
-            pair is in one language and the batch mixes them.
+        language_sampling: Monolingual batches take languages ``"uniform"``, equally often (the default, and the paper's
+            rule), ``"proportional"`` to their rows, or ``"mixed"``: pairs of one language each, many in a batch.
         world_size: Number of processes, by default that of the running process group.
 
     Raises:
@@ -153,9 +150,7 @@ class HybridBatchSampler(DefaultBatchSampler):
         language = np.where(pairs.monolingual, pairs.language[pairs.query_row], -1)
         if self.language_sampling == "mixed":
             return [self._stream(pairs, np.flatnonzero(language >= 0), "The monolingual pairs")]
-        streams = {
-            code: Stream(pairs, np.flatnonzero(language == number)) for number, code in enumerate(pairs.languages)
-        }
+        streams = {code: Stream(pairs, np.flatnonzero(language == i)) for i, code in enumerate(pairs.languages)}
         left_out = {code: most for code, stream in streams.items() if (most := stream.largest_batch) < self._step_size}
         if left_out:
             processes = f" ({self.world_size} processes of {self.batch_size:,})" if self.world_size > 1 else ""
@@ -165,9 +160,7 @@ class HybridBatchSampler(DefaultBatchSampler):
             )
             if len(left_out) == len(streams):
                 raise ValueError(f"No language fills a monolingual batch: {reason}. Choose a smaller batch.")
-            logger.warning(
-                "Monolingual batches leave out %s: %s. A smaller batch would include them.", ", ".join(left_out), reason
-            )
+            logger.warning("Monolingual batches leave out %s: %s. Try a smaller batch.", ", ".join(left_out), reason)
         return [stream for code, stream in streams.items() if code not in left_out]
 
     def _stream(self, pairs: PairRows, chosen: Ints, name: str) -> Stream:

@@ -1,7 +1,5 @@
 """A trainer with hybrid batches, which logs the loss of each kind of batch."""
 
-from __future__ import annotations
-
 import copy
 import logging
 from collections.abc import Callable, Mapping
@@ -59,17 +57,13 @@ class HybridTrainer(SentenceTransformerTrainer):
     Example:
         ::
 
-            from functools import partial
             from datasets import Dataset
             from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments
-            from st_hybrid import HybridBatchSampler, HybridTrainer, parallel_pairs
+            from st_hybrid import HybridTrainer, parallel_pairs
 
-            HybridTrainer(
-                model=SentenceTransformer("intfloat/multilingual-e5-small"),
-                args=SentenceTransformerTrainingArguments("out", max_steps=5),
-                train_dataset=parallel_pairs(Dataset.from_json("rows.jsonl")),
-                batch_sampler=partial(HybridBatchSampler, alpha=0.3),
-            ).train()
+            model = SentenceTransformer("intfloat/multilingual-e5-small")
+            args = SentenceTransformerTrainingArguments("out", max_steps=5)
+            HybridTrainer(model, args, parallel_pairs(Dataset.from_json("rows.jsonl"))).train()
     """
 
     def __init__(

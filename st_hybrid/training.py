@@ -1,7 +1,5 @@
 """Fine-tune a model on parallel rows: what ``st-hybrid train`` does."""
 
-from __future__ import annotations
-
 import functools
 import json
 import math
@@ -69,8 +67,7 @@ def finetune(
 
     Raises:
         FileExistsError: ``output`` holds a run and ``resume`` is not set.
-        ValueError: The rows are not valid, an option of the recipe has no effect on this model or these rows, or the
-            run to resume had other settings.
+        ValueError: The rows are not valid, an option has no effect, or the run to resume had other settings.
 
     Example:
         ::

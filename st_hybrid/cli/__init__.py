@@ -1,7 +1,5 @@
 """The command line. The module of a command is imported when the command is called, so that ``--help`` is quick."""
 
-from __future__ import annotations
-
 import os
 import sys
 

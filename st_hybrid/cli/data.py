@@ -1,7 +1,5 @@
 """Commands that make parallel rows, check them and clean them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any

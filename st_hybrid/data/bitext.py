@@ -1,7 +1,5 @@
 """Parallel rows from bitext: sentences in one language, each with its translation into another."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -53,13 +51,9 @@ def read_bitext(
     Example:
         ::
 
-            from pathlib import Path
             from st_hybrid.data import read_bitext
 
-            Path("corpus.de").write_text("Guten Tag.\n")
-            Path("corpus.en").write_text("Good day.\n")
-            rows, report = read_bitext(["corpus.de", "corpus.en"])
-            print(rows["query"][:])  # ['Guten Tag.', 'Good day.']
+            rows, report = read_bitext(["corpus.de.gz", "corpus.en.gz"])
     """
     paths = [Path(path) for path in ([files] if isinstance(files, str | Path) else files)]
     if len(paths) not in (1, 2):

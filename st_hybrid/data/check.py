@@ -48,10 +48,8 @@ def check_rows(
         limits: How much of each finding is acceptable.
         columns: The rows' names of ``id``, ``language``, ``query`` and ``positive`` where they differ.
         detect: Detect the language of texts (:class:`~st_hybrid.languages.LanguageDetector`).
-        every_language: Detect all languages that the detector knows, not only those of the rows and widely written
-            ones. This is slower and less certain.
-        confidence: Probability from which a text counts as being in another language, in [0, 1]. The default, 0.9, gave
-            no false alarm in 2,000 paragraphs.
+        every_language: Detect all languages, not only the rows' and widely written ones: slower and less certain.
+        confidence: Probability from which a text counts as being in another language, in [0, 1] (0.9 by default).
         min_letters: Do not detect the language of texts with fewer letters (40 by default).
         sample: Number of rows per language to detect the language and count the tokens of; None for all rows.
         near_duplicate_threshold: Jaccard similarity from which passages are near-duplicates; None to skip the search.

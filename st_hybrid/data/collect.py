@@ -1,7 +1,5 @@
 """From batches of rows to a data set on disk: the checks that all readers share."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The texts of evaluation sets, to search for them in training data."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,9 +104,7 @@ def _miracl(data_dir: str | Path | None) -> _Texts:
 def _file(path: Path) -> _Texts:
     suffix = plain_suffix(path)
     if suffix not in _LOADERS:
-        raise ValueError(
-            f"{path}: evaluation texts are read from {', '.join(_LOADERS)}. Convert the file to one of them."
-        )
+        raise ValueError(f"{path}: evaluation texts are read from {', '.join(_LOADERS)}. Convert the file.")
     options = {"delimiter": "\t"} if suffix == ".tsv" else {}
     try:
         table = load_dataset(_LOADERS[suffix], data_files=str(path), split="train", **options).with_format("arrow")[:]

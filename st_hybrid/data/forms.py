@@ -1,7 +1,5 @@
 """Long form (a row per language) and wide form (a column per language), told apart by the column names."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path

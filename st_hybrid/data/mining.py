@@ -1,7 +1,5 @@
 """Mine hard negatives for parallel rows, within a language and across languages."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -51,15 +49,13 @@ def mine_negatives(
     ``mine_hard_negatives`` finds them with a faiss index and recognizes right answers by their text only. Here the
     whole passage clusters of all rows with the same query text are excluded, in every language.
 
-    A biased model ranks wrong passages in the query's language above the right one in another language. A cross-lingual
-    pair has exactly these as negatives with ``negatives_in="same"`` here and ``negatives_follow="query"`` in
-    :func:`~st_hybrid.parallel_pairs`. ``benchmarks/hard_negatives.py`` measures the three kinds.
+    Cross-lingual pairs get the wrong passages in the query's language, which a biased model prefers, with
+    ``negatives_in="same"`` here and ``negatives_follow="query"`` in :func:`~st_hybrid.parallel_pairs`.
 
     Args:
         rows: Parallel rows without negative columns.
         model: Encoder that ranks the passages, preferably the one to be trained.
-        negatives_in: ``"same"`` for negatives in the row's language, ``"other"`` for negatives in any other language,
-            ``"both"`` for as many of each, those in the row's language first.
+        negatives_in: ``"same"`` for the row's language, ``"other"`` for any other one, ``"both"`` for both in turn.
         num_negatives: Number of negatives per row, in each of the two with ``"both"``.
         columns: The rows' names of ``id``, ``language``, ``query`` and ``positive`` where they differ.
         query_prompt: Text put before queries (the model's own query prompt by default).
@@ -68,8 +64,7 @@ def mine_negatives(
         range_max: Number of best candidates to consider, including those skipped.
         max_score: Skip candidates with a higher score.
         min_score: Skip candidates with a lower score.
-        absolute_margin: Skip candidates whose score is not this much below the right answer's. If there are several
-            right answers in the pool, the lowest score counts.
+        absolute_margin: Skip candidates whose score is not this much below the (worst) right answer's.
         relative_margin: Skip candidates whose score is not this share below the right answer's, for example 0.05.
         sampling_strategy: ``"top"`` takes the best candidates, ``"random"`` draws from them.
         cross_encoder: Model that scores the candidates again, for the margins and for ``max_score`` and ``min_score``.

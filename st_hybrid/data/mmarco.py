@@ -1,7 +1,5 @@
 """Parallel rows from mMARCO in its published layout, with millions of passages per language."""
 
-from __future__ import annotations
-
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -72,19 +70,9 @@ def read_mmarco(
     Example:
         ::
 
-            from pathlib import Path
             from st_hybrid.data import read_mmarco
 
-            for name, text in {
-                "google/collections/german_collection.tsv": "0\tStörche nisten auf Dächern.\n",
-                "google/queries/train/german_queries.train.tsv": "7\two nisten störche\n",
-                "qrels.train.tsv": "7\t0\t0\t1\n",
-            }.items():
-                path = Path("mmarco", name)
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(text, encoding="utf-8")
-            rows, report = read_mmarco("mmarco", languages=["de"])
-            print(rows["id"][0])  # 7-0
+            rows, report = read_mmarco("mmarco", languages=["de"], negatives=1)
 
     References:
         Bonifacio et al. 2021, https://arxiv.org/abs/2108.13897

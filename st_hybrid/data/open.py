@@ -1,7 +1,5 @@
 """Open parallel rows, whatever holds them: the one opener of all commands and of Python."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -67,14 +65,9 @@ def open_rows(
     Example:
         ::
 
-            from datasets import Dataset
             from st_hybrid.data import open_rows
 
-            Dataset.from_list([
-                {"question_de": "Wo nisten Störche?", "answer_de": "Auf Dächern.",
-                 "question_en": "Where do storks nest?", "answer_en": "On roofs."},
-            ]).to_csv("wide.csv")
-            rows, report = open_rows("wide.csv", columns={"query": "question", "positive": "answer"})
+            rows, report = open_rows("wide.csv", languages=["de", "en"])
     """
     read = Columns(columns, language, languages)
     if max_rows is not None and max_rows < 1:

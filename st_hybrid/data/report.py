@@ -1,7 +1,5 @@
 """What a reader read, what it left out, and why."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -37,14 +35,9 @@ class ReadReport:
     Example:
         ::
 
-            from datasets import Dataset
             from st_hybrid.data import open_rows
 
-            Dataset.from_list([
-                {"id": 1, "language": "de", "query": "Wo nisten Störche?", "positive": "Auf Dächern."},
-                {"id": 1, "language": "en", "query": "Where do storks nest?", "positive": ""},
-            ]).to_json("rows.jsonl")
-            print(open_rows("rows.jsonl").report)  # 1 of 2 rows kept, in 1 groups; 1 left out: no positive, …
+            print(open_rows("rows.jsonl").report)
     """
 
     sources: dict[str, int] = field(default_factory=dict)

@@ -1,7 +1,5 @@
 """Parallel rows from SQuAD-format question answering in several languages that share question ids."""
 
-from __future__ import annotations
-
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -34,9 +32,8 @@ def read_squad(
 ) -> Rows:
     """Read questions and the sentences or paragraphs that answer them.
 
-    Questions that share an id are translations of one another. A question's positive is the sentence that an answer
-    starts in, or its whole paragraph. The first answer that is where the file says counts. Sentences are those of the
-    file's ``sentence_breaks`` where a paragraph has them, otherwise the splitter's.
+    Questions that share an id are translations. A question's positive is the sentence in which its first valid answer
+    starts, or the paragraph. Sentences are those of ``sentence_breaks`` where a paragraph has them, or the splitter's.
 
     Args:
         files: A folder with a file per language, named ``de.json`` or ``anything.de.json``, or the file of each
@@ -58,20 +55,12 @@ def read_squad(
     Example:
         ::
 
-            import json
             from st_hybrid.data import read_squad
 
-            paragraph = {"context": "Storks are big. They nest on roofs.", "qas": [
-                {"id": "q1", "question": "Where do storks nest?", "answers": [{"answer_start": 29, "text": "roofs"}]},
-            ]}
-            with open("en.json", "w") as file:
-                json.dump({"data": [{"paragraphs": [paragraph]}]}, file)
-            rows, report = read_squad({"en": "en.json"})
-            print(rows["positive"][0])  # They nest on roofs.
+            rows, report = read_squad({"en": "train-v1.1.json", "de": "train-de.json"})
 
     References:
-        SQuAD: Rajpurkar et al. 2016, https://arxiv.org/abs/1606.05250. Answer sentences: LAReQA, Roy et al. 2020,
-        https://arxiv.org/abs/2004.05484
+        SQuAD: https://arxiv.org/abs/1606.05250. Answer sentences: LAReQA, https://arxiv.org/abs/2004.05484
     """
     if positive not in ("sentence", "paragraph"):
         raise ValueError(f"positive must be 'sentence' or 'paragraph', got {positive!r}.")

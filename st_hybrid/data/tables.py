@@ -4,8 +4,6 @@ Arrow parses text files wherever Python would read the same, otherwise Python do
 ``load_dataset`` reads the rest; of files it guesses types (``"2011-01-01"`` becomes a date).
 """
 
-from __future__ import annotations
-
 import csv
 import json
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """The report beside decontaminated data, and what a model card may say because of it."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -120,6 +118,4 @@ def _read_report(data: str | Path) -> dict[str, Any] | None:
         report: dict[str, Any] = json.loads(path.read_bytes())
         return report if report["clean_sha256"] == sha256(data) else None
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"{path} is not a report of st-hybrid data decontaminate. Remove it, or check the data again."
-        ) from error
+        raise ValueError(f"{path} is not a report of data decontaminate. Remove it.") from error

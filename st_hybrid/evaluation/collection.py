@@ -1,7 +1,5 @@
 """A retrieval task in several languages, held as flat arrays."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import compress
@@ -84,7 +82,7 @@ class RetrievalCollection:
         passage_languages: Mapping[str, str],
         *,
         name: str = "collection",
-    ) -> RetrievalCollection:
+    ) -> "RetrievalCollection":
         """Make a collection from the dictionaries that sentence-transformers' ``InformationRetrievalEvaluator`` takes.
 
         Args:
@@ -131,11 +129,10 @@ class RetrievalCollection:
     @classmethod
     def from_rows(
         cls, rows: Dataset, *, columns: Mapping[str, str] = MappingProxyType({}), name: str = "held-out rows"
-    ) -> RetrievalCollection:
+    ) -> "RetrievalCollection":
         """Make a collection from parallel rows, to measure a model on rows that it was not trained on.
 
-        The positives of a query's group are relevant to it, in all languages. Equal positives in one language are one
-        passage.
+        The positives of a query's group are relevant to it. Equal positives in one language are one passage.
 
         Args:
             rows: Parallel rows, such as ``split_groups(rows, 0.05)["test"]``.
@@ -171,7 +168,7 @@ class RetrievalCollection:
         """Number of passages of each language."""
         return {language: int((self.passage_languages == code).sum()) for code, language in enumerate(self.languages)}
 
-    def sample(self, size: int, *, seed: int = 0) -> RetrievalCollection:
+    def sample(self, size: int, *, seed: int = 0) -> "RetrievalCollection":
         """Take a random sample of queries, each in all its languages; a smaller one is a subset of a larger one.
 
         The pool shrinks to the contexts of the relevant passages, which saves most of the encoding. Ranks in a smaller
@@ -192,7 +189,7 @@ class RetrievalCollection:
         relevant = self.relevant_passages[keep_query[self.relevant_queries]]
         return self._restricted(f"{self.name}-sample{size}", keep_query, np.isin(contexts, contexts[relevant]))
 
-    def in_languages(self, queries: Sequence[str], passages: Sequence[str]) -> RetrievalCollection:
+    def in_languages(self, queries: Sequence[str], passages: Sequence[str]) -> "RetrievalCollection":
         """The collection with the queries of some languages and the passages of some languages only."""
         if unknown := [language for language in (*queries, *passages) if language not in self.languages]:
             raise ValueError(f"{self.name} is not in {', '.join(unknown)}, only in {', '.join(self.languages)}.")
@@ -201,7 +198,7 @@ class RetrievalCollection:
 
     def _restricted(
         self, name: str, keep_query: npt.NDArray[np.bool_], keep_passage: npt.NDArray[np.bool_]
-    ) -> RetrievalCollection:
+    ) -> "RetrievalCollection":
         keep_pair = keep_query[self.relevant_queries] & keep_passage[self.relevant_passages]
         return replace(
             self,

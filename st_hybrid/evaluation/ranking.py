@@ -1,7 +1,5 @@
 """Rank the passages of every pool of a collection, in one pass over blocks of queries."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -37,8 +37,7 @@ def evaluate_retrieval(
     Args:
         model: The model; its similarity function ranks the passages.
         collection: Queries, passages and relevance.
-        centering: Language means to subtract from the embeddings. ``"evaluated"`` takes them from the evaluated texts
-            themselves, which flatters the method a little.
+        centering: Language means to subtract. ``"evaluated"`` takes those of the evaluated texts, which flatters a bit.
         **encoding: Keyword arguments of :func:`encode_collection`, such as ``batch_size``.
 
     Example:
@@ -101,9 +100,8 @@ def score_queries(
         query_embeddings: One vector per query of the collection, shape ``(queries, dimensions)``.
         passage_embeddings: One vector per passage, shape ``(passages, dimensions)``.
         collection: Languages and relevance.
-        similarity: Name of the similarity function that ranks the passages, or your own function. It takes the tensors
-            of some queries, shape ``(some, dimensions)``, and of all passages, and returns their scores, shape
-            ``(some, passages)``.
+        similarity: Name of the similarity function, or your own function. It takes the tensors of some queries, shape
+            ``(some, dimensions)``, and of all passages, and returns scores of shape ``(some, passages)``.
         centering: Language means to subtract, as for :func:`evaluate_retrieval`.
 
     Raises:

@@ -1,7 +1,5 @@
 """SQuAD's JSON, with or without sentence breaks: the walk that the LAReQA reader and the SQuAD reader share."""
 
-from __future__ import annotations
-
 import json
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence

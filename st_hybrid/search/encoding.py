@@ -1,7 +1,5 @@
 """The type of an encoder of texts, and encoding of each distinct text once."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """What mteb knows of tasks: their metadata, and its registries, which it keeps private."""
 
-from __future__ import annotations
-
 import importlib
 from collections.abc import Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """Translate rows in one language into parallel rows."""
 
-from __future__ import annotations
-
 import logging
 import time
 from collections import Counter
@@ -96,16 +94,13 @@ def translate_rows(
     suspicious translation is left out; the language of translations is checked if lingua is installed.
 
     Args:
-        rows: Rows with the columns ``id``, ``query``, ``positive``, any ``negative…``, and ``language`` unless it is
-            given. Other columns are dropped.
+        rows: The columns ``id``, ``query``, ``positive``, any ``negative…``, and ``language`` unless it is given.
         languages: Codes of the target languages. The translated rows get them as given.
         translator: A model, or a function of texts, source language and target language.
         language: The language of all rows, if no column has it.
-        journal: File that stores each batch as it is translated. A run with the same translator takes what it contains:
-            after a crash at most one batch is lost, and with more rows or languages only new sentences are translated.
+        journal: File that stores each batch as it is translated. A run with the same translator takes what it contains.
         checks: What makes a translation suspicious.
-        keep_suspicious: Keep suspicious rows, and name the failed checks in a column ``suspicious``, separated by
-            commas; null if there are none.
+        keep_suspicious: Keep suspicious rows, and name the failed checks in a column ``suspicious``, else null.
         sentences: Translate sentence by sentence, as models were trained; False translates each text at once.
         max_batch_tokens: Largest number of tokens in a batch, including padding.
         scratch: Folder for the temporary file; by default the system's.
