@@ -76,7 +76,7 @@ class Recipe:
         for name, choice in choices.items():
             if (value := getattr(self, name)) is not None and value not in get_args(choice):
                 raise ValueError(f"{name} must be one of {', '.join(get_args(choice))}, got {value!r}.")
-        for name in (field.name for field in fields(self) if field.type in ("int", "int | None")):
+        for name in (field.name for field in fields(self) if field.type in (int, int | None)):
             if (value := getattr(self, name)) is not None and value < 1 and name != "seed":
                 raise ValueError(f"{name} must be at least 1, got {value}. To leave it unset, leave it out.")
         alpha = self.sampler_options["alpha"]
