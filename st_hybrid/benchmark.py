@@ -18,8 +18,8 @@ from st_hybrid.files import replacing, write_json
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from sentence_transformers import SentenceTransformer
 
+    from st_hybrid.encoders import Encoder
     from st_hybrid.evaluation.results import MiraclScores, RetrievalScores, TaskScores
     from st_hybrid.tasks import ShardedSearch
 
@@ -33,7 +33,7 @@ about .5 where the order does not depend on language."""
 
 
 def evaluate_tasks(
-    model: SentenceTransformer | str,
+    model: Encoder | str,
     tasks: Sequence[Task],
     data_dir: str | Path | None,
     output: str | Path,
@@ -61,7 +61,8 @@ def evaluate_tasks(
     after each task and each language of MIRACL, and keep the model's other tasks and languages.
 
     Args:
-        model: The model: a folder or hub name.
+        model: The model: a folder or hub name. A SparseEncoder or MultiVectorEncoder cannot be centered, nor search
+            MIRACL.
         tasks: Tasks to evaluate on.
         data_dir: Folder with ``xquad-r/<lang>.json``, ``mlqa-r/<lang>.json`` and MIRACL's official layout. By default
             the variable ``ST_HYBRID_DATA``; without it the data are downloaded.
@@ -108,8 +109,7 @@ def evaluate_tasks(
     if model_name is None:
         raise ValueError("Give model_name: the file of scores names the model.")
 
-    from sentence_transformers import SentenceTransformer
-
+    from st_hybrid.encoders import load_encoder, require_dense
     from st_hybrid.evaluation import load_lareqa, score_queries
     from st_hybrid.evaluation.plots import plot_top_languages
     from st_hybrid.evaluation.results import TaskScores
@@ -124,7 +124,9 @@ def evaluate_tasks(
         name: name if name == "evaluated" else LanguageCentering.from_pretrained(name) for name in centers
     }
     if isinstance(model, str):
-        model = SentenceTransformer(model)
+        model = load_encoder(model)
+    if centers:
+        require_dense(model, "Centering")
     prompts: dict[str, Any] = {"query_prompt": query_prompt, "document_prompt": document_prompt}
     encoding: dict[str, Any] = {"batch_size": batch_size, "show_progress_bar": show_progress_bar}
     of_miracl: Sequence[str] = []

@@ -43,6 +43,18 @@ class PairRows(NamedTuple):
         return self.language[self.query_row] == self.language[self.positive_row]
 
 
+class Shuffled:
+    """The rows of an ordinary data set, to draw random batches from."""
+
+    def __init__(self, rows: int) -> None:
+        self.row = np.arange(rows)
+
+    def draw(self, batches: int, size: int, last: int, rng: np.random.Generator) -> tuple[Ints, Ints]:
+        """Draw row numbers, as :meth:`Stream.draw` does."""
+        order = rng.permutation(self.row)
+        return order[: batches * size].reshape(batches, size), order[batches * size :][:last]
+
+
 class Stream:
     """Pairs of one kind, to draw batches from by their query rows.
 

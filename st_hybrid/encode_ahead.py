@@ -156,12 +156,11 @@ class _ShardEncoder:
     @cached_property
     def _search(self) -> tuple[ShardedSearch, int]:
         """The search that will read the shards, and the length of the embeddings."""
-        from sentence_transformers import SentenceTransformer
-
+        from st_hybrid.encoders import load_encoder, require_dense
         from st_hybrid.tasks import ShardedSearch
         from st_hybrid.tasks.mteb_encoder import wrap_model
 
-        model = SentenceTransformer(self.model, device=self.device)
+        model = require_dense(load_encoder(self.model, device=self.device), "Encoding MIRACL")
         wrapped = wrap_model(model, document_prompt=self.document_prompt)
         search = ShardedSearch(wrapped, embeddings_dir=self.output, memory_gb=self.memory_gb)
         return search, model.get_embedding_dimension() or len(model.encode("a"))

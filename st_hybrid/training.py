@@ -22,6 +22,7 @@ from transformers import EarlyStoppingCallback
 from transformers.trainer_utils import get_last_checkpoint
 
 from st_hybrid.data.zero_shot import CheckedSet, zero_shot_statement
+from st_hybrid.encoders import load_encoder, require_dense
 from st_hybrid.evaluation import SETTINGS, CrossLingualRetrievalEvaluator, RetrievalCollection
 from st_hybrid.files import replacing, write_json
 from st_hybrid.loss import MultilingualMultipleNegativesRankingLoss
@@ -85,7 +86,8 @@ def finetune(
 
     sets = {name: ParallelRows(one) for name, one in given.items()}
     negatives = sorted({column for one in sets.values() for column in one.negative_columns})
-    most = max(int(np.bincount(one.group).max()) for one in sets.values())
+    spoken = (np.unique(np.stack([one.group, one.language]), axis=1)[0] for one in sets.values())
+    most = max(int(np.bincount(groups).max()) for groups in spoken)
     for name, useless, reason in (
         ("negatives_follow", not negatives, "the rows have no hard negatives"),
         ("language_sampling", all(len(one.languages) == 1 for one in sets.values()), "the rows are in one language"),
@@ -102,7 +104,7 @@ def finetune(
     options |= {"partners": recipe.partners, "seed": recipe.seed}
     pairs = {name: parallel_pairs(one, **options) for name, one in train_rows.items()}
 
-    encoder = SentenceTransformer(str(model))
+    encoder = require_dense(load_encoder(model), "finetune")
     transformers = [module for module in encoder.modules() if isinstance(module, Transformer)]
     longest = max((module.max_seq_length or 0 for module in transformers), default=0)
     if recipe.max_length and recipe.max_length >= longest:

@@ -18,7 +18,7 @@ from st_hybrid.data.normalized import near_duplicates, normalize
 from st_hybrid.grouping import Ints, numbered, place_in_group
 from st_hybrid.languages import LanguageDetector
 from st_hybrid.progress import progress_bar
-from st_hybrid.rows import ROLES, ParallelRows, is_empty, read_columns
+from st_hybrid.rows import ROLES, ParallelRows, is_empty, read_columns, repeated_rows
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -87,7 +87,7 @@ def check_rows(
     codes = table["language"].unique().to_pylist()
 
     empty = np.logical_or.reduce([is_empty(table[role]) for role in ROLES])
-    repeated = ~empty & (place_in_group(_combined(group, language)) > 0)
+    repeated = ~empty & np.isin(np.arange(len(empty)), repeated_rows(group, language, table))
     duplicates = ~(empty | repeated) & (place_in_group(_combined(language, query, positive)) > 0)
     in_group = _combined(group, positive)
     _, first = np.unique(_combined(in_group, language), return_index=True)

@@ -13,6 +13,7 @@ from scipy.sparse import csr_array
 from sentence_transformers import CrossEncoder, SentenceTransformer
 from sentence_transformers.util import mine_hard_negatives
 
+from st_hybrid.encoders import require_dense
 from st_hybrid.grouping import Ints, numbered, place_in_group
 from st_hybrid.progress import progress_bar
 from st_hybrid.rows import ParallelRows
@@ -93,6 +94,7 @@ def mine_negatives(
     """
     if negatives_in not in ("same", "other", "both"):
         raise ValueError(f"negatives_in must be 'same', 'other' or 'both', got {negatives_in!r}.")
+    require_dense(model, "Mining")
     pools = ["same", "other"] if negatives_in == "both" else [negatives_in]
     if num_negatives < 1:
         raise ValueError(f"num_negatives must be at least 1, got {num_negatives}.")

@@ -142,15 +142,17 @@ class RetrievalCollection:
         parallel = ParallelRows(rows, columns=columns, negative_columns=[])
         text, texts = numbered(parallel.table["positive"])
         _, first, passage = np.unique(parallel.language * len(texts) + text, return_index=True, return_inverse=True)
-        rows_of = coo_array((np.ones(len(parallel), dtype=np.int32), (parallel.group, np.arange(len(parallel)))))
+        # A query has a row for each of its positives.
+        asked = np.sort(np.unique(parallel.group * len(parallel.languages) + parallel.language, return_index=True)[1])
+        rows_of = coo_array((np.ones(len(asked), dtype=np.int32), (parallel.group[asked], np.arange(len(asked)))))
         passages_of = coo_array((np.ones(len(parallel), dtype=np.int32), (parallel.group, passage)))
         relevant_queries, relevant_passages = (rows_of.T.tocsr() @ passages_of.tocsr()).nonzero()
         return cls(
             name=name,
             languages=parallel.languages,
-            query_ids=list(map(str, parallel.table["id"].to_pylist())),
-            queries=parallel.table["query"].to_pylist(),
-            query_languages=parallel.language,
+            query_ids=list(map(str, parallel.table["id"].take(pa.array(asked)).to_pylist())),
+            queries=parallel.table["query"].take(pa.array(asked)).to_pylist(),
+            query_languages=parallel.language[asked],
             passage_ids=list(map(str, range(len(first)))),
             passages=texts.take(pa.array(text[first])).to_pylist(),
             passage_languages=parallel.language[first],

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from datasets import Dataset
 from safetensors.numpy import load_file, save_file
 
+from st_hybrid.encoders import require_dense
 from st_hybrid.files import replacing, write_json
 from st_hybrid.grouping import place_in_group
 from st_hybrid.languages import supported_code
@@ -102,6 +103,7 @@ class LanguageCentering:
         contents are (translations at best), the less meaning the means remove. The model's own prompts apply unless
         others are given. ``options`` are those of ``model.encode``, such as ``batch_size``.
         """
+        require_dense(model, "Centering")
         _check_lengths(queries, query_languages)  # before the encoding
         _check_lengths(documents, document_languages)
         of_queries = model.encode_query(list(queries), prompt=query_prompt, **options)

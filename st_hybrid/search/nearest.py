@@ -10,9 +10,9 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from st_hybrid.encoders import Floats
 from st_hybrid.files import replacing
 from st_hybrid.progress import progress_bar
-from st_hybrid.search.encoding import Floats
 from st_hybrid.search.fingerprint import texts_fingerprint
 from st_hybrid.search.shards import EmbeddingShards
 

@@ -84,7 +84,6 @@ def translate_rows(
     keep_suspicious: bool = False,
     sentences: bool = True,
     max_batch_tokens: int = 4096,
-    scratch: str | Path | None = None,
     show_progress_bar: bool = False,
 ) -> tuple[Dataset, TranslationReport]:
     """Translate rows in one language into parallel rows.
@@ -103,7 +102,6 @@ def translate_rows(
         keep_suspicious: Keep suspicious rows, and name the failed checks in a column ``suspicious``, else null.
         sentences: Translate sentence by sentence, as models were trained; False translates each text at once.
         max_batch_tokens: Largest number of tokens in a batch, including padding.
-        scratch: Folder for the temporary file; by default the system's.
         show_progress_bar: Show progress bars.
 
     Returns:
@@ -140,7 +138,7 @@ def translate_rows(
     given = parallel.table.replace_schema_metadata()
     if keep_suspicious:
         given = given.append_column("suspicious", pa.nulls(len(given), pa.string()))
-    path = temporary_folder(scratch) / "rows.arrow"
+    path = temporary_folder() / "rows.arrow"
     with (
         closing(Journal(journal or ":memory:", model.fingerprint())) as opened,
         pa.OSFile(str(path), "wb") as sink,

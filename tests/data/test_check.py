@@ -70,6 +70,13 @@ def test_each_trouble_is_counted_by_language(rows: Dataset) -> None:
     assert any("de: 2 of" in problem and "most often in en" in problem for problem in report.problems)
 
 
+def test_several_positives_of_a_query_are_no_repeated_rows(rows: Dataset) -> None:
+    other = {**rows[0], "positive": "Nobody else ever repairs it, the town council says."}
+    assert troubles(check_rows(changed(rows, {}, [other]), detect=False)) == {}
+    asked = {**other, "query": "Who pays for that?"}
+    assert troubles(check_rows(changed(rows, {}, [asked]), detect=False)) == {"repeated": {"en": 1}}
+
+
 def test_untranslated_positives_of_a_group(rows: Dataset) -> None:
     report = check_rows(changed(rows, {7: {"positive": rows[6]["positive"]}}), detect=False)
     assert troubles(report) == {"untranslated": {"de": 1, "en": 1}}
