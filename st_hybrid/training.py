@@ -63,7 +63,7 @@ def finetune(
         recipe: How to train; by default the paper's recipe.
         source: How the rows were read. A run can only be resumed with the same source.
         checked: Evaluation sets that the rows were checked against, from
-            :func:`~st_hybrid.data.zero_shot.checked_sets`. The model card calls the evaluation on them zero-shot.
+            :func:`~st_hybrid.data.zero_shot.checked_sets`, for :func:`~st_hybrid.data.zero_shot.zero_shot`.
         resume: Continue the run in ``output`` from its last checkpoint, with the same settings and the same batches.
 
     Raises:
@@ -143,7 +143,7 @@ def finetune(
         }
         write_json(output / _SUMMARY, summary)
         about = f"{sum(map(len, train_rows.values())):,} parallel rows of {settings['data']}"
-        _complete_card(output / "README.md", about, recipe, checked)
+        _complete_card(output / "README.md", about, recipe)
     return encoder
 
 
@@ -259,7 +259,7 @@ def _arguments(
     )
 
 
-def _complete_card(card: Path, about: str, recipe: Recipe, checked: Sequence[CheckedSet]) -> None:
+def _complete_card(card: Path, about: str, recipe: Recipe) -> None:
     """Say in the model card how the batches were drawn and what the rows were checked against."""
     options = recipe.sampler_options
     section = (
@@ -268,8 +268,7 @@ def _complete_card(card: Path, about: str, recipe: Recipe, checked: Sequence[Che
         f"`MultilingualMultipleNegativesRankingLoss` (scale {recipe.scale:g}), batches of {recipe.batch_size} pairs, "
         f"seed {recipe.seed}.\n"
     )
-    if statement := zero_shot_statement(checked):
-        section += f"\n{statement}\n"
+    section += f"\n{zero_shot_statement(card.parent)}\n"
     written = card.read_text(encoding="utf-8") if card.is_file() else ""  # sentence-transformers skips one that fails
     before, marker, after = written.partition("\n## Citation")
     with replacing(card) as temporary:

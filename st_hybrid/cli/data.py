@@ -14,6 +14,7 @@ from st_hybrid.data import Limits, OverlapSettings
 from st_hybrid.data.write import check_output
 from st_hybrid.data.zero_shot import carry_report, report_path, write_report
 from st_hybrid.encoders import load_encoder, require_dense
+from st_hybrid.evaluation import PUBLISHED_COUNTS
 from st_hybrid.files import write_json
 from st_hybrid.translation import Checks, ModelOptions, ModelTranslator, translate_rows
 
@@ -160,14 +161,17 @@ def decontaminate(
     paraphrases. Writes the clean rows and a report beside them, which ``st-hybrid train`` reads for the model card.
 
     Args:
-        against: XQuAD-R, MLQA-R, MIRACL, or a file of texts (.txt with a text per line, JSON lines, CSV, TSV or
-            Parquet). Repeat the option for more sets.
-        data_dir: Folder of the sets, as for ``st-hybrid evaluate``. Without it XQuAD-R and MLQA-R are downloaded.
+        against: XQuAD-R, MLQA-R, MIRACL, Belebele, MultiEuP, or a file of texts (.txt with a text per line, JSON lines,
+            CSV, TSV or Parquet). Repeat the option for more sets.
+        data_dir: Folder of the sets, as for ``st-hybrid evaluate``, with ``belebele/*.jsonl`` and ``multi-eup/*.csv``.
+            Without it XQuAD-R and MLQA-R are downloaded.
         verify: Refuse XQuAD-R and MLQA-R files that are not the published ones.
     """
     check_output(output)
     if output.exists() and Path(data).exists() and output.samefile(data):
         raise ValueError(f"{output} is the data. Choose another --output.")
+    if not verify and not {name.lower() for name in against} & {name.lower() for name in PUBLISHED_COUNTS}:
+        raise ValueError("--no-verify has no effect: it is for XQuAD-R and MLQA-R.")
     sets = [library.read_evaluation_texts(name, data_dir, verify=verify) for name in against]
     found = library.decontaminate(opened(data, split, column), sets, settings, show_progress_bar=True)
     Console().print(found)

@@ -72,6 +72,8 @@ def check_rows(
     limits = limits or Limits()
     if not detect and (every_language or confidence is not None or min_letters is not None):
         raise ValueError("every_language, confidence and min_letters have no effect with detect=False (--no-detect).")
+    if not detect and limits.wrong_language != Limits.wrong_language:
+        raise ValueError("The limit of wrong_language has no effect with detect=False (--no-detect).")
     if near_duplicate_threshold is None and limits.near_duplicates is not None:
         raise ValueError("The limit of near-duplicates has no effect without near_duplicate_threshold.")
     if detect:
@@ -197,7 +199,10 @@ def _detect(
 def _count_tokens(table: pa.Table, languages: dict[str, LanguageReport], model: SentenceTransformer) -> None:
     """Add the lengths of the positives in tokens."""
     texts, codes = table["positive"].to_pylist(), np.array(table["language"].to_pylist())
-    tokens = model.tokenizer(texts, truncation=False, return_attention_mask=False)["input_ids"]
+    if callable(model.tokenizer):
+        tokens = model.tokenizer(texts, truncation=False, return_attention_mask=False)["input_ids"]
+    else:  # of a StaticEmbedding
+        tokens = [one.ids for one in model.tokenizer.encode_batch(texts, add_special_tokens=False)]
     counts = np.fromiter(map(len, tokens), dtype=np.int64, count=len(texts))
     limit = model.max_seq_length or np.inf
     for code in set(codes.tolist()):

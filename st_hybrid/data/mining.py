@@ -41,7 +41,7 @@ def mine_negatives(
     sampling_strategy: Literal["top", "random"] = "top",
     cross_encoder: CrossEncoder | None = None,
     batch_size: int = 32,
-    seed: int = 0,
+    seed: int | None = None,
     show_progress_bar: bool = False,
 ) -> Dataset:
     """Add columns of hard negatives to parallel rows.
@@ -70,7 +70,7 @@ def mine_negatives(
         sampling_strategy: ``"top"`` takes the best candidates, ``"random"`` draws from them.
         cross_encoder: Model that scores the candidates again, for the margins and for ``max_score`` and ``min_score``.
         batch_size: Number of texts encoded at once.
-        seed: Seed of the draw, for ``sampling_strategy="random"``.
+        seed: Seed of the draw, for ``sampling_strategy="random"`` (0 by default).
         show_progress_bar: Show progress bars.
 
     Returns:
@@ -100,6 +100,8 @@ def mine_negatives(
         raise ValueError(f"num_negatives must be at least 1, got {num_negatives}.")
     if present := [name for name in rows.column_names if name.startswith("negative")]:
         raise ValueError(f"The rows already have negatives, in {', '.join(present)}. Drop or rename these columns.")
+    if seed is not None and sampling_strategy != "random":
+        raise ValueError("seed has no effect without sampling_strategy='random'. Leave it out.")
     thresholds = {"max_score": max_score, "min_score": min_score}
     thresholds |= {"absolute_margin": absolute_margin, "relative_margin": relative_margin}
     if cross_encoder is not None and not any(value is not None for value in thresholds.values()):
@@ -119,7 +121,7 @@ def mine_negatives(
     options |= {"cross_encoder": cross_encoder, "num_negatives": num_negatives, "batch_size": batch_size}
     negatives = np.full((len(pools), len(rows), num_negatives), -1)
     state = random.getstate()  # mine_hard_negatives draws from Python's own generator
-    random.seed(seed)
+    random.seed(seed or 0)
     total = len(pools) * len(parallel.languages)
     try:
         with progress_bar(total, "Mining negatives", show=show_progress_bar, unit="pools") as advance:

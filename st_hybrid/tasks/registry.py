@@ -49,7 +49,7 @@ def add_to_mteb(tasks: Sequence[type[AbsTask]], benchmark: Benchmark) -> None:
     task_module = importlib.import_module("mteb.get_tasks")
     finder = importlib.import_module("mteb.benchmarks.get_benchmark")
     try:
-        registry, listed = task_module._TASKS_REGISTRY, task_module.TASK_LIST
+        registry, listed, made_from = task_module._TASKS_REGISTRY, task_module.TASK_LIST, task_module._SIMILAR_TASKS
         forget_benchmarks = finder._build_registry.cache_clear
     except AttributeError as error:
         raise RuntimeError(
@@ -59,7 +59,11 @@ def add_to_mteb(tasks: Sequence[type[AbsTask]], benchmark: Benchmark) -> None:
     for task in tasks:
         if registry.setdefault(task.metadata.name, task) is not task:
             raise RuntimeError(f"mteb {mteb.__version__} already has a task {task.metadata.name!r}.")
-    task_module.__dict__["TASK_LIST"] = (*listed, *(task for task in tasks if task not in listed))
+    new = [task for task in tasks if task not in listed]
+    task_module.__dict__["TASK_LIST"] = (*listed, *new)
+    for task in new:
+        for origin in task.metadata.adapted_from or ():  # what a model was trained on is not zero-shot
+            made_from[origin].append(task.metadata.name)
     benchmarks = importlib.import_module("mteb.benchmarks.benchmarks").__dict__
     name = "".join(character if character.isalnum() else "_" for character in benchmark.name)
     if benchmarks.setdefault(name, benchmark).name != benchmark.name:

@@ -85,6 +85,10 @@ class Checks:
         for name in ("copied", "script", "repeated"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be in [0, 1], got {getattr(self, name)}.")
+        numbers = {"copied": "copied", "script": "script", "ratio": "length", "repeated": "repetition"}
+        for name, check in numbers.items():
+            if check in self.skip and getattr(self, name) != getattr(type(self), name):
+                raise ValueError(f"{name} has no effect: the check {check!r} is skipped. Leave one of them out.")
         if self.ratio < 1:
             raise ValueError(f"ratio must be at least 1, got {self.ratio}.")
 

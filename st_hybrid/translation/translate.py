@@ -129,6 +129,8 @@ def translate_rows(
         raise ValueError(f"max_batch_tokens must be positive, got {max_batch_tokens}.")
     model = FunctionTranslator(translator) if callable(translator) else translator
     checks = checks or Checks()
+    if keep_suspicious and not set(REASONS) - set(checks.skip):
+        raise ValueError("keep_suspicious has no effect: all checks are skipped. Leave one of them out.")
     parallel = _parallel_rows(rows, language)
     tasks = _tasks(parallel, languages, model)
     detector = _detector([code for task in tasks for code in (task.source, task.target)], checks)

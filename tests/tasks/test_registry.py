@@ -28,6 +28,12 @@ def test_mteb_finds_the_tasks_and_the_benchmark():
     assert "st-hybrid" in {benchmark.name for benchmark in mteb.get_benchmarks()}
 
 
+def test_mteb_knows_what_the_tasks_were_made_from():
+    trained = mteb.get_model_meta("intfloat/multilingual-e5-small")
+    assert [trained.is_zero_shot_on([name]) for name in TASKS] == [False, True, False]
+    assert mteb.get_model_meta("sentence-transformers/LaBSE").is_zero_shot_on(list(TASKS)) is True
+
+
 def test_registering_twice_changes_nothing():
     before = len(mteb.get_tasks()), mteb.get_benchmark("st-hybrid")
     importlib.reload(st_hybrid.tasks)
