@@ -74,7 +74,8 @@ def load_lareqa(
         show_progress_bar: Show the progress of a download.
 
     Raises:
-        ValueError: A file is malformed or not the published one, or the name or a language was not published.
+        ValueError: A file is malformed or not the published one, the name or a language was not published, or
+            ``verify=False`` has no effect because the files are downloaded.
         FileNotFoundError: Files are missing and cannot be downloaded; the message says where to put them.
 
     Example:
@@ -113,6 +114,8 @@ def lareqa_folder(
     def wrong() -> list[str]:
         return [one for one, path in paths.items() if not path.is_file() or sha256(path) != published[one].sha256]
 
+    if not local and not verify:
+        raise ValueError(f"verify=False has no effect on {name}: downloaded files are always verified. Name a folder.")
     if local and verify and (lacking := wrong()):
         files = ", ".join(paths[one].name for one in lacking)
         raise (ValueError if all(path.is_file() for path in paths.values()) else FileNotFoundError)(

@@ -70,6 +70,16 @@ def test_metadata_is_complete(name: str):
     assert list(splits) == list(metadata.eval_splits)
 
 
+def test_a_model_trained_on_the_original_is_not_zero_shot():
+    """By the account of mteb, multilingual-e5 was trained on MIRACL and on SQuAD, which XQuAD belongs to."""
+    model = mteb.get_model_meta("intfloat/multilingual-e5-small")
+    assert {name: model.is_zero_shot_on([name]) for name in TASKS} == {
+        "XQuAD-R": False,
+        "MLQA-R": True,
+        "MIRACL": False,
+    }
+
+
 def test_sample_counts_are_the_published_ones():
     statistics = mteb.get_task("XQuAD-R").metadata.descriptive_stats
     assert statistics is not None
