@@ -232,8 +232,8 @@ def test_negative_columns_are_those_named_so_or_those_given() -> None:
         (concatenate_datasets([rows_of(["ab"])] * 2), r"rows 2, 3 repeat \(0, 'a'\), \(0, 'b'\)\."),
         (concatenate_datasets([rows_of(["a"])] * 2), r"row 1 repeats \(0, 'a'\)\."),
         (concatenate_datasets([rows_of(["abcdef"])] * 2), r"rows 6, 7, 8, 9, 10 and 1 more repeat .*, \.\.\.\. Give"),
-        (Dataset.from_list([row(0, "a", query=3)]), "'query' holds int64, not text. Cast it"),
-        (Dataset.from_list([row(0, "a", id=0.5)]), "'id' holds double, not text or integers. Cast it"),
+        (Dataset.from_list([row(0, "a", query=3)]), "'query' holds int64, not text: use rows.cast_column"),
+        (Dataset.from_list([row(0, "a", id=0.5)]), "'id' holds double, not text or integers: use rows.cast_column"),
         (Dataset.from_list([row(0, "a", positive=["x"])]), "'positive' holds list.*, not text"),
     ],
 )
