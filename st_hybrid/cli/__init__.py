@@ -27,6 +27,7 @@ COMMANDS = (
     (app, "train:train", "Fine-tune a model on parallel rows, with hybrid batches or a baseline."),
     (app, "train:center", "Estimate each language's mean vectors and write them into a model's folder."),
     (app, "evaluate:evaluate", "Evaluate a model on XQuAD-R, MLQA-R or MIRACL."),
+    (app, "probe:probe", "Measure, without queries, whether a mixed-language corpus needs centring or training."),
     (app, "encode:encode", "Encode the passages of MIRACL ahead of an evaluation."),
     (imports, "imports:rows", "Read files, folders or data sets of the hub, with rows or columns per language."),
     (imports, "imports:squad", "Read question answering in SQuAD's format, in several languages."),

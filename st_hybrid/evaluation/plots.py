@@ -8,6 +8,7 @@ from textwrap import fill
 
 import numpy as np
 
+from st_hybrid.evaluation.probe import CorpusProbe
 from st_hybrid.files import replacing
 
 Shares = Mapping[str, Mapping[str, float]]
@@ -83,5 +84,51 @@ def plot_top_languages(
     bar.set_label("share of the first 10 (%)")
     bar.outline.set_visible(False)
     figure.suptitle(fill(title, int(10 * width), break_on_hyphens=False))
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=150, format="png")
+
+
+def plot_probe(probe: CorpusProbe, path: str | Path, *, title: str = "") -> None:
+    """Draw the share of the own language among the nearest passages of each language, before and after centring.
+
+    Args:
+        probe: The measures.
+        path: PNG file to write.
+        title: Title of the figure.
+
+    Example:
+        ::
+
+            import numpy as np
+            from st_hybrid.evaluation import probe_embeddings
+            from st_hybrid.evaluation.plots import plot_probe
+
+            vectors = np.random.default_rng(0).standard_normal((200, 8))
+            plot_probe(probe_embeddings(vectors, ["de", "en"] * 100), "probe.png")
+    """
+    from matplotlib.figure import Figure  # slow to import
+
+    languages = sorted(probe.languages, key=lambda code: probe.languages[code].own.value)
+    parts = [probe.languages[code] for code in languages]
+    places = np.arange(len(parts))
+    figure = Figure(figsize=(8, 2.3 + 0.32 * len(parts)), layout="constrained")
+    axes = figure.subplots()
+    before, after = ([getattr(part, name) for part in parts] for name in ("own", "own_centered"))
+    axes.hlines(places, [each.value for each in after], [each.value for each in before], color="0.8", lw=3, zorder=1)
+    axes.plot([part.pool for part in parts], places, "|", color="0.25", ms=15, mew=2, label="share of the pool")
+    for estimates, color, label in ((after, "#0072b2", "language means subtracted"), (before, "#d55e00", "as it is")):
+        values = np.array([each.value for each in estimates])
+        errors = np.abs(np.array([[each.low, each.high] for each in estimates]).T - values)
+        axes.errorbar(values, places, xerr=errors, fmt="o", color=color, ms=8, capsize=0, label=label)
+    axes.set_yticks(places, [f"{code}  ({part.passages:,})" for code, part in zip(languages, parts, strict=True)])
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.7, len(parts) - 0.3), ylabel="language (passages)")
+    axes.set_xlabel(f"share of the passage's own language among the {probe.k} nearest passages (bars: 95% intervals)")
+    axes.xaxis.set_major_formatter(lambda share, _: f"{100 * share:.0f}%")
+    axes.grid(axis="x", color="0.92")
+    axes.set_axisbelow(True)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    figure.legend(loc="outside lower center", ncols=3, frameon=False)
+    figure.suptitle(fill(title, 90), x=0.01, ha="left", size="medium")
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=150, format="png")
