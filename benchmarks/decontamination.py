@@ -25,9 +25,8 @@ import numpy as np
 from datasets import Dataset, concatenate_datasets
 
 from st_hybrid.data import open_rows
-from st_hybrid.data.decontamination import decontaminate
+from st_hybrid.data.decontamination import OverlapSettings, decontaminate
 from st_hybrid.data.evaluation_texts import read_evaluation_texts
-from st_hybrid.data.overlap import OverlapSettings
 from st_hybrid.evaluation import read_lareqa
 from st_hybrid.files import write_json
 from st_hybrid.provenance import provenance

@@ -27,10 +27,10 @@ import psutil
 from safetensors import safe_open
 from sentence_transformers import SentenceTransformer
 
+from st_hybrid.encode_ahead import EncodingReport, encode_miracl
 from st_hybrid.files import write_json
 from st_hybrid.provenance import provenance
 from st_hybrid.tasks import MIRACL, ShardedSearch
-from st_hybrid.tasks.encode_ahead import EncodingReport, encode_miracl
 
 
 def cut(model: str, layers: int, folder: Path) -> str:

@@ -3,9 +3,10 @@
     python benchmarks/readers.py ROWS.jsonl.gz --output benchmarks/results/readers.json
 
 First, rows are written in wide form, in SQuAD's format and in mMARCO's layout, read back, and their pairs compared with
-those of the rows: the same queries and positives in the same languages, and the same passage clusters. Second, a
-collection in mMARCO's layout is generated, of random words in Latin and in Cyrillic, and read in a process
-of its own, several times. Rates are of the median time; where others use the machine too, go by processor seconds.
+those of the rows: the same queries and positives in the same languages, and the same passage clusters. Second, rows of
+random words are written as JSON lines and as CSV, and `open_rows` is compared with Arrow's own reader. Third, a
+collection in mMARCO's layout is generated, of random words in Latin and in Cyrillic, and read in a process of its own,
+several times. Rates are of the median time; where others use the machine too, go by processor seconds.
 Peak memory is given as resident (with the pages of files that the system may drop at any time) and as anonymous (what
 the process itself holds).
 """
@@ -13,6 +14,7 @@ the process itself holds).
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import multiprocessing
 import resource
@@ -31,6 +33,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
+import pyarrow.json as pajson
 from datasets import Dataset
 from numpy.typing import NDArray
 from rich.console import Console
@@ -140,7 +143,7 @@ def numbered_pairs(rows: Dataset, numbers: dict[str, int]) -> tuple[Ints, Ints]:
     pairs = parallel_pairs(rows)
     columns = {name: np.array([numbers[text] for text in rows[name]]) for name in ("language", "query", "positive")}
     place = pairs.with_format("numpy")[:]
-    query, positive = place["query_row"], place["positive_row"]
+    query, positive = place["query"], place["positive"]
     places = (("query", query), ("positive", positive), ("language", query), ("language", positive))
     keys = np.stack([columns[name][rows_of] for name, rows_of in places], axis=1)
     clusters = np.array(pair_text(pairs).keys["cluster"])[positive]
@@ -200,6 +203,50 @@ def write_texts(path: Path, vocabulary: pa.Array, numbers: Ints, length: int, ge
             text = pc.binary_join(pa.ListArray.from_arrays(pa.array(offsets), drawn), " ")
             lines = pc.binary_join_element_wise(pa.array(part).cast(pa.string()), text, "\t")
             file.write(pc.binary_join_element_wise(lines, "", "\n").buffers()[2])
+
+
+def write_rows(folder: Path, rows: int, seed: int) -> dict[str, Path]:
+    """Rows of random words as JSON lines and as CSV; a third of the values have quotation marks and commas."""
+    generator = np.random.default_rng(seed)
+    drawn = [words(code, generator).take(pa.array(generator.integers(0, VOCABULARY, rows * WORDS))) for code in LETTERS]
+    texts = [drawn[n % 2].slice(n // 2 * WORDS, WORDS).to_pylist() for n in range(rows)]
+    for text in texts[::3]:
+        text[7] = f'"{text[7]}",'
+    codes = list(LETTERS)
+    found = [
+        {"id": f"g{n // 2}", "language": codes[n % 2], "query": " ".join(text[:6]), "positive": " ".join(text[6:])}
+        for n, text in enumerate(texts)
+    ]
+    with (folder / "rows.jsonl").open("w", encoding="utf-8") as file:
+        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in found)
+    with (folder / "rows.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, found[0])
+        writer.writeheader()
+        writer.writerows(found)
+    return {"JSON lines": folder / "rows.jsonl", "CSV": folder / "rows.csv"}
+
+
+def by_arrow(path: Path) -> pa.Table:
+    """What Arrow's own reader makes of a file, on one thread."""
+    if path.suffix == ".jsonl":
+        return pajson.read_json(path, pajson.ReadOptions(use_threads=False, block_size=1 << 22))
+    return pacsv.read_csv(path, pacsv.ReadOptions(use_threads=False), pacsv.ParseOptions(newlines_in_values=True))
+
+
+def compare_formats(folder: Path, rows: int, repeats: int, seed: int) -> dict[str, Any]:
+    """Median seconds of the clock and of the processor, of `open_rows` and of Arrow's reader."""
+    results: dict[str, Any] = {"rows": rows}
+    for name, path in write_rows(folder, rows, seed).items():
+        results[name] = {"bytes": path.stat().st_size}
+        for what, read in (("open_rows", open_rows), ("arrow", by_arrow)):
+            times = []
+            for _ in range(repeats + 1):  # the first warms up
+                began, used = time.perf_counter(), time.process_time()
+                read(path)
+                times.append((time.perf_counter() - began, time.process_time() - used))
+            seconds, cpu_seconds = (round(statistics.median(part), 3) for part in zip(*times[1:], strict=True))
+            results[name][what] = {"seconds": seconds, "cpu_seconds": cpu_seconds}
+    return results
 
 
 def write_numbers(path: Path, *columns: Ints) -> None:
@@ -295,6 +342,7 @@ def measure(root: Path, negatives: int, repeats: int, scratch: Path) -> dict[str
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("rows", type=Path, help="parallel rows in long form")
+    parser.add_argument("--rows-of-formats", type=int, default=200_000, help="rows of the JSON lines and of the CSV")
     parser.add_argument("--passages", type=int, default=8_000_000, help="passages of a language")
     parser.add_argument("--queries", type=int, default=500_000, help="queries with a relevant passage")
     parser.add_argument("--triples", type=int, default=40_000_000)
@@ -310,6 +358,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         scratch = Path(folder)
         results["layouts"] = compare_layouts(given.rows, scratch)
         Console().print(results["layouts"])
+        results["formats"] = compare_formats(scratch, given.rows_of_formats, given.repeats, given.seed)
+        Console().print(results["formats"])
         root = scratch / "generated"
         sizes = generate(root, given.passages, given.queries, given.triples, given.seed)
         results["collection"] = {

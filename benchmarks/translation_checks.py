@@ -100,15 +100,15 @@ def measure(pairs: list[Pair], kind: Callable[[Pair], str | None], detector: Lan
     """What the checks say of translations of one kind."""
     checks = Checks()
     made = [(pair, text) for pair in pairs if (text := kind(pair)) is not None]
-    masks = []
+    parts = []
     for language in sorted({pair.language for pair, _ in made}):
         chosen = [(pair.source, text) for pair, text in made if pair.language == language]
-        masks.append(checks.run(*map(list, zip(*chosen, strict=True)), language, detector=detector))
-    mask = np.concatenate(masks)
-    by = {name: float(np.mean(mask >> place & 1)) for place, name in enumerate(REASONS)}
+        parts.append(checks.run(*map(list, zip(*chosen, strict=True)), language, detector=detector))
+    failed = np.concatenate(parts)
+    by = dict(zip(REASONS, failed.mean(axis=0).tolist(), strict=True))
     return {
-        "texts": len(mask),
-        "found": round(float(np.mean(mask > 0)), 4),
+        "texts": len(failed),
+        "found": round(float(failed.any(axis=1).mean()), 4),
         "by": {name: round(share, 4) for name, share in by.items() if share},
     }
 

@@ -1,8 +1,4 @@
-"""One retrieval model for monolingual, cross-lingual and mixed-language search.
-
-st-hybrid extends sentence-transformers with hybrid batch sampling, a loss that masks false negatives among
-translations, and an evaluation of monolingual, cross-lingual and multilingual retrieval in one encoding pass.
-"""
+"""One retrieval model for monolingual, cross-lingual and mixed-language search."""
 
 from __future__ import annotations
 
@@ -10,13 +6,16 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from st_hybrid.evaluation import CrossLingualRetrievalEvaluator
-    from st_hybrid.loss import MultilingualMultipleNegativesRankingLoss
-    from st_hybrid.methods.centering import LanguageCentering
-    from st_hybrid.pairs import load_pairs, parallel_pairs, save_pairs
-    from st_hybrid.rows import split_groups
-    from st_hybrid.sampler import HybridBatchSampler, StepwiseProportionalBatchSampler
-    from st_hybrid.trainer import HybridTrainer
+    from st_hybrid.evaluation import CrossLingualRetrievalEvaluator as CrossLingualRetrievalEvaluator
+    from st_hybrid.loss import MultilingualMultipleNegativesRankingLoss as MultilingualMultipleNegativesRankingLoss
+    from st_hybrid.methods.centering import LanguageCentering as LanguageCentering
+    from st_hybrid.pairs import load_pairs as load_pairs
+    from st_hybrid.pairs import parallel_pairs as parallel_pairs
+    from st_hybrid.pairs import save_pairs as save_pairs
+    from st_hybrid.rows import split_groups as split_groups
+    from st_hybrid.sampler import HybridBatchSampler as HybridBatchSampler
+    from st_hybrid.sampler import StepwiseProportionalBatchSampler as StepwiseProportionalBatchSampler
+    from st_hybrid.trainer import HybridTrainer as HybridTrainer
 
 __version__ = "0.1.0"
 
@@ -33,19 +32,7 @@ _HOME = {
     "save_pairs": "pairs",
     "split_groups": "rows",
 }
-
-__all__ = [
-    "CrossLingualRetrievalEvaluator",
-    "HybridBatchSampler",
-    "HybridTrainer",
-    "LanguageCentering",
-    "MultilingualMultipleNegativesRankingLoss",
-    "StepwiseProportionalBatchSampler",
-    "load_pairs",
-    "parallel_pairs",
-    "save_pairs",
-    "split_groups",
-]
+__all__ = list(_HOME)
 
 
 def __getattr__(name: str) -> Any:
@@ -55,4 +42,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+    return sorted({*globals(), *_HOME})

@@ -1,9 +1,7 @@
 """Draw batches of pairs in which no passage cluster and no query text occurs twice.
 
-Equal passages and equal queries are two relations between rows, and they stay two. One relation, which links rows that
-share either, is as good on question answering sets and help pages. But where many rows have short questions and
-answers, such as "Why?" and "Yes.", it links most of them into one giant, of which each batch may have one row. See
-``benchmarks/results/query-links.json``.
+Equal passages and equal queries stay two relations: one that links rows which share either makes a giant of rows with
+short questions and answers, such as "Why?" and "Yes." (``benchmarks/results/query-links.json``).
 """
 
 from __future__ import annotations
@@ -37,7 +35,7 @@ class PairRows(NamedTuple):
     def of(cls, dataset: Dataset) -> PairRows:
         """Read them from a data set of :func:`~st_hybrid.parallel_pairs`."""
         text = pair_text(dataset)
-        query, positive = _columns(dataset, "query_row", "positive_row")
+        query, positive = _columns(dataset, "query", "positive")
         language, cluster, query_text = _columns(text.keys, "language", "cluster", "query_text")
         return cls(query, positive, language, cluster, query_text, text.languages)
 
@@ -52,8 +50,7 @@ class Stream:
 
     Attributes:
         row: Number of each query row in the parallel rows, shape ``(rows,)``.
-        keys: Each row's passage cluster and query text, in one numbering, shape ``(2, rows)``. No batch may have a key
-            twice.
+        keys: Each row's passage cluster and query text, in one numbering, shape ``(2, rows)``.
         stack: For each row, a number for that one of its keys which more rows have. The rows of a stack lie together.
         loose: Which rows share a key with rows of other stacks.
     """
@@ -96,11 +93,7 @@ class Stream:
         return graph[matched, text[matched]] - 1
 
     def draw(self, batches: int, size: int, last: int, rng: np.random.Generator) -> tuple[Ints, Ints]:
-        """Draw ``batches`` batches of ``size`` pairs, and one of ``last`` if that is not 0.
-
-        Returns:
-            Pair numbers of the full batches, ``(batches, size)``, and of the last one, ``(last,)``.
-        """
+        """Draw pair numbers: ``batches`` full batches, shape ``(batches, size)``, and one of shape ``(last,)``."""
         # Uses are dealt in rounds: the first `last` rounds serve all batches, the others all but the last batch.
         served = batches + (last > 0)
         # A key that several rows have, or a stack that begins after the first rounds, must leave out the last batch.
@@ -115,9 +108,8 @@ class Stream:
         return np.hstack([head[:batches], tail]), head[batches:].reshape(-1)
 
     def _uses(self, total: int, cap: int, rng: np.random.Generator) -> Ints | None:
-        """How often each row is used: ``total`` times in all, and evenly.
+        """How often each row is used: ``total`` times in all, evenly, and no key more than ``cap`` times.
 
-        No key is used more than ``cap`` times, once per batch; rows that this stops leave their share to the others.
         None if rows are so few, and share so much, that no such numbers are found.
         """
         rounds, rest = divmod(total, len(self.row))
@@ -141,11 +133,7 @@ class Stream:
         return uses
 
     def _stacked(self, uses: Ints, rng: np.random.Generator) -> Ints:
-        """The uses in an order that, dealt in rounds, gives no batch two of a stack.
-
-        The uses of a stack lie together and number no more than the batches, so each goes to another batch. The order
-        of the stacks, and where a stack begins, are random.
-        """
+        """The uses in a random order that, dealt in rounds, gives no batch two of a stack: a stack's lie together."""
         hand = np.repeat(np.arange(len(uses)), uses)
         length = np.bincount(self.stack, weights=uses).astype(np.int64)
         if length.max() <= 1:
@@ -159,11 +147,9 @@ class Stream:
         return hand[np.repeat(start, length) + turned % np.repeat(length, length)]
 
     def _part(self, hand: Ints, batch: Ints, rng: np.random.Generator) -> Ints:
-        """Trade uses between batches until no batch has a key twice.
+        """Trade uses that clash for those at random places, if no batch then has a key twice.
 
-        Each use that clashes asks a random place to trade. They trade if neither batch then has a key twice, by what
-        the batches hold and by what the round's other trades bring. After half of the rounds the uses ask all rows
-        instead, each a batch of its own. A batch that still has a key twice is matched.
+        After half of the rounds they ask all rows, each a batch of its own. A batch that still clashes is matched.
         """
         size = len(hand)
         for attempt in range(2 * _TRADES):
@@ -195,23 +181,17 @@ class Stream:
         return batch * self._n_keys + self.keys.take(rows, axis=1)
 
     def _matched(self, batch: Ints, rng: np.random.Generator) -> Ints:
-        """A row for each place of these batches, out of one largest set of rows that fit together.
-
-        This is the last resort, where rows are so few, and share so much, that use cannot be even.
-        """
+        """A row for each place of these batches, out of one largest set that fits: the last resort, and not even."""
         rows = np.empty_like(batch)
         drawn = [rng.permutation(self._matching)[:size] for size in np.unique(batch, return_counts=True)[1]]
         rows[np.argsort(batch, kind="stable")] = np.concatenate([rows[:0], *drawn])
         return rows
 
     def _pairs_of(self, rows: Ints, rng: np.random.Generator) -> Ints:
-        """A pair for each use of a row: another one each time, as long as the row has others.
-
-        Rows of a cluster begin at the same random place of their lists, so that the rows of a group take different
-        positives.
-        """
+        """A pair for each use of a row: another one each time, as long as the row has others."""
         if len(self._pairs) == len(self.row):
             return self._pairs[self._first[rows]]
+        # Rows of a cluster begin at the same random place of their lists: rows of a group then take other positives.
         place = rng.integers(1 << 40, size=self.keys[0].max() + 1)[self.keys[0][rows]]
         if np.bincount(rows, minlength=1).max() > 1:
             place += place_in_group(rows)

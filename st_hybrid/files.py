@@ -25,16 +25,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     Another process sees the old file or the new one, never half of it.
 
     Args:
-        path: The file or folder to write. Missing parent folders are created. An existing file is replaced; an
-            existing folder must be empty.
-
-    Example:
-        ::
-
-            from st_hybrid.files import replacing
-
-            with replacing("scores.json") as path:
-                path.write_text("{}")
+        path: File or folder to write; its parents are created. A folder that exists must be empty.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -49,22 +40,13 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 
 def write_json(path: str | Path, content: Any) -> None:
-    """Write indented JSON in UTF-8, whole or not at all.
-
-    Args:
-        path: The file.
-        content: What ``json.dumps`` accepts.
-    """
+    """Write indented JSON in UTF-8, whole or not at all."""
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def sha256(path: str | Path) -> str:
-    """SHA-256 of a file, or of the names and contents of all files in a folder, as 64 hexadecimal digits.
-
-    Args:
-        path: The file or folder, which must exist.
-    """
+    """SHA-256 of a file, or of the names and contents of all files in a folder, as 64 hexadecimal digits."""
     path, digest = Path(path), hashlib.sha256()
     if path.is_dir():
         for file in sorted(part for part in path.rglob("*") if part.is_file()):
@@ -83,11 +65,7 @@ def cache_folder() -> Path:
 
 
 def temporary_folder(parent: str | Path | None = None) -> Path:
-    """Create a folder that is removed when the process ends.
-
-    Args:
-        parent: Folder to create it in; by default the system's folder for temporary files.
-    """
+    """Create a folder, in ``parent`` or in the system's place, that is removed when the process ends."""
     if parent is not None:
         Path(parent).mkdir(parents=True, exist_ok=True)
     _FOLDERS.append(tempfile.TemporaryDirectory(prefix="st-hybrid-", dir=parent))

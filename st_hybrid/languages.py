@@ -1,19 +1,6 @@
 """Languages: codes, names and scripts, from the data of langcodes, and detection with lingua.
 
 A code is a BCP 47 tag or one of FLORES-200's codes: ``de``, ``deu``, ``deu_Latn``, ``zh-Hans``, ``pt_BR``.
-
-Example:
-    ::
-
-        from st_hybrid import languages
-
-        languages.close_languages("jp")  # ["ja"]
-        languages.language_tag("deu_Latn"), languages.language_tag("zho_Hant")  # ("de", "zh-Hant")
-        languages.supported_code("de", {"deu_Latn", "eng_Latn"})  # "deu_Latn"
-        languages.supported_code("sr-Latn", {"srp_Cyrl"})  # None
-        languages.mteb_code("zh")  # "zho-Hans"
-        languages.language_scripts("ja")  # frozenset({"Hani", "Hira", "Kana"})
-        languages.count_letters("Привет, Bob!", frozenset({"Cyrl"}))  # 6
 """
 
 from __future__ import annotations
@@ -53,15 +40,12 @@ _MEMBERS = {"Hans": ("Hani",), "Hant": ("Hani",), "Jpan": ("Hani", "Hira", "Kana
 # Wrong output of a translation model is mostly in one of these.
 _WIDELY_WRITTEN = re.findall(r"\w+", "ar de en es fa fr hi it ja nl pl pt ru tr uk ur vi zh")
 _SHORT_HAN = 12  # characters
+_OWN_BELOW = 0.05  # probability
 _BLOCK = 1000  # texts that lingua ranks at once, in parallel
 
 
 def is_language(code: str) -> bool:
-    """Whether a code is that of a language.
-
-    Args:
-        code: A code in lower case, with a script and a region if wanted.
-    """
+    """Whether a code, in lower case apart from its script and region, is that of a language."""
     tag = _TAG.fullmatch(code)
     return (
         tag is not None
@@ -72,40 +56,19 @@ def is_language(code: str) -> bool:
 
 
 def check_language(code: str, where: str) -> str:
-    """Raise an error that suggests a code unless the code is that of a language.
-
-    Args:
-        code: The code to check.
-        where: Begins the error message: a file and line, or an option.
-
-    Returns:
-        The code, unchanged.
-
-    Raises:
-        ValueError: The code is not that of a language.
-    """
+    """Return the code of a language; raise a ValueError that begins with ``where`` and suggests a code otherwise."""
     if is_language(code):
         return code
-    meant = suggestion(close_languages(code))
-    raise ValueError(
-        f"{where}: {code!r} is not the code of a language. "
-        + (meant or "Use a code of ISO 639 such as 'de', or with a script 'zh-Hans'.")
-    )
+    meant = suggestion(close_languages(code)) or "Use a code of ISO 639 such as 'de', or with a script 'zh-Hans'."
+    raise ValueError(f"{where}: {code!r} is not the code of a language. {meant}")
 
 
 def close_languages(word: str) -> list[str]:
-    """Codes that a name, a country's code or a misspelled name may mean.
-
-    Args:
-        word: Such as ``"german"``, ``"Deutsch"``, ``"jp"`` or ``"portugese"``.
-
-    Returns:
-        Up to two codes, the likelier first.
-    """
+    """Up to two codes, the likelier first, that ``"german"``, ``"Deutsch"``, ``"jp"`` or ``"portugese"`` may mean."""
     base = re.split(r"[-_]", word.lower())[0]
     if is_language(base):  # what follows it is not a script or region
         return [base]
-    if f"und-{word.upper()}" in LIKELY_SUBTAGS:
+    if f"und-{word.upper()}" in LIKELY_SUBTAGS:  # a country
         return [langcodes.Language.make(territory=word.upper()).maximize().language or ""]
     try:
         return [str(langcodes.find(word))]
@@ -121,26 +84,14 @@ def suggestion(codes: Iterable[str]) -> str:
 
 
 def english_name(code: str) -> str | None:
-    """The English name of a language.
-
-    Args:
-        code: Its code; script and region do not matter.
-
-    Returns:
-        The name, or None for a language with a code of three letters that CLDR counts no speakers of. Such codes are
-        more often abbreviations: ``src`` is Logudorese Sardinian.
-    """
+    """The English name of a language; None for a code of three letters without speakers in CLDR, such as ``src``."""
     language = langcodes.Language.make(language=re.split(r"[-_]", code)[0])
-    known = language.is_valid() and (len(str(language)) == 2 or str(language) in _population())
+    known = language.is_valid() and (len(str(language)) == 2 or language.speaking_population())
     return language.display_name() if known else None
 
 
 def language_named(name: str) -> str | None:
-    """The code of a language by its English name in any case, or None.
-
-    Args:
-        name: Such as ``"portuguese"``; mMARCO names its files so.
-    """
+    """The code of a language by its English name in any case, or None. mMARCO names its files so."""
     try:
         return str(langcodes.find(name, language="en"))
     except LookupError:
@@ -148,16 +99,9 @@ def language_named(name: str) -> str | None:
 
 
 def language_tag(code: str) -> str:
-    """The one BCP 47 tag for all codes of a language.
+    """The one BCP 47 tag for all codes of a language; a ValueError if a code has no such form.
 
-    It replaces outdated codes and codes of three letters (``iw`` and ``heb`` by ``he``) and the main member of a
-    macrolanguage (``cmn`` by ``zh``), and leaves out the usual script of a language.
-
-    Args:
-        code: Any code of the language, in any case.
-
-    Raises:
-        ValueError: The code does not have the form of a tag.
+    ``iw`` and ``heb`` become ``he``, ``cmn`` becomes ``zh``, and ``deu_Latn`` ``de``, without its usual script.
     """
     tag = langcodes.standardize_tag(code)
     tag = _TAGS.get(tag) or langcodes.standardize_tag(tag, macro=True)
@@ -165,16 +109,7 @@ def language_tag(code: str) -> str:
 
 
 def supported_code(code: str, supported: Collection[str]) -> str | None:
-    """What a model or a library calls a language.
-
-    Args:
-        code: Any code of the language.
-        supported: The codes of the languages that it supports.
-
-    Returns:
-        One of ``supported``: the code itself, another code of the same language, or that of a regional variant or of a
-        member of its macrolanguage in the same script. None if there is no such code.
-    """
+    """A model's own code of a language, or of a variant or member of it in the same script; None if there is none."""
     if code in supported:
         return code
     try:
@@ -191,24 +126,15 @@ def supported_code(code: str, supported: Collection[str]) -> str | None:
 
 
 def mteb_code(code: str) -> str:
-    """A language's code in mteb's metadata: ISO 639-3 and the script.
-
-    Args:
-        code: Any code of the language.
-    """
+    """A language's code in mteb's metadata: ISO 639-3 and the script."""
     language = langcodes.Language.get(language_tag(code)).maximize()
     return f"{language.to_alpha3()}-{language.script}"
 
 
 def language_scripts(code: str) -> frozenset[str]:
-    """The scripts that a language is written in.
+    """ISO 15924 codes of the scripts of a language: the one in its code, or the likely ones; empty if unknown.
 
-    Args:
-        code: A language's code. A script in it is the only one; otherwise it is the likely one, and for Serbian both.
-
-    Returns:
-        ISO 15924 codes of Unicode's scripts: ``Hani``, ``Hira`` and ``Kana`` for Japanese. Empty if CLDR does not know
-        the language's script.
+    ``ja`` has ``Hani``, ``Hira`` and ``Kana``, as Unicode names them; Serbian is written in two.
     """
     tag = language_tag(code)
     if tag == "sr":
@@ -220,37 +146,21 @@ def language_scripts(code: str) -> frozenset[str]:
 
 
 def count_letters(text: str, scripts: frozenset[str] | None = None) -> int:
-    """Count the letters of a text, and the marks on letters.
-
-    Args:
-        text: The text.
-        scripts: Count only letters of these scripts (ISO 15924). Letters and marks that several scripts share, such as
-            a combining accent, count for each.
-    """
+    """Count the letters of a text and the marks on them, or only those of some scripts, by ISO 15924 code."""
     return len(_letters(scripts).findall(text))
 
 
 class LanguageDetector:
-    """Detects the language of texts with lingua.
+    """Detects the language of texts with `lingua <https://github.com/pemistahl/lingua-py>`_.
 
-    lingua compares the n-grams of a text with those of the languages that it considers. It is right for almost every
-    sentence and often wrong for headings of a few words.
-
-    The default thresholds were set on 3,000 headings and 3,000 paragraphs of software help in 11 languages. They marked
-    four paragraphs as another language, all of them untranslated, and no heading, apart from Japanese ones in Han
-    characters, which could be Chinese. A text of up to 12 Han characters and no other letters passes as either.
+    It is right for almost every sentence and often wrong for headings of a few words. With the defaults, :meth:`other`
+    marked four of 3,000 paragraphs of software help in 11 languages, all of them untranslated. A text of up to 12 Han
+    characters and no other letters passes as Chinese and as Japanese.
 
     Args:
-        languages: Codes of the languages that texts may be in. English and 17 other widely written languages are
-            considered as well. By default all 75 languages that lingua knows, which is slower.
-        other_above: A text is in another language only if that one has more than this probability, in [0, 1].
-        own_below: A text is in another language only if its own has less than this probability, in [0, 1].
-
-    Attributes:
-        known: Those of ``languages`` that lingua knows, in alphabetic order.
-
-    Raises:
-        ModuleNotFoundError: lingua is not installed.
+        languages: Codes of the languages that texts may be in, besides 18 widely written ones. By default all 75
+            languages that lingua knows, which is slower.
+        other_above: A text is in another language if that one has more than this probability, and its own below 0.05.
 
     Example:
         ::
@@ -259,51 +169,32 @@ class LanguageDetector:
 
             detector = LanguageDetector(["de", "fr"])
             print(detector.other(["Das Wetter ist heute schön."], "fr"))  # [ True]
-
-    References:
-        https://github.com/pemistahl/lingua-py
     """
 
-    def __init__(
-        self, languages: Iterable[str] | None = None, *, other_above: float = 0.5, own_below: float = 0.05
-    ) -> None:
+    def __init__(self, languages: Iterable[str] | None = None, *, other_above: float = 0.5) -> None:
         try:
             from lingua import Language, LanguageDetectorBuilder
         except ModuleNotFoundError as error:
             raise ModuleNotFoundError("Language detection needs lingua: pip install 'st-hybrid[check]'.") from error
-        self.other_above, self.own_below = other_above, own_below
+        self.other_above = other_above
         self._language: dict[str, Any] = {one.iso_code_639_1.name.lower(): one for one in Language.all()}
         self._code = {one: code for code, one in self._language.items()}
-        given = sorted(self._language if languages is None else set(languages))
-        self.known = [code for code in given if self._same(code)]
-        considered = {one for code in [*self.known, *_WIDELY_WRITTEN] for one in self._same(code)}
-        self._considered = frozenset(considered)
-        self._detector = LanguageDetectorBuilder.from_languages(
-            *(self._language[one] for one in sorted(considered))
-        ).build()
+        given = {*(self._language if languages is None else languages), *_WIDELY_WRITTEN}
+        self._considered = frozenset[str]().union(*map(self._same, given))
+        considered = [self._language[code] for code in sorted(self._considered)]
+        self._detector = LanguageDetectorBuilder.from_languages(*considered).build()
 
     def knows(self, language: str) -> bool:
         """Whether :meth:`other` can check texts in a language: lingua knows it and it is among those considered."""
         return bool(self._same(language) & self._considered)
 
     def detect(self, texts: Sequence[str]) -> tuple[list[str], NDArray[np.float64]]:
-        """Detect the language of each text, on all cores.
-
-        Args:
-            texts: The texts.
-
-        Returns:
-            The ISO 639-1 code of each text's likeliest language, and its probability, shape ``(texts,)``.
-        """
+        """ISO 639-1 code of each text's likeliest language, and its probability, shape ``(texts,)``; on all cores."""
         first = [ranked[0] for ranked in self._ranked(texts)]
         return [self._code[one.language] for one in first], np.array([one.value for one in first])
 
     def other(self, texts: Sequence[str], language: str) -> NDArray[np.bool_]:
-        """Find the texts that are surely in another language.
-
-        Args:
-            texts: The texts.
-            language: The code of the language that they should be in.
+        """Find the texts that are surely not in the language that they should be in.
 
         Returns:
             True for a text in another language, shape ``(texts,)``. All False if :meth:`knows` is false.
@@ -315,7 +206,7 @@ class LanguageDetector:
         for number, (text, ranked) in enumerate(zip(texts, self._ranked(texts), strict=True)):
             first = self._code[ranked[0].language]
             mine = max(one.value for one in ranked if self._code[one.language] in own)
-            other[number] = first not in own and ranked[0].value > self.other_above and mine < self.own_below
+            other[number] = first not in own and ranked[0].value > self.other_above and mine < _OWN_BELOW
             if other[number] and {first} | own == {"ja", "zh"}:
                 han, letters = count_letters(text, frozenset({"Hani"})), count_letters(text)
                 other[number] = han < letters or han > _SHORT_HAN
@@ -323,9 +214,8 @@ class LanguageDetector:
 
     def _ranked(self, texts: Sequence[str]) -> Iterator[Any]:
         for start in range(0, len(texts), _BLOCK):
-            yield from self._detector.compute_language_confidence_values_in_parallel(
-                list(texts[start : start + _BLOCK])
-            )
+            block = list(texts[start : start + _BLOCK])
+            yield from self._detector.compute_language_confidence_values_in_parallel(block)
 
     def _same(self, code: str) -> frozenset[str]:
         """Lingua's codes of a language; Norwegian has two."""
@@ -352,15 +242,10 @@ def _letters(scripts: frozenset[str] | None) -> regex.Pattern[str]:
 
 
 @functools.cache
-def _population() -> frozenset[str]:
-    """Languages whose speakers CLDR counts."""
+def _names() -> dict[str, str]:
+    """Codes of the languages whose speakers CLDR counts, by their names in English and in the language itself."""
     from language_data.population_data import LANGUAGE_SPEAKING_POPULATION
 
-    return frozenset(tag for tag in LANGUAGE_SPEAKING_POPULATION if "-" not in tag and tag != "und")
-
-
-@functools.cache
-def _names() -> dict[str, str]:
-    """Codes by names in English and in the language itself."""
-    languages = [langcodes.Language.make(language=code) for code in sorted(_population())]
+    codes = sorted(tag for tag in LANGUAGE_SPEAKING_POPULATION if "-" not in tag and tag != "und")
+    languages = [langcodes.Language.make(language=code) for code in codes]
     return {name.lower(): str(one) for one in languages for name in (one.autonym(), one.display_name())}

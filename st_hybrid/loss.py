@@ -22,6 +22,17 @@ Direction = Literal["query_to_doc", "query_to_query", "doc_to_query", "doc_to_do
 PartitionMode = Literal["joint", "per_direction"]
 HardnessMode = Literal["in_batch_negatives", "hard_negatives", "all_negatives"]
 _COMPUTED = {*get_args(Direction), *get_args(PartitionMode), *get_args(HardnessMode), None}
+_CITATION = """
+@misc{elmahdy2024synergistic,
+    title={Synergistic Approach for Simultaneous Optimization of Monolingual, Cross-lingual, and Multilingual
+        Information Retrieval},
+    author={Adel Elmahdy and Sheng-Chieh Lin and Amin Ahmad},
+    year={2024},
+    eprint={2408.10536},
+    archivePrefix={arXiv},
+    primaryClass={cs.IR},
+}
+"""
 
 
 class MultilingualMultipleNegativesRankingLoss(CachedLossMixin, MultipleNegativesRankingLoss):
@@ -29,75 +40,39 @@ class MultilingualMultipleNegativesRankingLoss(CachedLossMixin, MultipleNegative
 
     Translations of one passage, and several queries on it, are false negatives that no comparison of texts can see.
     The labels name each pair's passage cluster. The loss masks every score between two pairs of one cluster, in all
-    directions and across devices. The labels may also name the cluster of each hard negative; a hard negative is then
-    masked for all queries that it answers. Without these clusters, a hard negative counts as a passage of its pair's
-    cluster, and only its own pair keeps it.
+    directions and across devices. It masks a hard negative for all queries that it answers if the labels name its
+    cluster; otherwise the negative counts as a passage of its pair's cluster, and only its own pair keeps it.
 
-    Where no cluster is shared, the loss equals sentence-transformers' MultipleNegativesRankingLoss, or with
-    ``mini_batch_size`` its CachedMultipleNegativesRankingLoss. :class:`~st_hybrid.HybridBatchSampler` draws only such
-    batches, except for hard negatives.
+    Where no cluster is shared, as in batches of :class:`~st_hybrid.HybridBatchSampler`, the loss equals that of
+    sentence-transformers' MultipleNegativesRankingLoss. MatryoshkaLoss can wrap it.
 
     Args:
-        model: The :class:`~sentence_transformers.SentenceTransformer` to train.
-        scale: Factor of the similarities, the inverse of the temperature. Encoders pretrained at temperature 0.01,
-            such as the E5 family, may want 100.
+        model: The model to train.
+        scale: Factor of the similarities, the inverse of the temperature. E5 models were trained with 100.
         similarity_fct: From embeddings (n, dim) and (m, dim) to similarities (n, m).
         gather_across_devices: Use the passages of all devices as negatives. Every device needs the same batch size.
-        directions: Which similarities to include, see MultipleNegativesRankingLoss.
-        partition_mode: One softmax over all directions ("joint") or one per direction ("per_direction").
-        hardness_mode: Which negatives to weight by their hardness, see MultipleNegativesRankingLoss.
-        hardness_strength: Strength of this weighting, at least 0.
-        mini_batch_size: Embed this many texts at a time and cache their gradients (GradCache). Memory then depends on
-            the mini-batch, not on the batch.
-        mini_batch_num_tokens: Cache gradients and pack mini-batches of up to this many tokens. ``mini_batch_size``,
-            then 32 by default, still bounds the rows of the score matrix.
+        directions, partition_mode, hardness_mode, hardness_strength: As in MultipleNegativesRankingLoss.
+        mini_batch_size: Embed this many texts at a time and cache their gradients (`GradCache
+            <https://arxiv.org/abs/2101.06983>`_). Memory then depends on the mini-batch, not on the batch.
+        mini_batch_num_tokens: Cache gradients and pack mini-batches of up to this many tokens.
         show_progress_bar: Show a progress bar of the mini-batches.
-        missing_labels: What to do with a batch without labels of :func:`~st_hybrid.parallel_pairs`: raise an
-            "error", or "ignore" it and mask nothing.
+        missing_labels: Without labels raise an "error", or "ignore" it and mask nothing.
 
     Inputs:
-        Texts (query, positive) or (query, positive, negative_1, ..., negative_n), and integer labels of shape
-        (batch, 3 + n): passage cluster, query language, passage language, and the cluster of each negative (-1 if
-        unknown). Shape (batch, 3) leaves out the clusters of the negatives. :func:`~st_hybrid.parallel_pairs` makes
-        the labels and sentence-transformers' data collator hands them over.
+        The columns of :func:`~st_hybrid.parallel_pairs`. The labels are integers of shape (batch, 3 + negatives), or
+        (batch, 3) without the clusters of the negatives.
 
     Raises:
-        ValueError: An argument is out of range, the labels are missing and ``missing_labels`` is "error", or the
-            labels name another number of negatives than the batch has.
-
-    Relations:
-        - Can be wrapped in sentence-transformers' MatryoshkaLoss.
-        - :class:`~st_hybrid.HybridTrainer` uses it by default.
-
-    References:
-        - Hybrid batch training: https://arxiv.org/abs/2408.10536
-        - InfoNCE: https://arxiv.org/abs/1807.03748
-        - GradCache: https://arxiv.org/abs/2101.06983
+        ValueError: An argument is out of range, or the labels are missing or do not fit the batch.
 
     Example:
         ::
 
-            from datasets import Dataset
-            from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer
-            from sentence_transformers import SentenceTransformerTrainingArguments
-            from st_hybrid import HybridBatchSampler, MultilingualMultipleNegativesRankingLoss, parallel_pairs
+            from sentence_transformers import SentenceTransformer
+            from st_hybrid import MultilingualMultipleNegativesRankingLoss
 
-            rows = Dataset.from_list([
-                {"id": 1, "language": "en", "query": "Where do storks nest?", "positive": "They nest on chimneys."},
-                {"id": 1, "language": "de", "query": "Wo nisten Störche?", "positive": "Sie nisten auf Kaminen."},
-                {"id": 2, "language": "en", "query": "What do bees make?", "positive": "They make wax."},
-                {"id": 2, "language": "de", "query": "Was machen Bienen?", "positive": "Sie machen Wachs."},
-            ])
             model = SentenceTransformer("intfloat/multilingual-e5-small")
-            trainer = SentenceTransformerTrainer(
-                model=model,
-                args=SentenceTransformerTrainingArguments(
-                    "out", per_device_train_batch_size=2, batch_sampler=HybridBatchSampler
-                ),
-                train_dataset=parallel_pairs(rows),
-                loss=MultilingualMultipleNegativesRankingLoss(model),
-            )
-            trainer.train()
+            loss = MultilingualMultipleNegativesRankingLoss(model, scale=100, mini_batch_size=32)
     """
 
     def __init__(
@@ -116,16 +91,8 @@ class MultilingualMultipleNegativesRankingLoss(CachedLossMixin, MultipleNegative
         show_progress_bar: bool = False,
         missing_labels: Literal["error", "ignore"] = "error",
     ) -> None:
-        super().__init__(
-            model,
-            scale,
-            similarity_fct=similarity_fct,
-            gather_across_devices=gather_across_devices,
-            directions=directions,
-            partition_mode=partition_mode,
-            hardness_mode=hardness_mode,
-            hardness_strength=hardness_strength,
-        )
+        options = directions, partition_mode, hardness_mode, hardness_strength
+        super().__init__(model, scale, similarity_fct, gather_across_devices, *options)
         if new := {*directions, partition_mode, hardness_mode} - _COMPUTED:
             raise ValueError(f"{type(self).__name__} does not compute {new}, which sentence-transformers allows.")
         if missing_labels not in ("error", "ignore"):
@@ -142,12 +109,7 @@ class MultilingualMultipleNegativesRankingLoss(CachedLossMixin, MultipleNegative
             raise ValueError("A StaticEmbedding cannot be split into mini-batches: leave out mini_batch_size.")
 
     def forward(self, sentence_features: Iterable[dict[str, Tensor]], labels: Tensor | None = None) -> Tensor:
-        """Compute the loss of one batch, a scalar.
-
-        Args:
-            sentence_features: The tokenized queries, positives and any hard negatives.
-            labels: Integers (batch, 3 + n) or (batch, 3); see the inputs of the class.
-        """
+        """Compute the loss of one batch, a scalar, from its tokenized columns and its labels."""
         if self.uses_gradient_cache:
             return self.forward_cached(sentence_features, labels)
         return self.compute_loss_from_embeddings(embed_columns(self.model, sentence_features), labels)
@@ -159,19 +121,23 @@ class MultilingualMultipleNegativesRankingLoss(CachedLossMixin, MultipleNegative
     def calculate_loss(
         self, reps: list[list[Tensor]], labels: Tensor | None = None, *, with_backward: bool = False
     ) -> Tensor:
-        """Compute the loss from the embeddings of mini-batches; the gradient cache calls this method.
+        """Compute the loss from the embeddings of each column's mini-batches, each (mini-batch, dim).
 
-        Args:
-            reps: For each column of texts, the embeddings of its mini-batches.
-            labels: See :meth:`forward`.
-            with_backward: Also compute the gradients of the embeddings, and return the loss detached.
+        With ``with_backward`` it also computes the gradients of the embeddings, and returns the loss detached.
         """
         if len(reps) < 2:
             raise ValueError(f"The loss needs a column of queries and one of positives, got {len(reps)} columns.")
         queries, *docs = (torch.cat(column) if len(column) > 1 else column[0] for column in reps)
         size, first = len(queries), 0
-        labels = self._checked(labels)
-        if labels is None:  # number the pairs, from -2 downwards because -1 is an unknown cluster
+        if labels is None or labels.ndim != 2 or labels.size(1) < 3 or labels.is_floating_point():
+            if self.missing_labels == "error":
+                found = "none" if labels is None else f"labels of shape {tuple(labels.shape)} and type {labels.dtype}"
+                raise ValueError(
+                    f"{type(self).__name__} needs integer labels of shape (batch, 3), or more with negatives, and got "
+                    f"{found}. Make the dataset with st_hybrid.parallel_pairs(rows), or pass missing_labels='ignore' "
+                    "to mask nothing."
+                )
+            # Number the pairs, from -2 downwards because -1 is an unknown cluster.
             labels = -2 - get_rank() * size - torch.arange(size)[:, None].expand(size, 3)
         if labels.size(1) not in (3, 2 + len(docs)):
             raise ValueError(
@@ -213,12 +179,8 @@ class MultilingualMultipleNegativesRankingLoss(CachedLossMixin, MultipleNegative
         similarity = self.similarity_fct(query, docs)
         logits = similarity * self.scale
         if self.hardness_mode is not None and self.hardness_strength > 0:
-            in_batch, own_hard = {
-                "in_batch_negatives": (True, False),
-                "hard_negatives": (False, True),
-                "all_negatives": (True, True),
-            }[self.hardness_mode]
-            weighted = torch.full_like(same_cluster, in_batch).scatter_(1, own_places, own_hard)
+            weighted = torch.full_like(same_cluster, self.hardness_mode != "hard_negatives")
+            weighted.scatter_(1, own_places, self.hardness_mode != "in_batch_negatives")
             weighted.scatter_(1, own_places[:, :1], False)
             logits = logits + self.hardness_strength * similarity.detach() * weighted
         parts = [(logits, false_negative)]
@@ -227,27 +189,14 @@ class MultilingualMultipleNegativesRankingLoss(CachedLossMixin, MultipleNegative
         if "doc_to_query" in self.directions:
             parts.append((self.similarity_fct(queries, positive).T * self.scale, false_negative[:, :world]))
         if "doc_to_doc" in self.directions:
-            same_pair_or_cluster = same_cluster.scatter(1, own_places, True)
-            parts.append((self.similarity_fct(docs, positive).T * self.scale, same_pair_or_cluster))
+            similarity = self.similarity_fct(docs, positive).T
+            parts.append((similarity * self.scale, same_cluster.scatter(1, own_places, True)))
         scores = [part.masked_fill_(mask, -torch.inf) for part, mask in parts]
         if self.partition_mode == "joint":
             log_z = (torch.cat(scores, dim=1) if len(scores) > 1 else scores[0]).logsumexp(dim=1)
         else:
             log_z = torch.stack([part.logsumexp(dim=1) for part in scores]).mean(dim=0)
         return (log_z - scores[0].gather(1, own_places[:, :1]).squeeze(1)).sum()
-
-    def _checked(self, labels: Tensor | None) -> Tensor | None:
-        found = "no labels"
-        if labels is not None:
-            if labels.ndim == 2 and labels.size(1) >= 3 and not labels.is_floating_point():
-                return labels.long()
-            found = f"labels of shape {tuple(labels.shape)} and type {labels.dtype}"
-        if self.missing_labels == "ignore":
-            return None
-        raise ValueError(
-            f"{type(self).__name__} needs integer labels of shape (batch, 3), or more with negatives, and got {found}. "
-            "Make the dataset with st_hybrid.parallel_pairs(rows), or pass missing_labels='ignore' to mask nothing."
-        )
 
     def get_config_dict(self) -> dict[str, Any]:
         """The arguments, for the model card."""
@@ -259,19 +208,4 @@ class MultilingualMultipleNegativesRankingLoss(CachedLossMixin, MultipleNegative
     def citation(self) -> str:
         """BibTeX of hybrid batch training and of the losses that this one extends."""
         cached: Any = CachedMultipleNegativesRankingLoss.citation
-        return (
-            """
-@misc{elmahdy2024synergistic,
-    title={Synergistic Approach for Simultaneous Optimization of Monolingual, Cross-lingual, and Multilingual
-        Information Retrieval},
-    author={Adel Elmahdy and Sheng-Chieh Lin and Amin Ahmad},
-    year={2024},
-    eprint={2408.10536},
-    archivePrefix={arXiv},
-    primaryClass={cs.IR},
-    url={https://arxiv.org/abs/2408.10536},
-}
-"""
-            + super().citation
-            + (cached.fget(self) if self.uses_gradient_cache else "")
-        )
+        return _CITATION + super().citation + (cached.fget(self) if self.uses_gradient_cache else "")

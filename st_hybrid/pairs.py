@@ -24,57 +24,30 @@ AnyDataset = TypeVar("AnyDataset", Dataset, DatasetDict)
 
 
 class PairText:
-    """The transform of a pairs data set: it turns row numbers into texts and labels.
-
-    A pair stores two row numbers. Reading a batch of any size costs two look-ups in the parallel rows, three with
-    negatives.
+    """The transform of a pairs data set: it turns row numbers of parallel rows into texts and labels.
 
     Args:
         texts: The columns ``query``, ``positive`` and the negatives of the parallel rows.
-        keys: For each parallel row, as int32: its passage ``cluster``; its ``language``; its ``query_text``, a number
-            that rows with the same query text share; and for each column of negatives the cluster of its text, such
-            as ``cluster_of_negative_1`` (-1 if the text is no row's positive).
+        keys: For each parallel row the numbers of its ``cluster``, ``language`` and ``query_text``, and for each
+            column of negatives that of its text's cluster, such as ``cluster_of_negative_1``.
         languages: The language codes; a language's number is its index here.
-        negatives_follow: Which row's negatives a pair has, see :func:`parallel_pairs`.
     """
 
-    def __init__(
-        self, texts: Dataset, keys: Dataset, languages: list[str], negatives_follow: Side = "positive"
-    ) -> None:
-        self.texts = texts
-        self.keys = keys
-        self.languages = languages
-        self.negatives_follow = negatives_follow
-        self.negative_columns = [name for name in texts.column_names if name not in ("query", "positive")]
-        self._queries = texts.select_columns(["query"])
-        self._positives = texts.select_columns(["positive"])
-        self._negatives = texts.select_columns(self.negative_columns) if self.negative_columns else None
+    def __init__(self, texts: Dataset, keys: Dataset, languages: list[str]) -> None:
+        self.texts, self.keys, self.languages = texts, keys, languages
+        self._columns = {name: texts.select_columns([name]) for name in texts.column_names}
 
-    def __call__(self, batch: dict[str, list[int]]) -> dict[str, list[Any]]:
-        """Read a batch of pairs.
-
-        Args:
-            batch: ``query_row`` and ``positive_row``, lists of row numbers of the parallel rows.
-
-        Returns:
-            Lists ``query``, ``positive``, the negatives under their own names, and ``label``.
-        """
-        rows: dict[Side, list[int]] = {"query": batch["query_row"], "positive": batch["positive_row"]}
-        languages = self.keys[rows["query"]]["language"]
-        keys = self.keys[rows["positive"]]
-        labels = [keys["cluster"], languages, keys["language"]]
-        negatives = {}
-        if self._negatives is not None:
-            of_negatives = rows[self.negatives_follow]
-            negatives = self._negatives[of_negatives]
-            clusters = self.keys[of_negatives]
-            labels += [clusters[_cluster_key(name)] for name in self.negative_columns]
-        return {
-            "query": self._queries[rows["query"]]["query"],
-            "positive": self._positives[rows["positive"]]["positive"],
-            **negatives,
-            "label": [list(label) for label in zip(*labels, strict=True)],
-        }
+    def __call__(self, batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        """Read the columns of a batch of pairs."""
+        read = {name: self._columns[name][rows][name] for name, rows in batch.items() if name != "label"}
+        if "label" in batch:
+            passages, negatives = self.keys[batch["positive"]], list(read)[2:]
+            labels = [passages["cluster"], self.keys[batch["query"]]["language"], passages["language"]]
+            if negatives:
+                clusters = self.keys[batch[negatives[0]]]  # all negatives of a pair are of one row
+                labels += [clusters[f"cluster_of_{name}"] for name in negatives]
+            read["label"] = [list(label) for label in zip(*labels, strict=True)]
+        return read
 
 
 def parallel_pairs(
@@ -94,7 +67,7 @@ def parallel_pairs(
     Rows that share ``id`` are translations of one another. Each row gives a monolingual pair: its own query and
     positive. Each ordered pair of rows of a group gives a cross-lingual pair: the query of one, the positive of the
     other. ``pairs[i]`` for ``i < len(rows)`` is the monolingual pair of row ``i``; the cross-lingual pairs follow.
-    Texts are stored once per row and read when a pair is read; a pair costs 8 bytes.
+    Texts are stored once per row; a pair costs 8 bytes.
 
     Args:
         rows: The parallel rows. A ``DatasetDict`` gives a ``DatasetDict`` of pairs, each data set on its own.
@@ -103,24 +76,20 @@ def parallel_pairs(
         query_column: Column of the queries.
         positive_column: Column of the passages that answer them.
         negative_columns: Columns of hard negatives, by default all whose name begins with ``negative``.
-        negatives_follow: Which row's negatives a cross-lingual pair has. ``"positive"``: those of its positive's row,
-            in the positive's language if they were mined within it. ``"query"``: those of its query's row, in the
-            query's language, where a biased model looks for the answer.
-        partners: Maximum number of partner languages per query, by default all that its group has. They are drawn so
-            that each passage of a group is used equally often.
-        seed: Seed of that draw.
+        negatives_follow: Which row's negatives a cross-lingual pair has: those of its ``"positive"``, or those of its
+            ``"query"``, in whose language a biased model looks for the answer.
+        partners: Maximum number of partner languages per query, by default all that its group has. Each passage of a
+            group is used equally often.
+        seed: Seed of the draw of partners.
 
     Returns:
         A ``Dataset`` whose rows read ``{"query", "positive"[, "negative"...], "label"}``. ``label`` holds integers:
-        passage cluster, query language, passage language, and the passage cluster of each negative (-1 if it is no
-        row's positive). Languages are numbered in alphabetic order. Two groups share a passage cluster if any of
-        their positives are the same text, transitively. ``select``, ``filter``, ``shuffle``, ``DatasetDict`` and
-        data-loader workers work as with any data set. To store pairs use :func:`save_pairs`, because ``save_to_disk``
-        cannot store a transform.
+        passage cluster (see :class:`~st_hybrid.rows.ParallelRows`), query language, passage language, and the passage
+        cluster of each negative (-1 if it is no row's positive). Languages are numbered in alphabetic order.
 
     Raises:
         TypeError: ``rows`` is not a ``Dataset`` or ``DatasetDict``.
-        ValueError: The rows are not valid (see :class:`~st_hybrid.rows.ParallelRows`), or an option is not.
+        ValueError: The rows or an option are not valid.
 
     Example:
         ::
@@ -128,15 +97,11 @@ def parallel_pairs(
             from datasets import Dataset
             from st_hybrid import parallel_pairs
 
-            rows = Dataset.from_dict({
-                "id": ["a", "a", "b", "b"],
-                "language": ["en", "de", "en", "de"],
-                "query": ["Where do cats sleep?", "Wo schlafen Katzen?", "Who bakes bread?", "Wer backt Brot?"],
-                "positive": ["Cats sleep in the sun.", "Katzen schlafen in der Sonne.",
-                             "The baker bakes bread.", "Der Bäcker backt Brot."],
-            })
-            pairs = parallel_pairs(rows)
-            print(len(pairs), pairs[4])  # 8 pairs; the fifth asks in English and answers in German
+            pairs = parallel_pairs(Dataset.from_list([
+                {"id": 1, "language": "en", "query": "Where do cats sleep?", "positive": "In the sun."},
+                {"id": 1, "language": "de", "query": "Wo schlafen Katzen?", "positive": "In der Sonne."},
+            ]))
+            print(len(pairs), pairs[2])  # 4 pairs; the third asks in English and answers in German
     """
     if negatives_follow not in ("positive", "query"):
         raise ValueError(f"negatives_follow must be 'positive' or 'query', got {negatives_follow!r}.")
@@ -144,25 +109,22 @@ def parallel_pairs(
         raise ValueError(f"partners must be at least 1 or None (all languages of a group), got {partners}.")
     columns = {"id": id_column, "language": language_column, "query": query_column, "positive": positive_column}
 
-    def make(part: Dataset) -> Dataset:
-        checked = ParallelRows(part, columns=columns, negative_columns=negative_columns)
-        return _pairs(checked, negatives_follow=negatives_follow, partners=partners, seed=seed)
+    def pairs_of(part: Dataset) -> Dataset:
+        read: ParallelRows = ParallelRows(part, columns=columns, negative_columns=negative_columns)
+        keys = {"cluster": read.cluster, "language": read.language, "query_text": read.query_text}
+        keys |= {f"cluster_of_{name}": read.clusters_of(read.table[name]) for name in read.negative_columns}
+        texts = read.dataset.select_columns(["query", "positive", *read.negative_columns])
+        crossed = _cross_lingual_rows(read.group, partners, seed)
+        query, positive = (np.append(np.arange(len(part)), numbers) for numbers in crossed)
+        negatives = dict.fromkeys(read.negative_columns, query if negatives_follow == "query" else positive)
+        # Each column holds row numbers, and "label" nothing: the transform makes it of the others.
+        pairs = _integers({"query": query, "positive": positive, **negatives})
+        pairs = pairs.add_column("label", pa.nulls(len(pairs)))
+        return pairs.with_transform(PairText(texts, _integers(keys), read.languages))
 
     if isinstance(rows, DatasetDict):
-        return DatasetDict({name: make(part) for name, part in rows.items()})
-    return make(rows)
-
-
-def _pairs(rows: ParallelRows, *, negatives_follow: Side, partners: int | None, seed: int) -> Dataset:
-    query_row, positive_row = _cross_lingual_rows(rows.group, partners, seed)
-    every = np.arange(len(rows))
-    keys = {"cluster": rows.cluster, "language": rows.language, "query_text": rows.query_text}
-    keys |= {_cluster_key(name): rows.clusters_of(rows.table[name]) for name in rows.negative_columns}
-    texts = rows.dataset.select_columns(["query", "positive", *rows.negative_columns])
-    pairs = _integers(
-        {"query_row": np.concatenate([every, query_row]), "positive_row": np.concatenate([every, positive_row])}
-    )
-    return pairs.with_transform(PairText(texts, _integers(keys), rows.languages, negatives_follow))
+        return DatasetDict({name: pairs_of(part) for name, part in rows.items()})
+    return pairs_of(rows)
 
 
 def save_pairs(pairs: Dataset, path: str | Path) -> None:
@@ -170,11 +132,7 @@ def save_pairs(pairs: Dataset, path: str | Path) -> None:
 
     Args:
         pairs: Pairs from :func:`parallel_pairs`, also after ``select``, ``filter`` or ``shuffle``.
-        path: Folder to write. A folder that this function wrote before is replaced.
-
-    Raises:
-        FileExistsError: The folder holds other files.
-        ValueError: The data set did not come from :func:`parallel_pairs`.
+        path: Folder to write. Pairs that it holds are replaced; other files raise FileExistsError.
 
     Example:
         ::
@@ -182,13 +140,7 @@ def save_pairs(pairs: Dataset, path: str | Path) -> None:
             from datasets import Dataset
             from st_hybrid import load_pairs, parallel_pairs, save_pairs
 
-            rows = Dataset.from_dict({
-                "id": [1, 1],
-                "language": ["de", "en"],
-                "query": ["Wo nisten Störche?", "Where do storks nest?"],
-                "positive": ["Auf Dächern.", "On roofs."],
-            })
-            save_pairs(parallel_pairs(rows), "pairs")
+            save_pairs(parallel_pairs(Dataset.from_json("rows.jsonl")), "pairs")
             pairs = load_pairs("pairs")
     """
     path, text = Path(path), pair_text(pairs)
@@ -198,23 +150,13 @@ def save_pairs(pairs: Dataset, path: str | Path) -> None:
         pairs.with_format(None).save_to_disk(folder / "pairs")
         text.texts.save_to_disk(folder / "texts")
         text.keys.save_to_disk(folder / "keys")
-        write_json(folder / _ABOUT, {"languages": text.languages, "negatives_follow": text.negatives_follow})
+        write_json(folder / _ABOUT, {"languages": text.languages})
         if (path / _ABOUT).is_file():
             shutil.rmtree(path)  # only an empty folder can be replaced
 
 
 def load_pairs(path: str | Path) -> Dataset:
-    """Read what :func:`save_pairs` wrote. Texts stay on disk until a pair is read.
-
-    Args:
-        path: The folder.
-
-    Returns:
-        The same pairs in the same order.
-
-    Raises:
-        FileNotFoundError: :func:`save_pairs` did not write the folder.
-    """
+    """Read the pairs that :func:`save_pairs` wrote to a folder. Texts stay on disk until a pair is read."""
     path = Path(path)
     if not (path / _ABOUT).is_file():
         raise FileNotFoundError(f"{path} has no {_ABOUT}. Give a folder that save_pairs wrote.")
@@ -224,15 +166,8 @@ def load_pairs(path: str | Path) -> Dataset:
 
 
 def pair_text(pairs: Any) -> PairText:
-    """Get the transform of a pairs data set, which knows its rows and languages.
-
-    Args:
-        pairs: Pairs from :func:`parallel_pairs`.
-
-    Raises:
-        ValueError: The data set did not come from :func:`parallel_pairs`.
-    """
-    if isinstance(pairs, Dataset) and {"query_row", "positive_row"} <= set(pairs.column_names):
+    """Get the transform of a pairs data set; raises ValueError if it did not come from :func:`parallel_pairs`."""
+    if isinstance(pairs, Dataset) and {"query", "positive"} <= set(pairs.column_names):
         transform = pairs.format["format_kwargs"].get("transform")
         while isinstance(transform, functools.partial):  # the trainer wraps it to add the data set's name
             transform = transform.keywords.get("transform")
@@ -244,15 +179,11 @@ def pair_text(pairs: Any) -> PairText:
     )
 
 
-def _cluster_key(negative_column: str) -> str:
-    return f"cluster_of_{negative_column}"
-
-
 def _cross_lingual_rows(group: Ints, partners: int | None, seed: int) -> tuple[Ints, Ints]:
     """Row numbers of queries and positives of all cross-lingual pairs.
 
-    A group's rows form a ring, and a shift by k pairs each query with the positive k places further. A shift uses each
-    row once as query and once as positive, so any set of shifts uses a group's rows evenly.
+    A group's rows form a ring, and a shift by k pairs each query with the positive k places further. Any set of shifts
+    uses a group's rows evenly.
     """
     order = np.argsort(group, kind="stable")
     size = np.bincount(group)

@@ -13,22 +13,16 @@ from typing import Any
 
 import torch
 
-_PACKAGES = ("st-hybrid", "sentence-transformers", "transformers", "torch", "numpy")
-
 
 def provenance() -> dict[str, Any]:
-    """Describe the running program, for a result file.
-
-    Returns:
-        ``command``, ``date`` (UTC), ``versions`` of the packages that affect a result, and ``hardware``.
-    """
+    """Describe the running program, for a result file: ``command``, ``date`` (UTC), ``versions`` and ``hardware``."""
+    packages = ("st-hybrid", "sentence-transformers", "transformers", "torch", "numpy")
+    hardware = f"CPU ({platform.machine()}), {torch.get_num_threads()} of {os.cpu_count()} cores"
     if torch.cuda.is_available():
         hardware = f"{torch.cuda.device_count()} x {torch.cuda.get_device_name()}"
-    else:
-        hardware = f"CPU ({platform.machine()}), {torch.get_num_threads()} of {os.cpu_count()} cores"
     return {
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "date": datetime.now(timezone.utc).date().isoformat(),
-        "versions": {name: version(name) for name in _PACKAGES},
+        "versions": {name: version(name) for name in packages},
         "hardware": hardware,
     }

@@ -1,4 +1,4 @@
-"""How to train: the settings of :func:`~st_hybrid.training.finetune` and of ``st-hybrid train``."""
+"""How to train: settings that can be read without torch, so that the command line prints its help at once."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
 __all__ = ["Recipe"]
-
-# This module imports neither torch nor datasets, so that the command line can print its help at once.
 
 Sampler = Literal["hybrid", "x-x-mono", "x-y", "x-x"]
 LanguageSampling = Literal["uniform", "proportional"]
@@ -18,14 +16,16 @@ Side = Literal["positive", "query"]
 class Recipe:
     """How to train. The defaults are those of Elmahdy, Lin and Ahmad 2024 (arXiv 2408.10536), where they state them.
 
+    A value out of range and an option that has no effect together with the others raise a ValueError.
+
     Args:
-        sampler: What a batch holds. "hybrid": monolingual and cross-lingual batches. "x-x-mono": one language per
-            batch. "x-y": pairs of two languages. "x-x": pairs of one language, with languages mixed over the batch.
+        sampler: What a batch holds. "x-x-mono": one language. "x-y": pairs of two languages. "hybrid": either of these.
+            "x-x": pairs of one language each, with languages mixed over the batch.
         alpha: Share of monolingual batches, only for the sampler "hybrid" (0.5 by default).
         language_sampling: How monolingual batches choose their language: "uniform", each language equally often (the
             default), or "proportional" to its rows.
         batch_size: Pairs per step and process.
-        mini_batch_size: Pairs to encode at once. Gradients are cached, so that memory depends on the mini-batch only.
+        mini_batch_size: Pairs to encode at once; memory then depends on the mini-batch only (gradients are cached).
         max_steps: Training steps, instead of epochs.
         epochs: Passes over the parallel rows (1 by default).
         learning_rate: Peak of the linear learning rate schedule.
@@ -38,16 +38,11 @@ class Recipe:
         freeze_embeddings: Do not train the token embeddings, most of a small multilingual model's weights.
         bf16: Use bfloat16 arithmetic (by default if the GPU supports it).
         held_out: Number of groups to hold out from training and to evaluate on. The best checkpoint is kept.
-        save_steps: Steps between two checkpoints, each of which is evaluated on the held-out groups (by default a tenth
-            of the training).
+        save_steps: Steps between two checkpoints, which are evaluated on the held-out groups (a tenth by default).
         patience: Early-stopping patience in evaluations (off by default).
         partners: Partner languages per query in cross-lingual pairs (all by default).
-        negatives_follow: Whose hard negatives a cross-lingual pair has: those of the row of its "positive" (the
-            default) or of its "query".
+        negatives_follow: Row whose hard negatives a cross-lingual pair has: "positive" (the default) or "query".
         seed: Seed of all random numbers.
-
-    Raises:
-        ValueError: A value is out of range, or an option has no effect together with the others.
 
     Example:
         ::

@@ -36,8 +36,7 @@ class ParallelRows:
         negative_columns: Columns of hard negatives, by default all whose name begins with ``negative``.
 
     Attributes:
-        dataset: The columns ``id``, ``language``, ``query``, ``positive`` and the negatives.
-        table: The same columns as an Arrow table, with texts as ``large_string``.
+        dataset, table: These columns and the negatives, as a data set and as an Arrow table of ``large_string``.
         negative_columns: Names of the columns of hard negatives.
         languages: The language codes in alphabetic order.
         language: Index in ``languages`` of each row's language, shape ``(rows,)``, int64.
@@ -45,22 +44,7 @@ class ParallelRows:
 
     Raises:
         TypeError: ``rows`` is not a ``Dataset``.
-        ValueError: A column is missing or is not text, a text is null or empty, an ``(id, language)`` pair occurs
-            twice, or there are no rows. The message names the columns or the row numbers.
-
-    Example:
-        ::
-
-            from datasets import Dataset
-            from st_hybrid.rows import ParallelRows
-
-            rows = ParallelRows(Dataset.from_dict({
-                "id": [1, 1, 2],
-                "language": ["de", "en", "en"],
-                "question": ["Wo nisten Störche?", "Where do storks nest?", "What do bees make?"],
-                "positive": ["Auf Dächern.", "On roofs.", "Wax."],
-            }), columns={"query": "question"})
-            print(rows.languages, rows.language, rows.group, rows.cluster)  # ['de', 'en'] [0 1 1] [0 0 1] [0 0 1]
+        ValueError: A column is missing or not text, a text is empty, an ``(id, language)`` pair occurs twice.
     """
 
     def __init__(
@@ -73,13 +57,24 @@ class ParallelRows:
         self.dataset, self.table = read_columns(rows, columns, negative_columns)
         self.negative_columns: list[str] = self.table.column_names[len(ROLES) :]
         for role in self.table.column_names:
-            _refuse_empty(self.table[role], columns.get(role, role))
-
+            if len(found := np.flatnonzero(is_empty(self.table[role]))):
+                raise ValueError(
+                    f"Column {columns.get(role, role)!r} is null or empty in {_named(found)}. Fill in values, or drop "
+                    "the rows with rows.filter."
+                )
         self.group, _ = numbered(self.table["id"])
         language, codes = numbered(self.table["language"])
         self.languages: list[str] = sorted(codes.to_pylist())
         self.language: Ints = np.array([self.languages.index(code) for code in codes.to_pylist()])[language]
-        self._check_unique()
+        again = np.flatnonzero(place_in_group(self.group * len(self.languages) + self.language))
+        if len(again):
+            ids = self.table["id"].take(pa.array(again[:_SHOWN])).to_pylist()
+            codes = [self.languages[number] for number in self.language[again[:_SHOWN]]]
+            raise ValueError(
+                f"Each id must have one row per language, but {_named(again)} repeat{'s' if len(again) == 1 else ''} "
+                f"{', '.join(map(str, zip(ids, codes, strict=True)))}{', ...' if len(again) > _SHOWN else ''}. Give "
+                "these rows ids of their own, or drop them."
+            )
 
     def __len__(self) -> int:
         return len(self.group)
@@ -98,14 +93,7 @@ class ParallelRows:
         return numbered(self.table["query"])[0]
 
     def clusters_of(self, texts: pa.Array | pa.ChunkedArray) -> Ints:
-        """Look up the passage cluster of texts.
-
-        Args:
-            texts: Texts of any Arrow text type, shape ``(texts,)``.
-
-        Returns:
-            Cluster numbers, -1 for a text that is no row's positive, shape ``(texts,)``, int64.
-        """
+        """The passage cluster of each text, int64; -1 for a text that is no row's positive."""
         positive, passages = numbered(self.table["positive"])
         cluster = np.full(len(passages) + 1, -1)  # the last entry is for texts that are no positive
         cluster[positive] = self.cluster
@@ -113,19 +101,7 @@ class ParallelRows:
         return cluster[pc.fill_null(found, -1).to_numpy()]
 
     def split(self, test_size: float | int, *, seed: int = 0) -> tuple[Ints, Ints]:
-        """Divide the rows into two parts that share no group and no passage cluster.
-
-        Args:
-            test_size: Share of the groups (a float below 1) or number of groups (an int) in the second part. Whole
-                clusters are drawn until it is reached, so the second part may be larger.
-            seed: Seed of the draw.
-
-        Returns:
-            Row numbers of the first and of the second part, in the order of the rows.
-
-        Raises:
-            ValueError: One part would have no rows.
-        """
+        """Divide the rows as :func:`split_groups` does; returns the row numbers of both parts in order."""
         group, first = np.unique(self.group, return_index=True)
         sizes = np.bincount(self.cluster[first])  # in groups
         wanted = int(test_size) if isinstance(test_size, Integral) else round(test_size * len(group))
@@ -139,36 +115,11 @@ class ParallelRows:
             )
         return np.flatnonzero(~in_test), np.flatnonzero(in_test)
 
-    def _check_unique(self) -> None:
-        again = np.flatnonzero(place_in_group(self.group * len(self.languages) + self.language))
-        if not len(again):
-            return
-        ids = self.table["id"].take(pa.array(again[:_SHOWN])).to_pylist()
-        codes = [self.languages[number] for number in self.language[again[:_SHOWN]]]
-        pairs = ", ".join(f"({identifier!r}, {code!r})" for identifier, code in zip(ids, codes, strict=True))
-        raise ValueError(
-            f"Each id must have one row per language, but {_named(again)} repeat{'s' if len(again) == 1 else ''} "
-            f"{pairs}{', ...' if len(again) > _SHOWN else ''}. Give these rows ids of their own, or drop them."
-        )
-
 
 def read_columns(
     rows: Dataset, columns: Mapping[str, str], negative_columns: Sequence[str] | None = None
 ) -> tuple[Dataset, pa.Table]:
-    """Read the columns of parallel rows under the standard names. Nulls, empty texts and repeated rows are kept.
-
-    Args:
-        rows: As for :class:`ParallelRows`.
-        columns: As for :class:`ParallelRows`.
-        negative_columns: As for :class:`ParallelRows`.
-
-    Returns:
-        The columns as a data set, and as an Arrow table with texts as ``large_string``.
-
-    Raises:
-        TypeError: ``rows`` is not a ``Dataset``.
-        ValueError: A column is missing or is not text, ``columns`` has an unknown key, or there are no rows.
-    """
+    """Read ``ParallelRows.dataset`` and ``ParallelRows.table``, with nulls, empty texts and repeated rows."""
     if not isinstance(rows, Dataset):
         raise TypeError(
             f"Parallel rows must be a datasets.Dataset, not {type(rows).__name__}. Pass one data set of a "
@@ -189,16 +140,18 @@ def read_columns(
         )
     if not len(rows):
         raise ValueError("There are no rows. Pass at least one.")
-    dataset = _renamed(rows.with_format(None), names)
+    role_of = {name: role for role, name in reversed(names.items())}
+    dataset = rows.with_format(None).select_columns(list(role_of)).rename_columns(role_of)
+    for role in names.keys() - role_of.values():  # a column that serves two roles is copied for the second
+        dataset = dataset.add_column(role, dataset.with_format("arrow")[:][role_of[names[role]]])
+    dataset = dataset.select_columns(list(names))
     read = dataset.with_format("arrow")[:]
     return dataset, pa.table({role: _as_text(read[role], name, is_id=role == "id") for role, name in names.items()})
 
 
 def is_empty(column: pa.ChunkedArray) -> NDArray[np.bool_]:
     """Which ids or texts are null, or text of white space only, shape ``(rows,)``."""
-    if pa.types.is_integer(column.type):
-        return pc.is_null(column).to_numpy()
-    return pc.fill_null(pc.equal(pc.utf8_trim_whitespace(column), ""), True).to_numpy()
+    return pc.fill_null(pc.equal(pc.utf8_trim_whitespace(column.cast(pa.large_string())), ""), True).to_numpy()
 
 
 def split_groups(
@@ -213,13 +166,12 @@ def split_groups(
 ) -> DatasetDict:
     """Split parallel rows into two parts that share no group and no passage.
 
-    ``Dataset.train_test_split`` splits row by row, so translations of a row end up in both parts. This function draws
-    whole passage clusters.
+    ``Dataset.train_test_split`` splits row by row, so translations of a row end up in both parts.
 
     Args:
         rows: Parallel rows.
-        test_size: Share of the groups (a float below 1) or number of groups (an int) to hold out. Whole clusters are
-            drawn until it is reached, so the test part may be larger.
+        test_size: Share of the groups (a float below 1) or number of groups (an int) to hold out. The draw of whole
+            passage clusters may exceed it.
         id_column: Column that translations of one another have in common.
         language_column: Column of language codes.
         query_column: Column of the queries.
@@ -230,54 +182,32 @@ def split_groups(
         ``DatasetDict`` with ``train`` and ``test``, both in the order of ``rows``.
 
     Raises:
-        ValueError: The rows are not valid parallel rows, or one part would have no rows.
+        ValueError: The rows are not valid, or one part would have no rows.
 
     Example:
         ::
 
             from datasets import Dataset
-            from st_hybrid import parallel_pairs, split_groups
+            from st_hybrid import split_groups
 
-            rows = Dataset.from_list([
-                {"id": i, "language": code, "query": f"{code}: what is {i}?", "positive": f"{code}: {i} is a number."}
-                for i in range(20) for code in ("de", "en")
-            ])
-            parts = split_groups(rows, test_size=0.1)
-            pairs, held_out = parallel_pairs(parts["train"]), parallel_pairs(parts["test"])
+            parts = split_groups(Dataset.from_json("rows.jsonl"), test_size=0.1)
+            print(parts["train"], parts["test"])
     """
     columns = {"id": id_column, "language": language_column, "query": query_column, "positive": positive_column}
     train, test = ParallelRows(rows, columns=columns, negative_columns=[]).split(test_size, seed=seed)
     return DatasetDict(train=rows.select(train), test=rows.select(test))
 
 
-def _renamed(rows: Dataset, names: Mapping[str, str]) -> Dataset:
-    """The source columns under their roles; one that serves two roles is copied for the second."""
-    role_of: dict[str, str] = {}
-    again = [role for role, name in names.items() if role_of.setdefault(name, role) != role]
-    dataset = rows.select_columns(list(role_of))
-    dataset = dataset.rename_columns({name: role for name, role in role_of.items() if name != role})
-    for role in again:
-        dataset = dataset.add_column(role, dataset.with_format("arrow")[:][role_of[names[role]]])
-    return dataset
-
-
 def _as_text(column: pa.ChunkedArray, name: str, *, is_id: bool) -> pa.ChunkedArray:
     """The column with texts as large_string; refused if it is of another type."""
-    if any(test(column.type) for test in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)):
-        return column.cast(pa.large_string())
     if is_id and pa.types.is_integer(column.type):
         return column
+    if any(test(column.type) for test in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)):
+        return column.cast(pa.large_string())
     raise ValueError(
         f"Column {name!r} holds {column.type}, not {'text or integers' if is_id else 'text'}. Cast it with "
         "rows.cast_column."
     )
-
-
-def _refuse_empty(column: pa.ChunkedArray, name: str) -> None:
-    if len(found := np.flatnonzero(is_empty(column))):
-        raise ValueError(
-            f"Column {name!r} is null or empty in {_named(found)}. Fill in values, or drop the rows with rows.filter."
-        )
 
 
 def _named(rows: NDArray[np.intp]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -25,43 +25,32 @@ class HybridBatchSampler(DefaultBatchSampler):
     """Draw monolingual batches with share ``alpha`` and cross-lingual batches otherwise.
 
     The method is hybrid batch training (Elmahdy, Lin and Ahmad 2024, `arXiv 2408.10536
-    <https://arxiv.org/abs/2408.10536>`_). Its baselines are settings of the same sampler:
-
-    ======================  =======================================  ========================================
-    baseline                a batch                                  setting
-    ======================  =======================================  ========================================
-    X-X-mono                all pairs in one language                ``alpha=1``
-    X-Y                     each pair in two languages, all mixed    ``alpha=0``
-    X-X (LAReQA)            each pair in one language, all mixed     ``alpha=1, language_sampling="mixed"``
-    ======================  =======================================  ========================================
+    <https://arxiv.org/abs/2408.10536>`_). Its baselines are settings: X-X-mono is ``alpha=1``, X-Y is ``alpha=0``, and
+    LAReQA's X-X is ``alpha=1, language_sampling="mixed"``.
 
     An epoch has as many pairs as there are parallel rows that can be a query. Of its ``n`` batches,
     ``round(alpha * n)`` are monolingual. No two pairs of a batch share a passage cluster or a query text. Within each
     kind of batch, the numbers of uses of a language's rows differ by at most one, as far as that rule permits. Seed
     and epoch alone decide the batches, so a resumed run sees the same ones.
 
-    With several processes, ``batch_size`` is per process. Every process draws the same sequence, in which the batches
-    of a step follow each other, and accelerate hands each process its own. The rules hold for the union of a step's
-    batches, which are of one kind and, if monolingual, of one language.
+    With several processes, ``batch_size`` is per process, and these rules hold for the union of a step's batches,
+    which are of one kind and, if monolingual, of one language.
 
     Args:
-        dataset: Pairs from :func:`~st_hybrid.parallel_pairs`, also after ``select``, ``filter`` or ``shuffle``.
+        dataset: Pairs from :func:`~st_hybrid.parallel_pairs`.
         batch_size: Pairs per batch and process.
         drop_last: Leave out the last step of an epoch if it has fewer pairs than the others.
-        valid_label_columns: Accepted because the trainer passes it. The pairs' own ``label`` is used.
-        generator: Draws the seed if ``seed`` is None, and is unused otherwise.
+        valid_label_columns, generator: Passed by the trainer. The generator draws the seed if ``seed`` is None.
         seed: Seed of the draw.
         alpha: Share of monolingual batches, from 0 to 1.
         language_sampling: How monolingual batches choose their language: ``"uniform"``, each language equally often
             (the default, and the paper's rule); ``"proportional"``, by number of rows; ``"mixed"``, not at all: each
-            pair is in one language and the batch mixes them. It has no effect with ``alpha=0`` and is refused there.
+            pair is in one language and the batch mixes them.
         world_size: Number of processes, by default that of the running process group.
 
     Raises:
-        TypeError: ``alpha`` is not a number, or ``dataset`` is not a ``Dataset``.
-        ValueError: ``alpha`` is outside 0 to 1, ``language_sampling`` is unknown or has no effect, ``dataset`` did not
-            come from ``parallel_pairs``, no language has enough passage clusters for a batch, or ``alpha < 1`` and no
-            group has two languages.
+        ValueError: ``alpha`` is not a number from 0 to 1, ``language_sampling`` is unknown or has no effect,
+            ``dataset`` did not come from ``parallel_pairs``, or it has too few passage clusters for a batch.
 
     Example:
         ::
@@ -70,7 +59,6 @@ class HybridBatchSampler(DefaultBatchSampler):
             from sentence_transformers import SentenceTransformerTrainingArguments
             from st_hybrid import HybridBatchSampler
 
-            args = SentenceTransformerTrainingArguments("out", batch_sampler=HybridBatchSampler)
             args = SentenceTransformerTrainingArguments("out", batch_sampler=partial(HybridBatchSampler, alpha=0.3))
     """
 
@@ -87,22 +75,16 @@ class HybridBatchSampler(DefaultBatchSampler):
         language_sampling: LanguageSampling | None = None,
         world_size: int | None = None,
     ) -> None:
-        if not isinstance(alpha, (int, float, np.number)) or isinstance(alpha, bool):
-            raise TypeError(f"alpha must be a number between 0 and 1, got {alpha!r}.")
-        if not 0 <= alpha <= 1:
-            raise ValueError(f"alpha, the share of monolingual batches, must lie between 0 and 1, got {alpha!r}.")
-        if language_sampling not in (None, "uniform", "proportional", "mixed"):
+        if not isinstance(alpha, (int, float, np.number)) or isinstance(alpha, bool) or not 0 <= alpha <= 1:
+            raise ValueError(f"alpha must be a number between 0 and 1, got {alpha!r}.")
+        if language_sampling not in (None, *get_args(LanguageSampling)):
             raise ValueError(f"language_sampling must be uniform, proportional or mixed, got {language_sampling!r}.")
         if language_sampling is not None and alpha == 0:
             raise ValueError(
                 f"language_sampling={language_sampling!r} has no effect with alpha=0, which draws no monolingual "
                 "batches. Leave it out, or choose a larger alpha."
             )
-        if not isinstance(dataset, Dataset):
-            raise TypeError(
-                f"HybridBatchSampler draws rows by number, which {type(dataset).__name__} does not support. Load the "
-                "parallel rows as a datasets.Dataset and pass st_hybrid.parallel_pairs(rows)."
-            )
+        pairs = PairRows.of(dataset)
         if seed is None:
             seed = int(torch.randint(2**31, (1,), generator=generator))
         super().__init__(dataset, batch_size, drop_last, valid_label_columns, generator, seed)
@@ -111,24 +93,26 @@ class HybridBatchSampler(DefaultBatchSampler):
         self.world_size = _processes() if world_size is None else world_size
         self._step_size = batch_size * self.world_size
 
-        pairs = PairRows.of(dataset)
-        self._monolingual = self._monolingual_streams(pairs) if alpha > 0 else []
-        self._streams = [*self._monolingual, *([self._cross_lingual_stream(pairs)] if alpha < 1 else [])]
+        self._streams = self._monolingual = self._monolingual_streams(pairs) if alpha > 0 else []
+        if alpha < 1:
+            cross_lingual = np.flatnonzero(~pairs.monolingual)
+            if not len(cross_lingual):
+                raise ValueError(
+                    f"alpha={self.alpha:g} asks for cross-lingual batches, but no group has rows in two languages. "
+                    "Give translations the same id, or set alpha=1 for monolingual batches only."
+                )
+            self._streams = [*self._monolingual, self._stream(pairs, cross_lingual, "The cross-lingual pairs")]
+        # Each stream fills at least one step, so no epoch is empty.
         rows = len(np.unique(np.concatenate([stream.row for stream in self._streams])))
         self._full_steps, rest = divmod(rows, self._step_size)
         self._last_batch = 0 if drop_last else rest // self.world_size
-        if len(self) == 0:
-            raise ValueError(
-                f"{rows:,} rows do not fill one step of {self._step_size:,} pairs, and drop_last leaves out the rest. "
-                "Choose a smaller batch or drop_last=False."
-            )
 
     def __len__(self) -> int:
         """Number of batches of an epoch, over all processes."""
         return (self._full_steps + (self._last_batch > 0)) * self.world_size
 
     def __iter__(self) -> Iterator[list[int]]:
-        """Yield the epoch's batches, each a list of row numbers of the pairs data set."""
+        """Yield the epoch's batches, each a list of row numbers of the data set."""
         steps, last = self._draw_epoch(np.random.default_rng([self.seed, self.epoch]))
         for begin in range(0, len(steps), _STEPS_AT_ONCE):
             yield from steps[begin : begin + _STEPS_AT_ONCE].reshape(-1, self.batch_size).tolist()
@@ -156,7 +140,7 @@ class HybridBatchSampler(DefaultBatchSampler):
         return drawn, last
 
     def _quota(self, steps: int, rng: np.random.Generator) -> Ints:
-        """The stream of each monolingual step: equally often, or by number of rows (largest remainder)."""
+        """The stream of each monolingual step, by largest remainder."""
         sizes = np.array([len(stream.row) for stream in self._monolingual])
         share = sizes if self.language_sampling == "proportional" else np.ones_like(sizes)
         exact = steps * share / share.sum()
@@ -168,16 +152,16 @@ class HybridBatchSampler(DefaultBatchSampler):
     def _monolingual_streams(self, pairs: PairRows) -> list[Stream]:
         language = np.where(pairs.monolingual, pairs.language[pairs.query_row], -1)
         if self.language_sampling == "mixed":
-            return [self._checked(Stream(pairs, np.flatnonzero(language >= 0)), "The monolingual pairs")]
+            return [self._stream(pairs, np.flatnonzero(language >= 0), "The monolingual pairs")]
         streams = {
             code: Stream(pairs, np.flatnonzero(language == number)) for number, code in enumerate(pairs.languages)
         }
         left_out = {code: most for code, stream in streams.items() if (most := stream.largest_batch) < self._step_size}
         if left_out:
+            processes = f" ({self.world_size} processes of {self.batch_size:,})" if self.world_size > 1 else ""
             reason = (
-                f"a batch takes {self._step_size:,} pairs with distinct passage clusters and query texts"
-                + (f" ({self.world_size} processes of {self.batch_size:,})" if self.world_size > 1 else "")
-                + f", and they have at most {', '.join(f'{most:,} ({code})' for code, most in left_out.items())}"
+                f"a batch takes {self._step_size:,} pairs with distinct passage clusters and query texts{processes}, "
+                f"and they have at most {', '.join(f'{most:,} ({code})' for code, most in left_out.items())}"
             )
             if len(left_out) == len(streams):
                 raise ValueError(f"No language fills a monolingual batch: {reason}. Choose a smaller batch.")
@@ -186,16 +170,8 @@ class HybridBatchSampler(DefaultBatchSampler):
             )
         return [stream for code, stream in streams.items() if code not in left_out]
 
-    def _cross_lingual_stream(self, pairs: PairRows) -> Stream:
-        cross_lingual = np.flatnonzero(~pairs.monolingual)
-        if not len(cross_lingual):
-            raise ValueError(
-                f"alpha={self.alpha:g} asks for cross-lingual batches, but no group has rows in two languages. "
-                "Give translations the same id, or set alpha=1 for monolingual batches only."
-            )
-        return self._checked(Stream(pairs, cross_lingual), "The cross-lingual pairs")
-
-    def _checked(self, stream: Stream, name: str) -> Stream:
+    def _stream(self, pairs: PairRows, chosen: Ints, name: str) -> Stream:
+        stream = Stream(pairs, chosen)
         if stream.largest_batch < self._step_size:
             raise ValueError(
                 f"{name} give at most {stream.largest_batch:,} with distinct passage clusters and query texts, too few "
@@ -215,13 +191,9 @@ class StepwiseProportionalBatchSampler(ProportionalBatchSampler):
         ::
 
             from sentence_transformers import SentenceTransformerTrainingArguments
-            from st_hybrid import HybridBatchSampler, StepwiseProportionalBatchSampler
+            from st_hybrid import StepwiseProportionalBatchSampler as Stepwise
 
-            args = SentenceTransformerTrainingArguments(
-                "out",
-                batch_sampler=HybridBatchSampler,
-                multi_dataset_batch_sampler=StepwiseProportionalBatchSampler,
-            )
+            args = SentenceTransformerTrainingArguments("out", multi_dataset_batch_sampler=Stepwise)
     """
 
     def __iter__(self) -> Iterator[list[int]]:

@@ -14,27 +14,13 @@ WITHOUT_MARKS = frozenset({"khm", "km", "lao", "lo", "th", "tha"})
 
 
 def sentence_spans(language: str, text: str) -> list[tuple[int, int]]:
-    """Split a text into sentences with Wikimedia's sentencex.
+    """Split a text into sentences with `sentencex <https://github.com/wikimedia/sentencex>`_.
 
-    It uses the punctuation and the abbreviations of some 300 languages, many through a related one. In Thai and the
-    other languages of :data:`WITHOUT_MARKS` it returns long pieces of several sentences.
-
-    Args:
-        language: The text's language code.
-        text: The text.
+    It knows the punctuation and the abbreviations of some 300 languages, many through a related one. In the languages
+    of :data:`WITHOUT_MARKS` it returns long pieces of several sentences.
 
     Returns:
         Start and end of each sentence in characters, without the white space around it.
-
-    Example:
-        ::
-
-            from st_hybrid.sentences import sentence_spans
-
-            sentence_spans("de", "Das gilt z. B. hier. Und dort.")  # [(0, 20), (21, 30)]
-
-    References:
-        https://github.com/wikimedia/sentencex
     """
     spans = []
     for found in sentencex.get_sentence_boundaries(language, text):

@@ -1,4 +1,4 @@
-"""A SentenceTransformerTrainer with hybrid batches by default, which logs the loss of each kind of batch."""
+"""A trainer with hybrid batches, which logs the loss of each kind of batch."""
 
 from __future__ import annotations
 
@@ -8,11 +8,7 @@ from typing import Any
 
 import torch
 from datasets import Dataset, DatasetDict
-from sentence_transformers import (
-    SentenceTransformer,
-    SentenceTransformerTrainer,
-    SentenceTransformerTrainingArguments,
-)
+from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
 from sentence_transformers.base.evaluation import BaseEvaluator
 from sentence_transformers.base.sampler import BatchSamplers, DefaultBatchSampler, MultiDatasetBatchSamplers
 from torch import Tensor, nn
@@ -25,33 +21,23 @@ from st_hybrid.sampler import HybridBatchSampler, StepwiseProportionalBatchSampl
 class HybridTrainer(SentenceTransformerTrainer):
     """Train a SentenceTransformer with hybrid batches.
 
-    This is ``SentenceTransformerTrainer`` with other defaults: :class:`~st_hybrid.HybridBatchSampler`,
-    :class:`~st_hybrid.MultilingualMultipleNegativesRankingLoss`, and for several data sets
-    :class:`~st_hybrid.StepwiseProportionalBatchSampler`.
-
-    With any loss, the logs also hold ``loss_monolingual`` and ``loss_cross_lingual``: the mean loss of the monolingual
-    and of the cross-lingual batches since the last log, over all processes. A batch is monolingual if the two
-    languages of every pair are equal, and cross-lingual if those of every pair differ. A kind without a batch is left
-    out.
+    The defaults are :class:`~st_hybrid.HybridBatchSampler`, for several data sets
+    :class:`~st_hybrid.StepwiseProportionalBatchSampler`, and
+    :class:`~st_hybrid.MultilingualMultipleNegativesRankingLoss`. The logs also hold ``loss_monolingual`` and
+    ``loss_cross_lingual``: the mean loss of the batches of each kind since the last log, over all processes.
 
     Args:
         model: The model to train.
-        args: Training arguments; they are not changed. Their samplers are used unless they are sentence-transformers'
-            defaults.
+        args: Training arguments. Samplers other than sentence-transformers' defaults are used.
         train_dataset: Pairs of :func:`~st_hybrid.parallel_pairs`, or a ``DatasetDict`` of them.
-        eval_dataset: Pairs to compute a validation loss on. The same sampler draws their batches.
+        eval_dataset: Pairs to compute a validation loss on.
         loss: Another loss, as in sentence-transformers.
         evaluator: One or more evaluators, such as :class:`~st_hybrid.CrossLingualRetrievalEvaluator`.
-        batch_sampler: A sampler class, or a callable that takes the same arguments. By default the sampler of
-            ``args``.
+        batch_sampler: A sampler class, or a callable with its arguments. By default the sampler of ``args``.
         **kwargs: The other arguments of ``SentenceTransformerTrainer``.
 
     Raises:
-        ValueError: The training data did not come from ``parallel_pairs``, or ``eval_dataset`` is too small for the
-            sampler's batches.
-
-    References:
-        Elmahdy, Lin and Ahmad 2024, https://arxiv.org/abs/2408.10536
+        ValueError: Training data did not come from ``parallel_pairs``, or data are too few for the sampler's batches.
 
     Example:
         ::
@@ -61,22 +47,13 @@ class HybridTrainer(SentenceTransformerTrainer):
             from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments
             from st_hybrid import HybridBatchSampler, HybridTrainer, parallel_pairs
 
-            rows = Dataset.from_list([
-                {"id": 1, "language": "en", "query": "Where do storks nest?", "positive": "They nest on chimneys."},
-                {"id": 1, "language": "de", "query": "Wo nisten Störche?", "positive": "Sie nisten auf Kaminen."},
-                {"id": 2, "language": "en", "query": "What do bees make?", "positive": "They make wax."},
-                {"id": 2, "language": "de", "query": "Was machen Bienen?", "positive": "Sie machen Wachs."},
-            ])
             HybridTrainer(
                 model=SentenceTransformer("intfloat/multilingual-e5-small"),
-                args=SentenceTransformerTrainingArguments("out", per_device_train_batch_size=2),
-                train_dataset=parallel_pairs(rows),
+                args=SentenceTransformerTrainingArguments("out", max_steps=5),
+                train_dataset=parallel_pairs(Dataset.from_json("rows.jsonl")),
                 batch_sampler=partial(HybridBatchSampler, alpha=0.3),
             ).train()
     """
-
-    # Columns: monolingual, cross-lingual. Rows: the sum of the losses, the number of batches.
-    _batch_losses: Tensor | None
 
     def __init__(
         self,
@@ -105,21 +82,22 @@ class HybridTrainer(SentenceTransformerTrainer):
             for part in _parts(eval_dataset):
                 if isinstance(part, Dataset):
                     self.get_batch_sampler(part, self.args.eval_batch_size, self.args.dataloader_drop_last)
-        self._reset_batch_losses()
+        # Columns: monolingual, cross-lingual. Rows: the sum of the losses, the number of batches.
+        self._batch_losses: Tensor | None = None
 
     def get_default_loss(self, model: Any) -> nn.Module:
-        """The loss if none was given."""
+        """The multilingual loss."""
         return MultilingualMultipleNegativesRankingLoss(model)
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
-        """Train as ``Trainer.train`` does; the mean losses of an earlier training are forgotten."""
-        self._reset_batch_losses()
+        """Train as ``Trainer.train`` does."""
+        self._batch_losses = None
         return super().train(*args, **kwargs)
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """Compute the loss as sentence-transformers does, and add a training loss to the mean of its kind of batch."""
+        """Compute the loss, and add it to the mean of its kind of batch."""
         result: Any = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         labels = inputs.get("label")
         if self.model.training and labels is not None:
@@ -132,16 +110,13 @@ class HybridTrainer(SentenceTransformerTrainer):
         return result
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Log as sentence-transformers does, with the mean loss of each kind of batch beside the loss."""
+        """Log the mean loss of each kind of batch beside the loss."""
         if "loss" in logs and self._batch_losses is not None:
             sums: Tensor = self.accelerator.reduce(self._batch_losses, reduction="sum")
-            self._reset_batch_losses()
+            self._batch_losses = None
             kinds = zip(("loss_monolingual", "loss_cross_lingual"), *sums.tolist(), strict=True)
             logs = {**logs, **{kind: total / batches for kind, total, batches in kinds if batches}}
         super().log(logs, start_time)
-
-    def _reset_batch_losses(self) -> None:
-        self._batch_losses = None
 
 
 def _parts(datasets: Any) -> list[Any]:

@@ -17,7 +17,7 @@ from rich.console import Console
 from sentence_transformers import SentenceTransformer
 
 import st_hybrid.tasks  # noqa: F401 (registers the tasks)
-from st_hybrid.benchmark import CorpusSearch, evaluate_tasks, print_scores
+from st_hybrid.benchmark import evaluate_tasks, print_scores
 from st_hybrid.evaluation.per_query import per_query_path
 from st_hybrid.evaluation.results import MEASURES, MiraclScores, TaskScores
 
@@ -173,6 +173,8 @@ def test_a_sample_and_a_model_by_its_folder(tiny_model_path: Path, data: Path, t
     assert scores.counts.queries == scores.counts.passages == {"de": 3, "en": 3}
     assert scores.sample == {"queries": 3, "seed": 4}
     assert json.loads(output.read_text(encoding="utf-8"))["model"] == str(tiny_model_path)
+    scores = evaluate_tasks(str(tiny_model_path), ["XQuAD-R"], data, output, languages=["de"], **options)["XQuAD-R"]
+    assert scores.counts.queries == {"de": 3}
 
 
 @pytest.mark.parametrize(
@@ -182,9 +184,9 @@ def test_a_sample_and_a_model_by_its_folder(tiny_model_path: Path, data: Path, t
         (["XQuAD-R", "MIRACL"], {"sample": 3}, "sample has no effect on MIRACL"),
         (["MIRACL"], {"plots": "plots"}, "plots has no effect on MIRACL"),
         (["MIRACL"], {"verify": False}, "verify=False has no effect on MIRACL"),
-        (["XQuAD-R"], {"corpus_search": CorpusSearch(memory_gb=2, languages=["sw"])}, "languages, memory_gb .* MIRACL"),
+        (["XQuAD-R"], {"memory_gb": 2, "index_factory": "Flat"}, "memory_gb, index_factory can only .* MIRACL"),
         (["XQuAD-R"], {"seed": 1}, "seed has no effect without sample"),
-        (["XQuAD-R", "SQuAD"], {}, "must be one of XQuAD-R, MLQA-R, MIRACL, got 'SQuAD'"),
+        (["SQuAD", "XQuAD-R"], {}, "must be one of XQuAD-R, MLQA-R, got 'SQuAD'"),
     ],
 )
 def test_options_without_effect_are_refused_before_anything_is_loaded(
@@ -193,8 +195,6 @@ def test_options_without_effect_are_refused_before_anything_is_loaded(
     with pytest.raises(ValueError, match=message):
         evaluate_tasks("no such model", tasks, tmp_path, tmp_path / "new" / "scores.json", **options)
     assert not list(tmp_path.iterdir())
-    with pytest.raises(ValueError, match="index_parameters has no effect without index_factory"):
-        CorpusSearch(index_parameters="nprobe=4")
 
 
 def test_a_file_of_another_version_is_refused(data: Path, tmp_path: Path) -> None:
@@ -214,9 +214,13 @@ def test_import_loads_nothing_heavy() -> None:
 def test_miracl(tiny_model: SentenceTransformer, write_miracl: Callable[..., Path], tmp_path: Path) -> None:
     """Languages come one after the other into the same files, with the scores that mteb gives."""
     folder, output = write_miracl(["fi", "sw"], passages=150, queries=12), tmp_path / "scores.json"
-    run(tiny_model, folder, output, "MIRACL", corpus_search=CorpusSearch(languages=["sw"]))
-    kept = CorpusSearch(languages=["fi"], embeddings_dir=tmp_path / "kept", index_factory="IVF2,Flat")
-    results = run(tiny_model, folder, output, "MIRACL", corpus_search=kept)
+    run(tiny_model, folder, output, "MIRACL", languages=["sw"])
+    kept = {"languages": ["fi"], "embeddings_dir": tmp_path / "kept", "index_factory": "IVF2,Flat"}
+    results = run(tiny_model, folder, output, "MIRACL", **kept)
+    with pytest.raises(ValueError, match="has no effect without index_factory"):
+        run(tiny_model, folder, output, "MIRACL", index_parameters="nprobe=4")
+    with pytest.raises(ValueError, match="MIRACL: the data have no language 'yo', only fi, sw"):
+        run(tiny_model, folder, output, "MIRACL", languages=["sw", "yo"])
     task = results["MIRACL"]
     assert list(task.per_language) == ["sw", "fi"]
     assert task.per_language["fi"].index_recall_at_100 is not None

@@ -25,7 +25,7 @@ ROOT = Path(__file__).parent.parent
 
 # What cannot run here, each with its reason.
 SKIPPED = {
-    "st_hybrid.tasks.encode_ahead.encode_miracl": "starts a Ray cluster; tests/tasks/test_encode_ahead.py does, too",
+    "st_hybrid.encode_ahead.encode_miracl": "starts a Ray cluster; tests/test_encode_ahead.py does, too",
 }
 MIRACL_LANGUAGES = "ar bn de en es fa fi fr hi id ja ko ru sw te th yo zh"
 SLOW = {

@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "st_hybrid"
 LAYERS = (
     ("cli",),
     ("study",),
-    ("training", "benchmark"),
+    ("training", "benchmark", "encode_ahead"),
     ("tasks",),
     ("data", "translation"),
     ("evaluation",),

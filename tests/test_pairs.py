@@ -143,12 +143,12 @@ def test_partners_bound_the_pairs_and_use_each_row_of_a_group_equally(
 ) -> None:
     rows = rows_of("abcdef"[:size] for size in sizes)
     pairs = parallel_pairs(rows, partners=partners, seed=seed).with_format("numpy")[:]
-    cross = pairs["query_row"] != pairs["positive_row"]
+    cross = pairs["query"] != pairs["positive"]
     group = np.array(rows["id"])
     wanted = np.minimum(np.array(sizes) - 1, partners)[group]
-    assert (np.bincount(pairs["query_row"][cross], minlength=len(rows)) == wanted).all()
-    assert (np.bincount(pairs["positive_row"][cross], minlength=len(rows)) == wanted).all()
-    assert len(set(zip(pairs["query_row"], pairs["positive_row"], strict=True))) == len(cross)
+    assert (np.bincount(pairs["query"][cross], minlength=len(rows)) == wanted).all()
+    assert (np.bincount(pairs["positive"][cross], minlength=len(rows)) == wanted).all()
+    assert len(set(zip(pairs["query"], pairs["positive"], strict=True))) == len(cross)
 
 
 def test_a_pair_costs_at_most_24_bytes_beyond_the_text() -> None:

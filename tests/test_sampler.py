@@ -84,7 +84,7 @@ class Drawn:
         ]
         numbers = pairs.with_format("numpy")[:]
         keys = pair_text(pairs).keys.with_format("numpy")[:]
-        self.query_row, self.positive_row = numbers["query_row"], numbers["positive_row"]
+        self.query_row, self.positive_row = numbers["query"], numbers["positive"]
         self.language, self.cluster, self.text = keys["language"], keys["cluster"], keys["query_text"]
         self.monolingual = [bool(kind) for kind in self._kinds()]
 
@@ -343,8 +343,8 @@ def test_a_language_with_few_clusters_is_left_out_with_one_warning(caplog: pytes
     [
         (plain(9), {"alpha": 1.5}, ValueError, "between 0 and 1, got 1.5"),
         (plain(9), {"alpha": float("nan")}, ValueError, "between 0 and 1, got nan"),
-        (plain(9), {"alpha": "half"}, TypeError, "must be a number between 0 and 1, got 'half'"),
-        (plain(9), {"alpha": True}, TypeError, "must be a number"),
+        (plain(9), {"alpha": "half"}, ValueError, "must be a number between 0 and 1, got 'half'"),
+        (plain(9), {"alpha": True}, ValueError, "must be a number"),
         (plain(9), {"language_sampling": "evenly"}, ValueError, "language_sampling must be"),
         (plain(9), {"batch_size": 10, "alpha": 1}, ValueError, r"No language fills .* at most 9 \(a\), 9 \(b\)"),
         (plain(9), {"batch_size": 10, "alpha": 0}, ValueError, "at most 9 with distinct passage clusters"),
@@ -367,7 +367,7 @@ def test_errors(rows: Dataset, settings: dict[str, Any], error: type[Exception],
 def test_errors_of_other_data_sets() -> None:
     with pytest.raises(ValueError, match="parallel_pairs"):
         HybridBatchSampler(plain(9), 4, True)
-    with pytest.raises(TypeError, match=r"IterableDataset.*parallel_pairs"):
+    with pytest.raises(ValueError, match=r"IterableDataset.*parallel_pairs"):
         HybridBatchSampler(plain(9).to_iterable_dataset(), 4, True)  # type: ignore[arg-type]
 
 

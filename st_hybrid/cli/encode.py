@@ -1,4 +1,4 @@
-"""The command that encodes ahead. Apart from ``evaluate``, whose help need not wait for torch and mteb."""
+"""The command that encodes ahead."""
 
 from __future__ import annotations
 
@@ -8,16 +8,15 @@ from typing import Any
 from rich.console import Console
 
 from st_hybrid.cli.options import DataDir, options_of
-from st_hybrid.tasks.encode_ahead import encode_miracl, print_encoding
+from st_hybrid.encode_ahead import encode_miracl, print_encoding
 
 
 @options_of(encode_miracl, omit=("show_progress_bar",))
 def encode(*, model: str, output: Path, data_dir: DataDir = None, **options: Any) -> None:
     """Encode the passages of MIRACL ahead of an evaluation.
 
-    The engine ``ray`` shares the work among the workers of a cluster. A lost worker is replaced and its shard encoded
-    again. A killed run continues where it stopped. On several machines, the model, the data and the output folder need
-    the same path everywhere.
+    The engine ``ray`` shares the work among the workers of a cluster and replaces a lost worker. A killed run continues
+    where it stopped. On several machines, the model, the data and the output folder need the same path everywhere.
 
     Args:
         model: The model: a folder or hub name.

@@ -3,47 +3,35 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from cyclopts import Parameter
 from rich.console import Console
 
-from st_hybrid.benchmark import CorpusSearch, Task, evaluate_tasks
-from st_hybrid.cli.options import DataDir, listed, options_of
+from st_hybrid.benchmark import Task, evaluate_tasks, print_scores
+from st_hybrid.cli.options import DataDir, options_of
 
 
-@options_of(evaluate_tasks, omit=("tasks", "model_name", "centers", "corpus_search", "show_progress_bar"))
+@options_of(evaluate_tasks, omit=("tasks", "model_name", "centers", "show_progress_bar"))
 def evaluate(
     *,
-    model: str,
     output: Path,
     task: tuple[Task, ...] = ("XQuAD-R",),
     data_dir: DataDir = None,
-    center: list[str] | None = None,
-    corpus_search: Annotated[CorpusSearch, Parameter(name="*", group="MIRACL")] = CorpusSearch(),  # noqa: B008 (frozen)
+    center: tuple[str, ...] = (),
     **options: Any,
 ) -> None:
     """Evaluate a model on XQuAD-R, MLQA-R or MIRACL.
 
-    One encoding pass serves all monolingual, cross-lingual and multilingual settings. Prints mAP, recall, nDCG, MRR,
-    rank distance (language bias, lower is better), PEER (language fairness) and the languages that rank first. Writes
-    the scores of all language pairs, and those of each query to OUTPUT.per-query.parquet.
+    Prints the monolingual, cross-lingual and multilingual measures, the rank distance (language bias) and the languages
+    that rank first. Writes the scores of all language pairs, and those of each query to OUTPUT.per-query.parquet.
 
     Args:
-        model: The model: a folder or hub name.
         output: JSON file to write. Tasks that it already holds are kept.
         task: Task to evaluate on. Repeat the option for more tasks.
-        data_dir: Folder with ``xquad-r/<lang>.json``, ``mlqa-r/<lang>.json`` and MIRACL's official layout. Without it
-            the data are downloaded.
+        data_dir: Folder with xquad-r/LANG.json, mlqa-r/LANG.json or MIRACL's folders. By default data are downloaded.
         center: Report also with language means subtracted: a folder with the means of ``st-hybrid center``, or
             ``evaluated`` for the means of the evaluated texts. Repeat the option for more means. Not for MIRACL.
     """
-    from dataclasses import replace
-
-    from st_hybrid.benchmark import print_scores
-    from st_hybrid.evaluation.per_query import per_query_path
-
-    search = replace(corpus_search, languages=listed(corpus_search.languages))
-    scores = evaluate_tasks(model, task, data_dir, output, centers=center or (), corpus_search=search, **options)
+    scores = evaluate_tasks(tasks=task, data_dir=data_dir, output=output, centers=center, **options)
     print_scores(scores, Console())
-    Console(stderr=True).print(f"Wrote [bold]{output}[/] and [bold]{per_query_path(output)}[/].")
+    Console(stderr=True).print(f"Wrote [bold]{output}[/] and {output.stem}.per-query.parquet beside it.")

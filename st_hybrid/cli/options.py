@@ -1,4 +1,4 @@
-"""Options of commands, made from the signatures and docstrings of the library's functions."""
+"""Options of commands: those that many share, and those made from the library's signatures and docstrings."""
 
 from __future__ import annotations
 
@@ -8,12 +8,16 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_type_hints
 
-from cyclopts import Parameter
+from cyclopts import Parameter, Token
 from docstring_parser import parse
+from rich.console import Console
 
 Command = Callable[..., Any]
-
 DataDir = Annotated[Path | None, Parameter(env_var="ST_HYBRID_DATA")]
+Data = Annotated[str, Parameter(help="Parallel rows: a file, a folder or a hub name.")]
+Split = Annotated[str, Parameter(help="Split of the data set.")]
+Column = Annotated[list[str] | None, Parameter(help="Map a column: ``query=question``. Repeat it for more columns.")]
+Output = Annotated[Path, Parameter(help="File to write: .jsonl (also .gz, .zst), .parquet; without a suffix a folder.")]
 #: What the library's functions take as an object and a command as the name to load it by.
 _LOADED = {"SentenceTransformer": str, "CrossEncoder": str}
 
@@ -22,10 +26,6 @@ def options_of(function: Command, *, omit: Collection[str] = ()) -> Callable[[Co
     """Give a command the arguments of a library function as options, with their defaults and documentation.
 
     The command declares its own options and gets the others in its ``**options``, to pass them on.
-
-    Args:
-        function: The library function, with a Google docstring.
-        omit: Arguments that are not options.
     """
     documented = {
         part.arg_name: re.sub(r":\w+:`~?(?:st_hybrid\.)?([^`]+)`", r"``\1``", part.description or "")
@@ -37,31 +37,25 @@ def options_of(function: Command, *, omit: Collection[str] = ()) -> Callable[[Co
         own = [part for part in inspect.signature(command).parameters.values() if part.kind is not part.VAR_KEYWORD]
         parameters = [part.replace(annotation=hints[part.name]) for part in own]
         for name, part in inspect.signature(function).parameters.items():
-            if name in hints or name in omit:
+            if name in hints or name in omit or part.kind is part.VAR_KEYWORD:
                 continue
             hint = part.annotation
             if isinstance(hint, str):
                 hint = eval(hint, {**function.__globals__, **_LOADED})
-            parameter = Parameter(help=documented[name], negative=_negative(name, hint, part.default))
-            parameters.append(part.replace(annotation=Annotated[hint, parameter], kind=inspect.Parameter.KEYWORD_ONLY))
+            # What is on by default can be switched off.
+            can_be_off = part.default is True or (
+                type(None) in get_args(hint) and part.default not in (None, part.empty)
+            )
+            negative = f"--no-{name.replace('_', '-')}" if can_be_off else ()
+            converter = _split if name == "languages" else None
+            parameter = Parameter(help=documented[name], negative=negative, converter=converter)
+            parameters.append(part.replace(annotation=Annotated[hint, parameter], kind=part.KEYWORD_ONLY))
 
-        def run(*arguments: Any, **options: Any) -> Any:
-            if options.get("languages"):
-                options["languages"] = listed(options["languages"])
-            return command(*arguments, **options)
-
-        run.__name__, run.__doc__, run.__module__ = command.__name__, command.__doc__, command.__module__
-        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-        run.__annotations__ = {part.name: part.annotation for part in parameters}
-        return run
+        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        command.__annotations__ = {part.name: part.annotation for part in parameters}
+        return command
 
     return decorate
-
-
-def _negative(name: str, hint: Any, default: Any) -> tuple[str, ...]:
-    """``--no-name`` for what is on by default and can be switched off."""
-    can_be_off = default is True or (default not in (None, inspect.Parameter.empty) and type(None) in get_args(hint))
-    return (f"--no-{name.replace('_', '-')}",) if can_be_off else ()
 
 
 def mapped(given: Sequence[str] | None, example: str = "query=question") -> dict[str, str]:
@@ -77,6 +71,24 @@ def mapped(given: Sequence[str] | None, example: str = "query=question") -> dict
     return pairs
 
 
+def _split(hint: Any, tokens: Sequence[Token]) -> list[str]:
+    return listed([token.value for token in tokens]) or []
+
+
 def listed(given: Sequence[str] | None) -> list[str] | None:
     """The values of an option that may be repeated, or hold commas."""
     return None if given is None else [part.strip() for one in given for part in one.split(",") if part.strip()]
+
+
+Commas = Annotated[list[str], Parameter(converter=_split)]
+
+
+def opened(data: str, split: str, column: Sequence[str] | None, **options: Any) -> Any:
+    """Open the rows of a command, a ``Dataset``, and print what was left out."""
+    from st_hybrid.data import open_rows  # here, because it imports torch
+
+    options = {"check_languages": False, "show_progress_bar": True, **options}
+    rows, report = open_rows(data, split=split, columns=mapped(column), **options)
+    if report.dropped:
+        Console(stderr=True).print(report)
+    return rows

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 from rich.console import Console
 
-from st_hybrid.cli.options import mapped
+from st_hybrid.cli.options import Column, Data, Split, mapped, opened
 from st_hybrid.recipe import Recipe
 
-# The functions import the library when they run: importing torch takes seconds.
+# The functions import the library when they run, because importing torch takes seconds.
 
 
 def quickstart(*, output: Path = Path("quickstart"), seeds: int = 3, steps: int = 300) -> None:
     """Train small encoders from scratch, without a network, and compare the samplers.
 
-    Generates questions and answers in 11 languages from Unicode CLDR's names of places, languages and currencies.
-    Trains X-X-mono, X-Y and hybrid with the same budget, and evaluates them. Takes about a minute.
+    Generates questions and answers in 11 languages from Unicode CLDR's names of places, languages and currencies. Takes
+    about a minute.
 
     Args:
         output: Folder for ``results.json`` and ``results.png``.
@@ -37,23 +37,20 @@ def train(
     data: list[str],
     output: Path,
     recipe: Annotated[Recipe, Parameter(name="*")] = Recipe(),  # noqa: B008 (frozen)
-    column: list[str] | None = None,
-    split: str = "train",
+    column: Column = None,
+    split: Split = "train",
     resume: bool = False,
 ) -> None:
     """Fine-tune a model on parallel rows, with hybrid batches or a baseline.
 
     Rows that share an id are translations of one another. The columns are id, language, query, positive and, if you
-    have them, negatives. Default values are those of hybrid batch training (arXiv 2408.10536). On several GPUs:
-    ``torchrun --nproc_per_node 4 -m st_hybrid.cli train ...``
+    have them, negatives. On several GPUs: ``torchrun --nproc_per_node 4 -m st_hybrid.cli train ...``
 
     Args:
         model: Model to start from: a folder or hub name.
         data: Parallel rows: a file, a folder, or a hub name with a configuration after a colon. Repeat the option to
             train on several data sets. Each batch then comes from one of them, and larger ones give more batches.
         output: Folder for the model, its card, checkpoints and ``training.json``.
-        column: Map a column: ``query=question``. Repeat the option for more columns.
-        split: Split of the data set.
         resume: Continue the run in the output folder from its last checkpoint.
     """
     from st_hybrid.data import open_row_sets
@@ -62,16 +59,8 @@ def train(
 
     columns = mapped(column)
     sets = open_row_sets(data, split=split, columns=columns, check_languages=False)
-    finetune(
-        model,
-        sets if len(sets) > 1 else next(iter(sets.values())),
-        output,
-        recipe,
-        data_name=Path(data[0]).name,
-        source={"split": split, "columns": columns},
-        checked=checked_sets(data),
-        resume=resume,
-    )
+    source = {"split": split, "columns": columns}
+    finetune(model, sets, output, recipe, source=source, checked=checked_sets(data), resume=resume)
     if int(os.environ.get("RANK", 0)) == 0:
         print_training(output, Console())
         Console(stderr=True).print(f"Wrote [bold]{output}[/]: the model, its card README.md and training.json.")
@@ -80,50 +69,34 @@ def train(
 def center(
     *,
     model: Path,
-    data: str,
+    data: Data,
     per_language: int = 1000,
     unseen: Literal["error", "keep", "global"] = "error",
     batch_size: int = 32,
-    column: list[str] | None = None,
-    split: str = "train",
+    column: Column = None,
+    split: Split = "train",
     seed: int = 0,
 ) -> None:
     """Estimate each language's mean vectors and write them into a model's folder.
 
-    Subtracting the means removes much of a model's preference for the query's language, without training. Try it
-    before you train. The language of each query and passage must be known at search time. ``st-hybrid evaluate
-    --center MODEL`` reports scores with these means.
+    Subtracting the means removes much of a model's preference for the query's language, without training. The language
+    of each query and passage must be known at search time. ``st-hybrid evaluate --center MODEL`` reports the scores.
 
     Args:
         model: Folder of a SentenceTransformer.
-        data: Parallel rows: a file, a folder, or a hub name.
         per_language: Number of rows to draw per language.
-        unseen: What to do with texts in a language without means: raise an error, keep their vectors, or subtract the
-            average of all means.
+        unseen: For a language without means: raise an error, keep its vectors, or subtract the average of all means.
         batch_size: Texts per encoding batch.
-        column: Map a column: ``query=question``. Repeat the option for more columns.
-        split: Split of the data set.
         seed: Seed of the draw.
     """
     from sentence_transformers import SentenceTransformer
 
-    from st_hybrid.data import open_rows
     from st_hybrid.methods.centering import LanguageCentering
 
     if not model.is_dir():
         raise FileNotFoundError(f"{model} is not a folder. The means are written into a model's folder: save it first.")
-    rows, report = open_rows(data, split=split, columns=mapped(column), check_languages=False, show_progress_bar=True)
-    console = Console(stderr=True)
-    if report.dropped:
-        console.print(report)
-    centering = LanguageCentering.fit_rows(
-        SentenceTransformer(str(model)),
-        rows,
-        per_language=per_language,
-        seed=seed,
-        unseen=unseen,
-        batch_size=batch_size,
-        show_progress_bar=True,
-    )
+    rows, encoder = opened(data, split, column), SentenceTransformer(str(model))
+    options: dict[str, Any] = {"unseen": unseen, "batch_size": batch_size, "show_progress_bar": True}
+    centering = LanguageCentering.fit_rows(encoder, rows, per_language=per_language, seed=seed, **options)
     centering.save_pretrained(model)
-    console.print(f"Wrote the means of {', '.join(centering.means['query'])} into [bold]{model}[/].")
+    Console(stderr=True).print(f"Wrote the means of {', '.join(centering.means['query'])} into [bold]{model}[/].")

@@ -9,12 +9,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from st_hybrid.data.blocks import plain_suffix, read_blocks, utf8
-from st_hybrid.data.collect import Batch, Place, Rows, blank, collect, interleaved
+from st_hybrid.data.blocks import plain_suffix, read_blocks
+from st_hybrid.data.collect import Batch, Place, Rows, collect, interleaved
 from st_hybrid.data.names import language_of_file, means_language
-from st_hybrid.data.report import Tally
-from st_hybrid.data.tables import TRANSLATION, Source
+from st_hybrid.data.report import ReadReport
+from st_hybrid.data.tables import TABULAR, TRANSLATION, Source
 from st_hybrid.languages import check_language
+from st_hybrid.rows import is_empty
 
 _NAMES = "Name the two languages: languages=['de', 'en'], or --languages de,en."
 
@@ -31,16 +32,14 @@ def read_bitext(
 
     A pair is a group of two rows, and each row's query and positive are the sentence itself. The group's cross-lingual
     pairs are a sentence and its translation, both ways. Its monolingual pairs are a sentence and itself, which teach
-    nothing: train on bitext with ``--sampler x-y``, or beside other rows with a low ``--alpha``. A pair with an empty
-    side is left out.
+    nothing: train on bitext with ``--sampler x-y``, or beside other rows with a low ``--alpha``.
 
     Args:
-        files: Two files with aligned lines (``corpus.de`` and ``corpus.en``, as Moses and OPUS have it), or one: TSV
-            with two columns and neither header nor quotation marks; or JSON lines, CSV or Parquet with a column per
-            language, or with OPUS's column ``translation`` that holds both; or a folder or hub name of the latter.
-            Files may be compressed.
-        languages: The two languages, in the order of files or columns. By default the suffixes of two files
-            (``corpus.de.gz``: ``de``), or the languages among the column names. Required for TSV.
+        files: Two files with aligned lines, as Moses and OPUS have it (``corpus.de`` and ``corpus.en``), or one: TSV
+            with two columns and neither header nor quotation marks; or JSON lines, CSV or Parquet, a folder or a hub
+            name, with a column per language or OPUS's column ``translation``. Files may be compressed.
+        languages: The two languages, in the order of files or columns. By default the suffixes of two files, or the
+            languages among the column names. Required for TSV.
         text_columns: The two columns, in the order of ``languages``, if their names are not the language codes.
         scratch: Folder for temporary files, on a disk with room for the rows; by default the system's.
         show_progress_bar: Show the number of rows read.
@@ -49,9 +48,7 @@ def read_bitext(
         The rows and a report of what was left out. Ids are the file's name and the number of the line or row.
 
     Raises:
-        FileNotFoundError: A file is missing.
-        ValueError: Two files have different numbers of lines, a line of TSV does not have two columns, or a language
-            is unknown; the message names file and line.
+        ValueError: Two files differ in length, a line of TSV has not two columns, or a language is unknown.
 
     Example:
         ::
@@ -74,74 +71,69 @@ def read_bitext(
         raise ValueError(f"text_columns applies to one file with columns. {_NAMES}")
     for code in languages or ():
         check_language(code, "languages")
-    tabular = len(paths) == 1 and (
-        not paths[0].is_file() or plain_suffix(paths[0]) in (".jsonl", ".json", ".csv", ".parquet")
-    )
+    tabular = len(paths) == 1 and (not paths[0].is_file() or plain_suffix(paths[0]) in TABULAR)
     if missing := [str(path) for path in paths if not tabular and not path.is_file()]:
         raise FileNotFoundError(f"There is no file {', '.join(missing)}.")
 
-    tally = Tally()
+    report = ReadReport()
     for path in paths:
-        tally.source(str(path), 0)
-    if len(paths) == 2:
-        batches = _two_files(paths, languages or [language_of_file(path, _NAMES) for path in paths], tally)
-    elif tabular:
-        batches = _columns(paths[0], languages, text_columns, tally)
-    elif languages is None:
-        raise ValueError(f"{paths[0]} does not say which languages its columns are in. {_NAMES}")
+        report.count(str(path), 0)
+    if tabular:
+        batches = _columns(paths[0], languages, text_columns, report)
+    elif len(paths) == 2:
+        batches = _two_files(paths, languages or [language_of_file(path, _NAMES) for path in paths], report)
+    elif languages is not None:
+        batches = _tsv(paths[0], languages, report)
     else:
-        batches = _tsv(paths[0], languages, tally)
-    return collect(batches, tally, scratch=scratch, show_progress_bar=show_progress_bar)
+        raise ValueError(f"{paths[0]} does not say which languages its columns are in. {_NAMES}")
+    return collect(batches, report, scratch=scratch, show_progress_bar=show_progress_bar)
 
 
 def _rows(
-    sides: Sequence[pa.ChunkedArray], languages: Sequence[str], path: Path, before: int, place: Place, tally: Tally
+    sides: Sequence[pa.ChunkedArray],
+    languages: Sequence[str],
+    path: Path,
+    before: int,
+    place: Place,
+    report: ReadReport,
 ) -> Batch:
     """The rows of pairs, two for each; ``before`` pairs came before them."""
-    pairs = np.arange(len(sides[0]))
-    empty = blank(sides[0]) | blank(sides[1])
-    tally.read += 2 * int(empty.sum())
-    tally.drop("pair with an empty side", 2 * int(empty.sum()), lambda: place(int(np.argmax(empty))))
-    pairs, sides = pairs[~empty], [side.filter(pa.array(~empty)) for side in sides]
+    empty = is_empty(sides[0]) | is_empty(sides[1])
+    report.read += 2 * int(empty.sum())
+    report.drop("pair with an empty side", 2 * int(empty.sum()), lambda: place(int(np.argmax(empty))))
+    pairs = np.flatnonzero(~empty)
     ids = pc.binary_join_element_wise(path.name, pa.array(pairs + before + 1).cast(pa.string()), "-")
     parts = [
-        pa.table({"id": ids, "language": pa.repeat(code, len(side)), "query": side, "positive": side})
-        for code, side in zip(languages, sides, strict=True)
+        pa.table({"id": ids, "language": pa.repeat(code, len(ids)), "query": text, "positive": text})
+        for code, text in zip(languages, (side.take(pa.array(pairs)) for side in sides), strict=True)
     ]
     return Batch(interleaved(parts), lambda row: place(int(pairs[row // 2])))
 
 
-def _lines_from(path: Path, first: int) -> Place:
-    return lambda row: f"{path}:{first + row}"
-
-
-def _tsv(path: Path, languages: Sequence[str], tally: Tally) -> Iterator[Batch]:
+def _tsv(path: Path, languages: Sequence[str], report: ReadReport) -> Iterator[Batch]:
     for block in read_blocks(path):
-        lines = block.lines()
-        columns = pc.split_pattern(lines, b"\t")
+        columns = pc.split_pattern(block.lines(), "\t")
         if len(wrong := np.flatnonzero(pc.not_equal(pc.list_value_length(columns), 2))):
-            count = len(columns[int(wrong[0])])
-            raise ValueError(
-                f"{path}:{block.first + wrong[0]}: the line has {count} columns, not two with a tab between."
-            )
-        sides = [utf8(pc.list_element(columns, side), path) for side in (0, 1)]
-        tally.source(str(path), len(lines))
-        yield _rows(sides, languages, path, block.first - 1, _lines_from(path, block.first), tally)
+            line, count = block.first + wrong[0], len(columns[int(wrong[0])])
+            raise ValueError(f"{path}:{line}: the line has {count} columns, not two with a tab between.")
+        sides = [pa.chunked_array([pc.list_element(columns, side)]) for side in (0, 1)]
+        report.count(str(path), len(columns))
+        yield _rows(sides, languages, path, block.first - 1, _lines_from(path, block.first), report)
 
 
-def _two_files(paths: Sequence[Path], languages: Sequence[str], tally: Tally) -> Iterator[Batch]:
-    reading = [(utf8(block.lines(), path) for block in read_blocks(path)) for path in paths]
-    waiting: list[pa.ChunkedArray] = [pa.chunked_array([], pa.string())] * 2
+def _two_files(paths: Sequence[Path], languages: Sequence[str], report: ReadReport) -> Iterator[Batch]:
+    reading = [(block.lines() for block in read_blocks(path)) for path in paths]
+    waiting = [pa.chunked_array([], pa.large_string())] * 2
     before = 0
     while True:
         behind = 0 if len(waiting[0]) <= len(waiting[1]) else 1
         if (lines := next(reading[behind], None)) is None:
             break
-        tally.source(str(paths[behind]), len(lines))
+        report.count(str(paths[behind]), len(lines))
         waiting[behind] = pa.chunked_array([*waiting[behind].chunks, lines])
         if ready := min(map(len, waiting)):
             sides = [side.slice(0, ready) for side in waiting]
-            yield _rows(sides, languages, paths[0], before, _lines_from(paths[0], before + 1), tally)
+            yield _rows(sides, languages, paths[0], before, _lines_from(paths[0], before + 1), report)
             waiting = [side.slice(ready) for side in waiting]
             before += ready
     rest = [before + len(side) + sum(map(len, more)) for side, more in zip(waiting, reading, strict=True)]
@@ -150,8 +142,12 @@ def _two_files(paths: Sequence[Path], languages: Sequence[str], tally: Tally) ->
         raise ValueError(f"The lines of the two files are aligned by number, but {counts}.")
 
 
+def _lines_from(path: Path, first: int) -> Place:
+    return lambda row: f"{path}:{first + row}"
+
+
 def _columns(
-    path: Path, languages: Sequence[str] | None, columns: Sequence[str] | None, tally: Tally
+    path: Path, languages: Sequence[str] | None, columns: Sequence[str] | None, report: ReadReport
 ) -> Iterator[Batch]:
     source = Source(str(path))
     names = [name for batch in [next(source.read(lambda name: None), None)] if batch for name in batch.columns]
@@ -159,17 +155,13 @@ def _columns(
     if len(languages) != 2:
         raise ValueError(f"{path} has the columns {', '.join(names)}, and not two of them name a language. {_NAMES}")
     columns = columns or languages
+    if missing := [name for name in columns if name not in names]:
+        raise ValueError(f"{path} has no column {', '.join(map(repr, missing))}, only {', '.join(names)}.")
     both = pa.struct([(name, pa.string()) for name in columns])
     before = 0
     for batch in source.read(lambda name: both if name == TRANSLATION else pa.string() if name in columns else None):
-        table = batch.table
-        if TRANSLATION in table.column_names:
-            struct = table[TRANSLATION].combine_chunks()
-            sides = [struct.field(name) for name in columns]
-        elif missing := [name for name in columns if name not in table.column_names]:
-            raise ValueError(f"{path} has no column {', '.join(map(repr, missing))}, only {', '.join(names)}.")
-        else:
-            sides = [table[name] for name in columns]
-        tally.source(str(path), table.num_rows)
-        yield _rows(sides, languages, path, before, batch.place, tally)
-        before += table.num_rows
+        prefix = f"{TRANSLATION}." if TRANSLATION in batch.table.column_names else ""
+        sides = [batch.table.flatten()[f"{prefix}{name}"] for name in columns]
+        report.count(str(path), len(batch.table))
+        yield _rows(sides, languages, path, before, batch.place, report)
+        before += len(batch.table)

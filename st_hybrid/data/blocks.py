@@ -1,4 +1,4 @@
-"""Text files, plain or compressed, in blocks of whole lines with line numbers."""
+"""Text files, plain or compressed, in blocks of whole lines."""
 
 from __future__ import annotations
 
@@ -14,32 +14,27 @@ import pyarrow.compute as pc
 COMPRESSIONS = (".gz", ".zst", ".bz2", ".xz")
 """Suffixes of compressed files that can be read."""
 
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-
 
 class Block(NamedTuple):
-    """Whole lines of a file.
-
-    Args:
-        data: Their bytes.
-        first: The number of the first line in its file, from 1.
-    """
+    """Whole lines of a file: their bytes, which are UTF-8, and the number of the first in the file, from 1."""
 
     data: bytes
     first: int
 
-    def lines(self) -> pa.LargeBinaryArray:
+    def lines(self) -> pa.LargeStringArray:
         """The lines, without line breaks."""
-        whole = pa.array([self.data.removesuffix(b"\n")], pa.large_binary())
-        lines = pc.list_flatten(pc.split_pattern(whole, b"\n"))
+        whole = pa.array([self.data.removesuffix(b"\n")], pa.large_string())
+        lines = pc.list_flatten(pc.split_pattern(whole, "\n"))
         return pc.replace_substring_regex(lines, r"\r$", "") if b"\r" in self.data else lines
+
+    def numbered_lines(self) -> Iterator[tuple[int, str]]:
+        """The number and the text of each line, with its line break."""
+        return enumerate(io.StringIO(self.data.decode(), newline="\n"), self.first)
 
 
 def plain_suffix(path: Path) -> str:
     """The suffix in lower case, without that of a compression: ``.tsv`` for ``rows.TSV.gz``."""
-    suffixes = [suffix.lower() for suffix in path.suffixes]
-    while suffixes and suffixes[-1] in COMPRESSIONS:
-        suffixes.pop()
+    suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() not in COMPRESSIONS]
     return suffixes[-1] if suffixes else ""
 
 
@@ -49,56 +44,23 @@ def open_input(path: Path) -> Any:
 
 
 def read_blocks(path: Path, size: int = 1 << 24) -> Iterator[Block]:
-    """Read a file in blocks of whole lines, without a byte order mark.
-
-    Args:
-        path: The file, plain or compressed.
-        size: Bytes to read at once; a line may be longer.
-
-    Yields:
-        The blocks in order; none for an empty file.
+    """Read a file, plain or compressed, in blocks of about ``size`` bytes, without a byte order mark.
 
     Raises:
-        OSError: The file cannot be read or decompressed; the message names it.
+        OSError: The file cannot be read or decompressed.
+        ValueError: The file is not UTF-8; the message names the line.
     """
     first, rest = 1, [b""]  # the number of the next line, and the bytes read of it
     with open_input(path) as stream:
         while chunk := _read(stream, size, path):
             rest.append(chunk)
             if cut := chunk.rfind(b"\n") + 1:
-                data = b"".join([*rest[:-1], memoryview(chunk)[:cut]])
+                block = _block(b"".join([*rest[:-1], memoryview(chunk)[:cut]]), first, path)
                 rest = [chunk[cut:]]
-                yield Block(data.removeprefix(_BYTE_ORDER_MARK) if first == 1 else data, first)
-                first += data.count(b"\n")
-    data = b"".join(rest)
-    if data := data.removeprefix(_BYTE_ORDER_MARK) if first == 1 else data:
-        yield Block(data, first)
-
-
-def read_text(path: Path) -> Iterator[tuple[int, str]]:
-    """The lines of a file as text, with their line breaks and numbers."""
-    for block in read_blocks(path):
-        try:
-            yield from enumerate(io.StringIO(block.data.decode(), newline="\n"), block.first)
-        except UnicodeDecodeError as error:
-            line = block.data.rfind(b"\n", 0, error.start) + 1
-            number = block.first + block.data.count(b"\n", 0, error.start)
-            place = f"{error.reason} at byte {error.start - line + 1} of the line"
-            raise ValueError(f"{path}:{number}: not UTF-8 ({place}). Convert the file.") from error
-
-
-def utf8(column: pa.LargeBinaryArray, path: Path) -> pa.StringArray:
-    """Bytes of a file as text.
-
-    Raises:
-        ValueError: They are not UTF-8; the message names the file and the line.
-    """
-    try:
-        return column.cast(pa.string())
-    except pa.ArrowInvalid:
-        for _ in read_text(path):  # raises an error that names the line
-            pass
-        raise
+                yield block
+                first += block.data.count(b"\n")
+    if (block := _block(b"".join(rest), first, path)).data:
+        yield block
 
 
 def _read(stream: Any, size: int, path: Path) -> bytes:
@@ -106,3 +68,20 @@ def _read(stream: Any, size: int, path: Path) -> bytes:
         return bytes(stream.read(size))
     except (OSError, EOFError, lzma.LZMAError) as error:
         raise OSError(f"{path} cannot be read to its end: {error}. Download or compress it again.") from error
+
+
+def _block(data: bytes, first: int, path: Path) -> Block:
+    if first == 1:
+        data = data.removeprefix(b"\xef\xbb\xbf")
+    try:
+        pa.array([data], pa.large_binary()).cast(pa.large_string())  # faster than decode
+    except pa.ArrowInvalid:
+        try:
+            data.decode()
+        except UnicodeDecodeError as error:
+            line = first + data.count(b"\n", 0, error.start)
+            byte = error.start - data.rfind(b"\n", 0, error.start)
+            raise ValueError(
+                f"{path}:{line}: not UTF-8 ({error.reason} at byte {byte} of the line). Convert the file."
+            ) from error
+    return Block(data, first)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -46,98 +47,47 @@ class Lengths(NamedTuple):
 
 @dataclass
 class LanguageReport:
-    """The rows of one language.
-
-    Args:
-        rows: Number of rows.
-        empty: Rows with an empty or missing text.
-        repeated: Rows whose id has an earlier row in this language.
-        duplicates: Rows with the query and positive of an earlier row.
-        untranslated: Rows whose positive also occurs in another language of the group.
-        query_characters: Lengths of the queries.
-        positive_characters: Lengths of the positives.
-        checked_texts: Texts whose language was detected; None if it was not.
-        wrong_language: Those of them that are in another language.
-        detected: Number of these per detected language.
-        positive_tokens: Lengths of the positives in tokens; None without a model.
-        too_long: Share of the positives that the model truncates.
-    """
+    """The rows of one language."""
 
     rows: int
-    empty: int
-    repeated: int
-    duplicates: int
-    untranslated: int
+    empty: int  #: Rows with an empty or missing text.
+    repeated: int  #: Rows whose id has an earlier row in this language.
+    duplicates: int  #: Rows with the query and positive of an earlier row.
+    untranslated: int  #: Rows whose positive also occurs in another language of the group.
     query_characters: Lengths
     positive_characters: Lengths
-    checked_texts: int | None = None
-    wrong_language: int | None = None
-    detected: dict[str, int] = field(default_factory=dict)
-    positive_tokens: Lengths | None = None
-    too_long: float | None = None
-
-
-@dataclass
-class Example:
-    """The beginning of a text with a finding, and its row, counted from 1.
-
-    A text in another language has ``detected`` and ``confidence``, a near-duplicate passage has the row, the beginning
-    and the similarity of the other passage.
-    """
-
-    row: int
-    id: str
-    language: str
-    column: str
-    text: str
-    detected: str | None = None
-    confidence: float | None = None
-    other_row: int | None = None
-    other_text: str | None = None
-    similarity: float | None = None
+    checked_texts: int | None = None  #: Texts whose language was detected; None if it was not.
+    wrong_language: int | None = None  #: Those of them that are in another language.
+    detected: dict[str, int] = field(default_factory=dict)  #: Number of these per detected language.
+    positive_tokens: Lengths | None = None  #: None without a model.
+    too_long: float | None = None  #: Share of the positives that the model truncates.
 
 
 @dataclass
 class RowsReport:
     """The result of :func:`~st_hybrid.data.check.check_rows`; print it with rich.
 
-    Args:
-        rows: Number of rows.
-        groups: Number of distinct ids.
-        groups_by_languages: Number of groups per number of languages in them.
-        languages: The rows of each language.
-        clusters: Number of passage clusters of the valid rows.
-        largest_cluster: Rows of the largest cluster.
-        clusters_by_groups: Number of clusters per number of groups in them.
-        passages: Number of distinct positives of the valid rows.
-        near_duplicates: Passages with a near-duplicate in another cluster, which the loss takes for a negative; None if
-            not searched for.
-        examples: Texts with each finding, by its name in :class:`Limits`.
-        undetectable: Languages that the detector does not know.
-        options: The options of the check, by name.
-        problems: A sentence for each limit that is exceeded.
+    ``examples`` has texts with each finding, by its name in :class:`Limits`: the ``row``, counted from 1, ``id``,
+    ``language``, ``column`` and the beginning of the ``text``. A text in another language has ``detected`` and
+    ``confidence``; a near-duplicate has ``other_row``, ``other_text`` and ``similarity``.
     """
 
     rows: int
-    groups: int
-    groups_by_languages: dict[int, int]
+    groups: int  #: Distinct ids.
+    groups_by_languages: dict[int, int]  #: Number of groups per number of languages in them.
     languages: dict[str, LanguageReport]
-    clusters: int
-    largest_cluster: int
-    clusters_by_groups: dict[int, int]
-    passages: int
-    near_duplicates: int | None
-    examples: dict[str, list[Example]]
-    undetectable: list[str]
-    options: Mapping[str, Any]
-    problems: list[str] = field(default_factory=list)
+    clusters: int  #: Passage clusters of the valid rows.
+    largest_cluster: int  #: Rows of the largest cluster.
+    clusters_by_groups: dict[int, int]  #: Number of clusters per number of groups in them.
+    passages: int  #: Distinct positives of the valid rows.
+    near_duplicates: int | None  #: Passages with a near-duplicate in another cluster, a negative to the loss.
+    examples: dict[str, list[dict[str, Any]]]
+    undetectable: list[str]  #: Languages that the detector does not know.
+    options: Mapping[str, Any]  #: The options of the check, by name.
+    problems: list[str] = field(default_factory=list)  #: A sentence for each limit that is exceeded.
 
     def total(self, finding: str) -> int:
-        """Number of rows with a finding, over all languages.
-
-        Args:
-            finding: ``"empty"``, ``"repeated"``, ``"duplicates"`` or ``"untranslated"``.
-        """
+        """Number of rows ``"empty"``, ``"repeated"``, ``"duplicates"`` or ``"untranslated"``, over all languages."""
         return sum(getattr(report, finding) for report in self.languages.values())
 
     def to_dict(self) -> dict[str, Any]:
@@ -145,31 +95,21 @@ class RowsReport:
         return asdict(self, dict_factory=lambda items: {name: value for name, value in items if value is not None})
 
     def write(self, path: str | Path, data: str | Path) -> None:
-        """Write the report as JSON, with the name of the data and :func:`~st_hybrid.provenance.provenance`.
-
-        Args:
-            path: The file.
-            data: The data that were checked.
-        """
+        """Write the report as JSON, with the name of the data and :func:`~st_hybrid.provenance.provenance`."""
         write_json(path, {"data": Path(data).name, **self.to_dict(), **provenance()})
 
     def plot(self, path: str | Path) -> None:
-        """Draw the number of groups that have each language, and per number of languages.
-
-        Args:
-            path: The file; its suffix decides the format, such as ``.png``.
-        """
+        """Draw the number of groups that have each language, and per number of languages, to ``.png`` or another."""
         from matplotlib.figure import Figure
 
         # An id has one row per language, except for repeated rows.
-        by_language = {code: report.rows - report.repeated for code, report in self.languages.items()}
-        languages = sorted(by_language, key=lambda code: -by_language[code])
-        bars = {"#4c72b0": (languages, [by_language[code] for code in languages])}
-        bars["#55a868"] = ([str(number) for number in self.groups_by_languages], [*self.groups_by_languages.values()])
+        of_language = Counter({code: report.rows - report.repeated for code, report in self.languages.items()})
         figure = Figure(figsize=(10, 3.6), layout="constrained")
         axes = figure.subplots(1, 2, sharey=True)
-        for axis, (color, (names, groups)) in zip(axes, bars.items(), strict=True):
-            axis.bar_label(axis.bar(names, groups, color=color), fmt="{:,.0f}", fontsize=7)
+        drawn = (of_language.most_common(), "#4c72b0"), (self.groups_by_languages.items(), "#55a868")
+        for axis, (groups, color) in zip(axes, drawn, strict=True):
+            bars = axis.bar([str(name) for name, _ in groups], [count for _, count in groups], color=color)
+            axis.bar_label(bars, fmt="{:,.0f}", fontsize=7)
             axis.spines[["top", "right"]].set_visible(False)
             axis.grid(axis="y", alpha=0.3)
         axes[0].set(xlabel="language", ylabel="groups", title="Groups per language")
@@ -179,37 +119,34 @@ class RowsReport:
 
     def find_problems(self, limits: Limits) -> list[str]:
         """A sentence for each limit that is exceeded."""
-        problems = []
-        for finding, said in (
-            ("empty", "have an empty text"),
-            ("repeated", "repeat the id and language of an earlier row"),
-            ("duplicates", "repeat the texts of an earlier row"),
-        ):
-            if self.total(finding) > getattr(limits, finding) * self.rows:
-                limit = getattr(limits, finding)
-                problems.append(f"{self.total(finding):,} of {self.rows:,} rows {said} (limit {limit:.4g}).")
-        for code, report in self.languages.items():
-            wrong, checked = report.wrong_language or 0, report.checked_texts or 0
-            if wrong > limits.wrong_language * checked:
-                problems.append(
-                    f"{code}: {wrong:,} of {checked:,} checked texts are in another language, most often in "
-                    f"{max(report.detected, key=report.detected.__getitem__)} (limit {limits.wrong_language:.4g})."
-                )
-            if report.untranslated > limits.untranslated * report.rows:
-                problems.append(
-                    f"{code}: {report.untranslated:,} of {report.rows:,} positives also occur in another language of "
-                    f"their group (limit {limits.untranslated:.4g})."
-                )
-        near, limit = self.near_duplicates, limits.near_duplicates
-        if near is not None and limit is not None and near > limit * self.passages:
-            problems.append(
-                f"{near:,} of {self.passages:,} passages have a near-duplicate in another passage cluster "
-                f"(limit {limit:.4g})."
-            )
-        return problems
+        found: list[tuple[float, int, int, str, str]] = [
+            (limits.empty, self.total("empty"), self.rows, "", "rows have an empty text"),
+            (
+                limits.repeated,
+                self.total("repeated"),
+                self.rows,
+                "",
+                "rows repeat the id and language of an earlier row",
+            ),
+            (limits.duplicates, self.total("duplicates"), self.rows, "", "rows repeat the texts of an earlier row"),
+        ]
+        for code, one in self.languages.items():
+            most = max(one.detected, key=one.detected.__getitem__, default="")
+            said = f"checked texts are in another language, most often in {most}"
+            found.append((limits.wrong_language, one.wrong_language or 0, one.checked_texts or 0, f"{code}: ", said))
+            said = "positives also occur in another language of their group"
+            found.append((limits.untranslated, one.untranslated, one.rows, f"{code}: ", said))
+        if limits.near_duplicates is not None and self.near_duplicates is not None:
+            said = "passages have a near-duplicate in another passage cluster"
+            found.append((limits.near_duplicates, self.near_duplicates, self.passages, "", said))
+        return [
+            f"{where}{number:,} of {whole:,} {said} (limit {limit:.4g})."
+            for limit, number, whole, where, said in found
+            if number > limit * whole
+        ]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        has_tokens = any(report.positive_tokens for report in self.languages.values())
+        has_tokens = any(one.positive_tokens for one in self.languages.values())
         table = Table(
             title=f"{self.rows:,} rows in {self.groups:,} groups, {len(self.languages)} languages, "
             f"{self.clusters:,} passage clusters",
@@ -220,21 +157,18 @@ class RowsReport:
         headers = ["rows", "empty", "repeated", "wrong\nlanguage", "untrans-\nlated", "query\ncharacters"]
         for header in [*headers, "positive\ncharacters", *(["positive\ntokens", "too long"] if has_tokens else [])]:
             table.add_column(header, justify="right")
-        for code, report in self.languages.items():
-            wrong = "" if report.checked_texts is None else f"{report.wrong_language:,}/{report.checked_texts:,}"
-            cells = [f"{number:,}" for number in (report.rows, report.empty, report.repeated + report.duplicates)]
-            lengths = [report.query_characters, report.positive_characters, report.positive_tokens]
-            spreads = [f"{one.median:,} {one.percentile_95:,}" if one else "" for one in lengths[: 2 + has_tokens]]
-            too_long = [f"{report.too_long or 0:.1%}"] if has_tokens else []
-            table.add_row(code, *cells, wrong, f"{report.untranslated:,}", *spreads, *too_long)
+        for code, one in self.languages.items():
+            wrong = "" if one.checked_texts is None else f"{one.wrong_language:,}/{one.checked_texts:,}"
+            cells = [f"{number:,}" for number in (one.rows, one.empty, one.repeated + one.duplicates)]
+            cells += [wrong, f"{one.untranslated:,}"]
+            lengths = one.query_characters, one.positive_characters, one.positive_tokens
+            cells += [f"{spread.median:,} {spread.percentile_95:,}" if spread else "" for spread in lengths]
+            table.add_row(code, *cells[:7], *([cells[7], f"{one.too_long or 0:.1%}"] if has_tokens else []))
         yield table
         sizes = ", ".join(f"{groups:,} with {number}" for number, groups in self.groups_by_languages.items())
         yield f"Groups by number of languages: {sizes}. Largest passage cluster: {self.largest_cluster:,} rows."
-        if self.near_duplicates is not None:
-            yield (
-                f"Passages with a near-duplicate in another passage cluster: {self.near_duplicates:,} of "
-                f"{self.passages:,}."
-            )
+        if (near := self.near_duplicates) is not None:
+            yield f"Passages with a near-duplicate in another passage cluster: {near:,} of {self.passages:,}."
         if self.undetectable:
             yield f"Languages that cannot be detected: {', '.join(self.undetectable)}."
         yield from (f"[bold red]{problem}[/]" for problem in self.problems)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from bisect import bisect_right
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -15,12 +13,12 @@ import pyarrow.compute as pc
 from datasets import Dataset
 from numpy.typing import NDArray
 
-from st_hybrid.data.report import ReadReport, Tally
+from st_hybrid.data.report import ReadReport
 from st_hybrid.files import temporary_folder
 from st_hybrid.grouping import Ints, numbered, place_in_group
 from st_hybrid.languages import check_language
 from st_hybrid.progress import progress_bar
-from st_hybrid.rows import ROLES
+from st_hybrid.rows import ROLES, is_empty
 
 Place = Callable[[int], str]
 """Names the place of a batch's row, for messages: ``rows.jsonl:17``."""
@@ -49,7 +47,7 @@ class Rows(NamedTuple):
 
 def collect(
     batches: Iterable[Batch],
-    tally: Tally,
+    report: ReadReport,
     *,
     languages: Sequence[str] | None = None,
     keep_invalid: bool = False,
@@ -57,22 +55,16 @@ def collect(
     scratch: str | Path | None = None,
     show_progress_bar: bool = False,
 ) -> Rows:
-    """Write batches to an Arrow file, leave out and count invalid rows, and check the whole.
+    """Write batches of the same columns to an Arrow file, leave out and count invalid rows, and check the whole.
 
-    All batches have the columns ``id``, ``language``, ``query``, ``positive`` and the same ``negative…``. The tally has
-    the reader's own counts. The options are those of :func:`~st_hybrid.data.open_rows`.
-
-    Raises:
-        ValueError: A language is unknown, an id has two rows in a language, the columns of two batches differ, or no
-            row is left.
+    The report has the reader's own counts already. The options are those of :func:`~st_hybrid.data.open_rows`.
     """
-    found: Counter[str] = Counter()
     parts: list[tuple[Place, Ints]] = []
     iterator = iter(batches)
     if (first := next(iterator, None)) is None:
-        if tally.dropped:
-            raise ValueError(f"No row is left: {ReadReport(tally.sources, tally.read, 0, 0, tally.dropped, {})}.")
-        raise ValueError(f"There are no rows in {', '.join(tally.sources)}.")
+        raise ValueError(
+            f"No row is left: {report}." if report.dropped else f"There are no rows in {', '.join(report.sources)}."
+        )
     schema = _schema(first.table)
     file = str(temporary_folder(scratch) / "rows.arrow")
     with (
@@ -81,38 +73,31 @@ def collect(
         progress_bar(None, "Reading", show=show_progress_bar, unit="rows") as advance,
     ):
         for batch in itertools.chain([first], iterator):
-            tally.read += batch.table.num_rows
-            kept = _wanted(batch, tally, languages, keep_invalid)
-            table = _conformed(batch, schema).take(pa.array(kept))
+            report.read += batch.table.num_rows
+            table = _conformed(batch, schema)
+            kept = _wanted(table, batch.place, report, languages, keep_invalid)
+            table = table.take(pa.array(kept))
             counts = {one["values"]: one["counts"] for one in pc.value_counts(table["language"]).to_pylist()}
             if check_languages and not keep_invalid:
-                _check_codes(counts.keys() - found.keys(), batch)
-            found.update({code or "": count for code, count in counts.items()})
+                _check_codes(counts.keys() - report.languages.keys(), batch)
+            for code, count in counts.items():
+                report.languages[code or ""] = report.languages.get(code or "", 0) + count
             writer.write_table(table)
             parts.append((batch.place, kept))
             advance(batch.table.num_rows)
     rows = Dataset.from_file(file)
-    groups = _count_groups(rows, parts, keep_invalid)
-    report = ReadReport(tally.sources, tally.read, len(rows), groups, tally.dropped, dict(found))
+    report.kept, report.groups = len(rows), _count_groups(rows.data.table, parts, keep_invalid)
     if not len(rows):
         raise ValueError(f"No row is left: {report}.")
-    if lacking := [code for code in languages or () if code not in found]:
-        raise ValueError(f"No row is in {', '.join(lacking)}, only in {', '.join(sorted(found))}: {report}.")
+    if lacking := [code for code in languages or () if code not in report.languages]:
+        raise ValueError(f"No row is in {', '.join(lacking)}, only in {', '.join(sorted(report.languages))}: {report}.")
     return Rows(rows, report)
 
 
 def interleaved(parts: Sequence[pa.Table]) -> pa.Table:
     """Join tables of one length: the first row of each, the second of each, and so on."""
-    rows = len(parts[0])
-    order = np.arange(rows * len(parts)).reshape(len(parts), rows).T.ravel()
+    order = np.arange(len(parts[0]) * len(parts)).reshape(len(parts), -1).T.ravel()
     return pa.concat_tables(parts).take(pa.array(order))
-
-
-def blank(column: pa.Array | pa.ChunkedArray) -> NDArray[np.bool_]:
-    """Which values are null, or text that is empty or white space only."""
-    if not pa.types.is_integer(column.type):
-        column = pc.if_else(pc.equal(pc.utf8_trim_whitespace(column), ""), None, column)
-    return np.asarray(column.is_null(), dtype=bool)
 
 
 def _schema(table: pa.Table) -> pa.Schema:
@@ -135,47 +120,41 @@ def _conformed(batch: Batch, schema: pa.Schema) -> pa.Table:
     return table.select(schema.names).cast(schema)
 
 
-def _wanted(batch: Batch, tally: Tally, languages: Sequence[str] | None, keep_invalid: bool) -> Ints:
+def _wanted(
+    table: pa.Table, place: Place, report: ReadReport, languages: Sequence[str] | None, keep_invalid: bool
+) -> Ints:
     """Numbers of the rows to keep; each other row counts under the first reason that holds."""
-    table = batch.table
-    wanted = np.ones(table.num_rows, dtype=bool)
+    wanted = np.ones(len(table), dtype=bool)
 
-    def leave_out(bad: NDArray[np.bool_], reason: str) -> None:
+    def leave_out(reason: str, bad: NDArray[np.bool_]) -> None:
         rows = np.flatnonzero(wanted & bad)
-        tally.drop(reason, len(rows), lambda: batch.place(int(rows[0])))
+        report.drop(reason, len(rows), lambda: place(int(rows[0])))
         wanted[rows] = False
 
-    for name in ("id", "language"):
-        if not keep_invalid:
-            leave_out(blank(table[name]), f"no {name}")
-    if languages is not None:
-        asked = pc.is_in(table["language"], value_set=pa.array(languages, table["language"].type))
-        leave_out(~asked.to_numpy(), "language not asked for")
     for name in table.column_names:
-        if not keep_invalid and name not in ("id", "language"):
-            leave_out(blank(table[name]), f"no {name}")
+        if not keep_invalid:
+            leave_out(f"no {name}", is_empty(table[name]))
+        if name == "language" and languages is not None:
+            asked = pc.is_in(table[name], pa.array(languages, pa.string()))
+            leave_out("language not asked for", ~asked.to_numpy())
     return np.flatnonzero(wanted)
 
 
 def _check_codes(codes: Iterable[str], batch: Batch) -> None:
-    column = batch.table["language"]
-    for place, code in sorted((pc.index(column, code).as_py(), code) for code in codes):
+    for place, code in sorted((pc.index(batch.table["language"], code).as_py(), code) for code in codes):
         try:
             check_language(code, batch.place(place))
         except ValueError as error:
             raise ValueError(f"{error} To accept any text as a language, pass check_languages=False.") from None
 
 
-def _count_groups(rows: Dataset, parts: Sequence[tuple[Place, Ints]], keep_invalid: bool) -> int:
+def _count_groups(table: pa.Table, parts: Sequence[tuple[Place, Ints]], keep_invalid: bool) -> int:
     """Count the ids, and name the places of an id that has two rows in a language."""
-    keys = rows.data.table
     if keep_invalid:
-        return len(keys["id"].drop_null().unique())
-    group, ids = numbered(keys["id"])
-    language, codes = numbered(keys["language"])
+        return len(table["id"].drop_null().unique())
+    (group, ids), (language, codes) = numbered(table["id"]), numbered(table["language"])
     pair = group * len(codes) + language
-    again = np.flatnonzero(place_in_group(pair))
-    if len(again):
+    if len(again := np.flatnonzero(place_in_group(pair))):
         row = int(again[0])
         raise ValueError(
             f"Each id must have one row per language, but {_place(row, parts)} repeats "
@@ -186,7 +165,7 @@ def _count_groups(rows: Dataset, parts: Sequence[tuple[Place, Ints]], keep_inval
 
 
 def _place(row: int, parts: Sequence[tuple[Place, Ints]]) -> str:
-    ends = list(itertools.accumulate(len(kept) for _, kept in parts))
-    part = bisect_right(ends, row)
+    ends = np.cumsum([len(kept) for _, kept in parts])
+    part = int(np.searchsorted(ends, row, side="right"))
     place, kept = parts[part]
-    return place(int(kept[row - (ends[part] - len(kept))]))
+    return place(int(kept[row - ends[part]]))  # from its end

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,30 +15,22 @@ from datasets.exceptions import DatasetGenerationError
 from st_hybrid.data.blocks import plain_suffix
 from st_hybrid.evaluation import PUBLISHED_COUNTS, lareqa_folder, read_lareqa
 from st_hybrid.evaluation.miracl import miracl_languages, read_miracl
-from st_hybrid.files import sha256
 from st_hybrid.rows import is_empty
 from st_hybrid.search.fingerprint import texts_fingerprint
 
 MIRACL = "MIRACL"
 
 _LOADERS = {".txt": "text", ".jsonl": "json", ".json": "json", ".csv": "csv", ".tsv": "csv", ".parquet": "parquet"}
+_Texts = Iterator[tuple[str, str]]  # id and text
 
 
 @dataclass(frozen=True)
 class EvaluationTexts:
-    """All texts of an evaluation set.
+    """All texts of an evaluation set."""
 
-    Args:
-        name: Name of the set or of the file.
-        ids: Where each text comes from, such as ``"de question 56be4db0"`` or ``"line 7"``.
-        texts: The texts, without nulls.
-        files: SHA-256 of each file that was read, by its name; empty for MIRACL, which has too many files.
-    """
-
-    name: str
-    ids: pa.LargeStringArray
-    texts: pa.LargeStringArray
-    files: Mapping[str, str]
+    name: str  #: Name of the set or of the file.
+    ids: pa.LargeStringArray  #: Where each text comes from, such as ``"de question 56be4db0"`` or ``"line 7"``.
+    texts: pa.LargeStringArray  #: The texts, without nulls.
 
     @property
     def sha256(self) -> str:
@@ -57,9 +49,6 @@ def read_evaluation_texts(name: str, data_dir: str | Path | None = None, *, veri
             XQuAD-R and MLQA-R are downloaded (:func:`~st_hybrid.evaluation.lareqa_folder`).
         verify: Refuse XQuAD-R and MLQA-R files that are not the published ones.
 
-    Returns:
-        The texts.
-
     Raises:
         FileNotFoundError: There is no such set or file.
         ValueError: A file is malformed, has no texts, or is not the published one.
@@ -67,53 +56,54 @@ def read_evaluation_texts(name: str, data_dir: str | Path | None = None, *, veri
     Example:
         ::
 
-            from pathlib import Path
-            from st_hybrid.data.evaluation_texts import read_evaluation_texts
+            from st_hybrid.data import read_evaluation_texts
 
-            Path("held-out.txt").write_text("Where do storks nest?", encoding="utf-8")
-            print(read_evaluation_texts("held-out.txt").texts.to_pylist())  # ['Where do storks nest?']
+            print(read_evaluation_texts("rows.jsonl").ids[0])  # query 1
     """
     published = {each.lower(): each for each in (*PUBLISHED_COUNTS, MIRACL)}
-    if published.get(name.lower()) == MIRACL:
-        return _miracl(data_dir)
-    if name.lower() in published:
-        return _lareqa(published[name.lower()], data_dir, verify)
-    if Path(name).is_file():
-        return _file(Path(name))
-    raise FileNotFoundError(f"{name} is neither a file nor one of the evaluation sets {', '.join(published.values())}.")
+    found = published.get(name.lower()) or Path(name).name
+    if found == MIRACL:
+        texts = _miracl(data_dir)
+    elif found in PUBLISHED_COUNTS:
+        texts = _lareqa(found, data_dir, verify)
+    elif Path(name).is_file():
+        texts = _file(Path(name))
+    else:
+        sets = ", ".join(published.values())
+        raise FileNotFoundError(f"{name} is neither a file nor one of the evaluation sets {sets}.")
+    if not (read := list(texts)):
+        raise ValueError(f"{name} has no texts to compare with.")
+    ids, columns = zip(*read, strict=True)
+    return EvaluationTexts(found, pa.array(ids, pa.large_string()), pa.array(columns, pa.large_string()))
 
 
-def _lareqa(name: str, data_dir: str | Path | None, verify: bool) -> EvaluationTexts:
+def _lareqa(name: str, data_dir: str | Path | None, verify: bool) -> _Texts:
     folder = lareqa_folder(name, data_dir, verify=verify)
-    languages = None if verify else sorted(path.stem for path in folder.glob("*.json"))
-    collection = read_lareqa(folder, languages, name=name)
+    collection = read_lareqa(folder, list(PUBLISHED_COUNTS[name]) if verify else None, name=name)
     codes = [collection.languages[number] for number in collection.query_languages.tolist()]
-    questions = [f"{code} question {identifier}" for code, identifier in zip(codes, collection.query_ids, strict=True)]
-    sentences = [f"sentence {identifier}" for identifier in collection.passage_ids]
-    files = {f"{code}.json": sha256(folder / f"{code}.json") for code in collection.languages}
-    return _evaluation_texts(name, questions + sentences, [*collection.queries, *collection.passages], files)
+    questions = zip(codes, collection.query_ids, collection.queries, strict=True)
+    yield from ((f"{code} question {identifier}", text) for code, identifier, text in questions)
+    sentences = zip(collection.passage_ids, collection.passages, strict=True)
+    yield from ((f"sentence {identifier}", text) for identifier, text in sentences)
 
 
-def _miracl(data_dir: str | Path | None) -> EvaluationTexts:
+def _miracl(data_dir: str | Path | None) -> _Texts:
     languages = miracl_languages(data_dir) if data_dir else []
     if not languages:
         raise FileNotFoundError(
             f"MIRACL: {data_dir or 'no data_dir is given, so there'} holds no folder miracl-v1.0-<language>. Name the "
             "folder in MIRACL's official layout with data_dir (--data-dir)."
         )
-    ids, texts = [], []
     for code in languages:
         part = read_miracl(str(data_dir), code)
         judged = pa.array(sorted({one for passages in part.judgements.values() for one in passages}), pa.string())
         corpus_ids = part.corpus.select_columns(["id"]).with_format("arrow")[:]["id"]
         passages = part.corpus.select(np.flatnonzero(pc.is_in(corpus_ids, value_set=judged)))
         for kind, rows in (("query", part.queries), ("passage", passages)):
-            ids += [f"{code} {kind} {identifier}" for identifier in rows["id"]]
-            texts += rows["text"]
-    return _evaluation_texts(MIRACL, ids, texts, {})
+            yield from ((f"{code} {kind} {one['id']}", one["text"]) for one in rows)
 
 
-def _file(path: Path) -> EvaluationTexts:
+def _file(path: Path) -> _Texts:
     suffix = plain_suffix(path)
     if suffix not in _LOADERS:
         raise ValueError(
@@ -124,17 +114,9 @@ def _file(path: Path) -> EvaluationTexts:
         table = load_dataset(_LOADERS[suffix], data_files=str(path), split="train", **options).with_format("arrow")[:]
     except DatasetGenerationError as error:
         raise ValueError(f"{path} is not a file of {suffix[1:]} in UTF-8: {error.__cause__ or error}.") from error
-    ids, texts = [], []
     for name, column in zip(table.column_names, table.columns, strict=True):
         is_text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
         if is_text and name not in ("id", "language"):
             rows = np.flatnonzero(~is_empty(column))
-            ids += [f"{'line' if suffix == '.txt' else name} {row}" for row in (rows + 1).tolist()]
-            texts += column.take(rows).to_pylist()
-    if not texts:
-        raise ValueError(f"{path} has no texts to compare with.")
-    return _evaluation_texts(path.name, ids, texts, {path.name: sha256(path)})
-
-
-def _evaluation_texts(name: str, ids: Sequence[str], texts: Sequence[str], files: Mapping[str, str]) -> EvaluationTexts:
-    return EvaluationTexts(name, pa.array(ids, pa.large_string()), pa.array(texts, pa.large_string()), files)
+            where = "line" if suffix == ".txt" else name
+            yield from ((f"{where} {row + 1}", column[row].as_py()) for row in rows.tolist())

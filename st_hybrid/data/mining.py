@@ -42,28 +42,18 @@ def mine_negatives(
     sampling_strategy: Literal["top", "random"] = "top",
     cross_encoder: CrossEncoder | None = None,
     batch_size: int = 32,
-    faiss_batch_size: int = 4096,
     seed: int = 0,
     show_progress_bar: bool = False,
 ) -> Dataset:
     """Add columns of hard negatives to parallel rows.
 
     Hard negatives are passages that a model ranks high for a query and that do not answer it. sentence-transformers'
-    ``mine_hard_negatives`` finds them with a faiss index. It recognizes right answers by their text only. Here the
-    whole passage cluster of a query is excluded, in every language, and so are the clusters of all rows with the same
-    query text. Each distinct text is encoded once.
+    ``mine_hard_negatives`` finds them with a faiss index and recognizes right answers by their text only. Here the
+    whole passage clusters of all rows with the same query text are excluded, in every language.
 
-    Which language a negative should have depends on the pairs that it joins. A biased model errs where the answer is in
-    another language than the query, behind wrong passages in the query's own. A cross-lingual pair has exactly these as
-    negatives with ``negatives_in="same"`` here and ``negatives_follow="query"`` in :func:`~st_hybrid.parallel_pairs`.
-    By default a pair has the negatives of its positive's row: ``"same"`` then teaches what passages say, not which
-    language they are in. Beside a monolingual pair, a negative in another language is given away by its language, and a
-    model learns to look at that: train on those with few monolingual batches, if at all.
-    ``benchmarks/hard_negatives.py`` measures all three.
-
-    In a batch, a row's negatives are negatives of all other queries as well, and one may be the passage of another
-    query. The labels of the pairs name the negatives' clusters, and
-    :class:`~st_hybrid.MultilingualMultipleNegativesRankingLoss` masks them for the queries that they answer.
+    A biased model ranks wrong passages in the query's language above the right one in another language. A cross-lingual
+    pair has exactly these as negatives with ``negatives_in="same"`` here and ``negatives_follow="query"`` in
+    :func:`~st_hybrid.parallel_pairs`. ``benchmarks/hard_negatives.py`` measures the three kinds.
 
     Args:
         rows: Parallel rows without negative columns.
@@ -84,7 +74,6 @@ def mine_negatives(
         sampling_strategy: ``"top"`` takes the best candidates, ``"random"`` draws from them.
         cross_encoder: Model that scores the candidates again, for the margins and for ``max_score`` and ``min_score``.
         batch_size: Number of texts encoded at once.
-        faiss_batch_size: Number of queries searched at once.
         seed: Seed of the draw, for ``sampling_strategy="random"``.
         show_progress_bar: Show progress bars.
 
@@ -92,8 +81,7 @@ def mine_negatives(
         The rows with ``negative_1``, ``negative_2``, … Rows with too few negatives are left out.
 
     Raises:
-        ValueError: The rows are not valid, have negative columns, or have one language where others are needed; no row
-            has enough negatives; or ``cross_encoder`` has no effect.
+        ValueError: The rows are not valid or have negatives, an option has no effect, or no row has enough negatives.
 
     References:
         Choosing by margins: Moreira et al. 2024, https://arxiv.org/abs/2407.15831
@@ -101,17 +89,12 @@ def mine_negatives(
     Example:
         ::
 
-            from datasets import Dataset
             from sentence_transformers import SentenceTransformer
             from st_hybrid import parallel_pairs
-            from st_hybrid.data.mining import mine_negatives
+            from st_hybrid.data import mine_negatives, open_rows
 
-            rows = Dataset.from_list([
-                {"id": i, "language": code, "query": f"{code}: what is {i}?", "positive": f"{code}: {i} is a number."}
-                for i in range(20) for code in ("de", "en")
-            ])
             model = SentenceTransformer("intfloat/multilingual-e5-small")
-            pairs = parallel_pairs(mine_negatives(rows, model, negatives_in="both"))
+            pairs = parallel_pairs(mine_negatives(open_rows("rows.jsonl").rows, model, negatives_in="both"))
     """
     if negatives_in not in ("same", "other", "both"):
         raise ValueError(f"negatives_in must be 'same', 'other' or 'both', got {negatives_in!r}.")
@@ -119,38 +102,24 @@ def mine_negatives(
     if num_negatives < 1:
         raise ValueError(f"num_negatives must be at least 1, got {num_negatives}.")
     if present := [name for name in rows.column_names if name.startswith("negative")]:
-        raise ValueError(
-            f"The rows already have negatives, in {', '.join(present)}. Drop these columns with rows.remove_columns, "
-            "or rename them."
-        )
-    thresholds = {
-        "max_score": max_score,
-        "min_score": min_score,
-        "absolute_margin": absolute_margin,
-        "relative_margin": relative_margin,
-    }
+        raise ValueError(f"The rows already have negatives, in {', '.join(present)}. Drop or rename these columns.")
+    thresholds = {"max_score": max_score, "min_score": min_score}
+    thresholds |= {"absolute_margin": absolute_margin, "relative_margin": relative_margin}
     if cross_encoder is not None and not any(value is not None for value in thresholds.values()):
         raise ValueError(f"cross_encoder has no effect without one of {', '.join(thresholds)}. Set one of them.")
     parallel = ParallelRows(rows, columns=columns or {}, negative_columns=[])
     if negatives_in != "same" and len(parallel.languages) == 1:
-        raise ValueError(
-            f"All rows are in {parallel.languages[0]!r}, so there is no negative in another language. Mine with "
-            "negatives_in='same'."
-        )
-    texts = _Texts(parallel)
-    encoder: Any = _EncodedTexts(
-        texts, model, query_prompt, document_prompt, batch_size=batch_size, show_progress_bar=show_progress_bar
-    )
-    options = {
-        **thresholds,
+        only = parallel.languages[0]
+        raise ValueError(f"All rows are in {only!r}: there are negatives in no other. Mine with negatives_in='same'.")
+    encoding = {"batch_size": batch_size, "show_progress_bar": show_progress_bar}
+    texts = _EncodedTexts(parallel, model, query_prompt, document_prompt, **encoding)
+    options: dict[str, Any] = {
         "range_min": range_min,
         "range_max": range_max,
         "sampling_strategy": sampling_strategy,
-        "cross_encoder": cross_encoder,
-        "num_negatives": num_negatives,
-        "batch_size": batch_size,
-        "faiss_batch_size": faiss_batch_size,
+        **thresholds,
     }
+    options |= {"cross_encoder": cross_encoder, "num_negatives": num_negatives, "batch_size": batch_size}
     negatives = np.full((len(pools), len(rows), num_negatives), -1)
     state = random.getstate()  # mine_hard_negatives draws from Python's own generator
     random.seed(seed)
@@ -159,7 +128,7 @@ def mine_negatives(
         with progress_bar(total, "Mining negatives", show=show_progress_bar, unit="pools") as advance:
             for pool, found in zip(pools, negatives, strict=True):
                 for language in range(len(parallel.languages)):
-                    _search(texts, language, pool == "same", encoder, found, options)
+                    texts.mine(parallel.language == language, pool == "same", found, options)
                     advance(1)
     finally:
         random.setstate(state)
@@ -175,97 +144,79 @@ def mine_negatives(
     return mined
 
 
-class _Texts:
-    """The distinct queries and passages of parallel rows, which of them each row has, and which belong together."""
-
-    def __init__(self, rows: ParallelRows) -> None:
-        self.query, self.queries = numbered(rows.table["query"])
-        self.passage, self.passages = numbered(rows.table["positive"])
-        self.language = rows.language
-        clusters = int(rows.cluster.max()) + 1
-        ones = np.ones(len(rows), dtype=bool)
-        asked = csr_array((ones, (self.query, rows.cluster)), shape=(len(self.queries), clusters))
-        holds = csr_array((ones, (rows.cluster, self.passage)), shape=(clusters, len(self.passages)))
-        self.answers = csr_array(asked @ holds)  # queries by passages: in a cluster of a row with the query
-        # Languages by passages: a row of the language has the passage.
-        self.in_language = np.zeros((len(rows.languages), len(self.passages)), dtype=bool)
-        self.in_language[self.language, self.passage] = True
-
-
 class _EncodedTexts:
-    """Takes the model's place in ``mine_hard_negatives``, called once per pool, so that texts are encoded once.
+    """The distinct texts of parallel rows, encoded once; takes the model's place in ``mine_hard_negatives``.
 
     That function also searches among the right answers that it is given, in whatever language they are. An additional
     coordinate puts those outside the pool behind all others. It is not part of the scores that margins count from.
     """
 
+    device = "cpu"  # where faiss and the ranks are
+
     def __init__(
-        self,
-        texts: _Texts,
-        model: SentenceTransformer,
-        query_prompt: str | None,
-        document_prompt: str | None,
-        **encoding: Any,
+        self, rows: ParallelRows, model: SentenceTransformer, query: str | None, document: str | None, **encoding: Any
     ) -> None:
-        self.device = "cpu"  # where faiss and the ranks are
-        self.pool = np.ones(len(texts.passages), dtype=bool)
-        self._model, self._texts = model, texts
+        self.query, self.queries = numbered(rows.table["query"])
+        self.passage, self.passages = numbered(rows.table["positive"])
+        self.pool = np.ones(len(self.passages), dtype=bool)
+        ones = np.ones(len(rows), dtype=bool)
+        asked = csr_array((ones, (self.query, rows.cluster)))
+        # Queries by passages: the passage is in the cluster of a row with the query.
+        self.answers = csr_array(asked @ csr_array((ones, (rows.cluster, self.passage))))
         encoding |= {"normalize_embeddings": True, "convert_to_numpy": True}
-        self._queries = model.encode_query(texts.queries.to_pylist(), prompt=query_prompt, **encoding)
-        self._passages = model.encode_document(texts.passages.to_pylist(), prompt=document_prompt, **encoding)
+        self._queries = model.encode_query(self.queries.to_pylist(), prompt=query, **encoding)
+        self._passages = model.encode_document(self.passages.to_pylist(), prompt=document, **encoding)
+        self._similarity = model.similarity_pairwise
 
     def get_embedding_dimension(self) -> int:
         return int(self._passages.shape[1]) + 1
 
     def encode_query(self, texts: Sequence[str], **_: Any) -> NDArray[np.float32]:
-        chosen = self._queries[_places(texts, self._texts.queries)]
+        chosen = self._queries[_places(texts, self.queries)]
         return np.column_stack([chosen, np.ones(len(chosen))]).astype(np.float32)
 
     def encode_document(self, texts: Sequence[str], **_: Any) -> NDArray[np.float32]:
-        place = _places(texts, self._texts.passages)
+        place = _places(texts, self.passages)
         return np.column_stack([self._passages[place], np.where(self.pool[place], 0, _OUTSIDE)]).astype(np.float32)
 
     def similarity_pairwise(self, queries: NDArray[np.float32], passages: NDArray[np.float32]) -> Any:
-        return self._model.similarity_pairwise(queries[:, :-1], passages[:, :-1])
+        return self._similarity(queries[:, :-1], passages[:, :-1])
+
+    def mine(self, chosen: NDArray[np.bool_], same_language: bool, found: Ints, options: Mapping[str, Any]) -> None:
+        """Fill in the negatives of all rows in a language: passage numbers, -1 where there are too few."""
+        rows = np.flatnonzero(chosen)
+        # A passage that a row of this language also has was left untranslated: it is not one of another language.
+        self.pool = np.isin(np.arange(len(self.passages)), self.passage[rows], invert=not same_language)
+        if not self.pool.any():
+            return
+        # The positives that the library is given are never its negatives, and margins count from them: the right
+        # answers in the pool, or the row's own positive where there are none.
+        asked, first = np.unique(self.query[rows], return_index=True)
+        asker, answer = self.answers[asked].nonzero()
+        asker, answer = asker[self.pool[answer]], answer[self.pool[answer]]
+        without = np.setdiff1d(np.arange(len(asked)), asker)
+        asker = np.concatenate([asker, without])
+        answer = np.concatenate([answer, self.passage[rows[first[without]]]])
+        given = {"query": self.queries.take(pa.array(asked[asker])), "positive": self.passages.take(pa.array(answer))}
+        encoder: Any = self
+        mined = mine_hard_negatives(
+            Dataset(pa.table(given)),
+            encoder,
+            corpus=self.passages.filter(pa.array(self.pool)).to_pylist(),
+            use_faiss=True,
+            output_format="labeled-pair",  # has each negative of a query once
+            verbose=False,
+            **options,
+        ).with_format("arrow")[:]
+        mined = mined.filter(pc.equal(mined["label"], 0))
+        asker = np.searchsorted(asked, _places(mined["query"], self.queries))
+        negative = _places(mined["positive"], self.passages)
+        asker, negative = asker[self.pool[negative]], negative[self.pool[negative]]
+        best = np.full((len(asked), found.shape[1]), -1)
+        best[asker, place_in_group(asker)] = negative  # the best comes first
+        found[rows] = best[np.searchsorted(asked, self.query[rows])]
 
 
 def _places(texts: Sequence[str] | pa.ChunkedArray, known: pa.Array) -> Ints:
     column = texts if isinstance(texts, pa.ChunkedArray) else pa.array(texts, known.type)
     return pc.index_in(column, value_set=known).to_numpy().astype(np.int64)
-
-
-def _search(
-    texts: _Texts, language: int, same_language: bool, encoder: Any, found: Ints, options: Mapping[str, Any]
-) -> None:
-    """Fill in the negatives of a language's rows: passage numbers, -1 where there are too few."""
-    rows = np.flatnonzero(texts.language == language)
-    # A passage that a row of this language also has was left untranslated: it is not one of another language.
-    in_pool = texts.in_language[language] if same_language else ~texts.in_language[language]
-    if not len(rows) or not in_pool.any():
-        return
-    # The positives that the library is given are never its negatives, and margins count from them: the right answers in
-    # the pool, or the row's own positive where there are none.
-    asked, first = np.unique(texts.query[rows], return_index=True)
-    asker, answer = texts.answers[asked].nonzero()
-    asker, answer = asker[in_pool[answer]], answer[in_pool[answer]]
-    without = np.setdiff1d(np.arange(len(asked)), asker)
-    asker = np.concatenate([asker, without])
-    answer = np.concatenate([answer, texts.passage[rows[first[without]]]])
-    given = {"query": texts.queries.take(pa.array(asked[asker])), "positive": texts.passages.take(pa.array(answer))}
-    encoder.pool = in_pool
-    mined = mine_hard_negatives(
-        Dataset(pa.table(given)),
-        encoder,
-        corpus=texts.passages.filter(pa.array(in_pool)).to_pylist(),
-        use_faiss=True,
-        output_format="labeled-pair",  # has each negative of a query once
-        verbose=False,
-        **options,
-    ).with_format("arrow")[:]
-    mined = mined.filter(pc.equal(mined["label"], 0))
-    asker = np.searchsorted(asked, _places(mined["query"], texts.queries))
-    negative = _places(mined["positive"], texts.passages)
-    asker, negative = asker[in_pool[negative]], negative[in_pool[negative]]
-    best = np.full((len(asked), found.shape[1]), -1)
-    best[asker, place_in_group(asker)] = negative  # the best comes first
-    found[rows] = best[np.searchsorted(asked, texts.query[rows])]

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import mmap
-import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
-from numpy.typing import NDArray
 
-from st_hybrid.data.blocks import COMPRESSIONS, open_input, read_blocks, utf8
+from st_hybrid.data.blocks import COMPRESSIONS, open_input, read_blocks
 from st_hybrid.data.collect import Batch, Rows, collect
-from st_hybrid.data.report import Tally
+from st_hybrid.data.report import ReadReport
 from st_hybrid.grouping import Ints, place_in_group
 from st_hybrid.languages import check_language, language_named
 from st_hybrid.progress import progress_bar
 
 _BLOCK = 1 << 24  # bytes of a collection to search at once
 _BATCH = 20_000  # rows to compose at once
+_TRIPLE, _JUDGEMENT = ("query", "positive", "negative"), ("query", "0", "positive", "relevance")
 
 
 def read_mmarco(
@@ -40,7 +37,7 @@ def read_mmarco(
     scratch: str | Path | None = None,
     show_progress_bar: bool = False,
 ) -> Rows:
-    r"""Read mMARCO's queries with the passages that answer them, in any of its languages.
+    r"""Read mMARCO's queries with the passages that answer them.
 
     The folder is mMARCO's ``data``, or one of the same layout::
 
@@ -50,33 +47,27 @@ def read_mmarco(
         qrels.train.tsv                                    query number, 0, passage number, 1 (MS MARCO's own file)
 
     Each query with a relevant passage is a group; its id is both numbers, such as ``1185869-0``. A query with two
-    relevant passages makes two groups with the same query text, so that no batch of the sampler holds both. Passages
-    stay on disk; memory holds the numbers of the wanted ones. A language takes about as long as reading its collection
-    from disk.
+    relevant passages makes two groups with the same query text, so that no batch of the sampler holds both.
 
     Args:
         folder: The folder, or its parent.
         languages: Languages to read, such as ``["de", "ar"]``; by default all that have a collection.
         translation: Folder of the translation, ``"google"`` or the older ``"helsinki"``.
         split: Split of the queries, ``"train"`` or ``"dev"``.
-        qrels: File of relevant passages; by default the folder's ``qrels.<split>.tsv``. If there is none, the positives
-            of the triples are used.
-        triples: File of triples; by default the folder's ``triples.<split>.ids.small.tsv``.
-        negatives: Number of hard negatives per row, ``negative_1`` and on: the first distinct ones of the triples for a
-            query and its positive. Pairs with fewer are left out.
+        qrels: File of relevant passages; by default ``qrels.<split>.tsv``, or else the positives of the triples.
+        triples: File of triples; by default ``triples.<split>.ids.small.tsv``.
+        negatives: Number of hard negatives per row: the first distinct ones of the triples for a query and its
+            positive. Pairs with fewer are left out.
         max_queries: Number of queries to draw from those with a relevant passage; by default all.
         seed: Seed of the draw.
-        scratch: Folder for passages and rows while the process runs, on a disk with room for the rows; by default the
-            system's folder for temporary files.
+        scratch: Folder for temporary files, on a disk with room for the rows; by default the system's.
         show_progress_bar: Show how much of each file is read.
 
     Returns:
         The rows, language by language, and a report of what was left out and why.
 
     Raises:
-        FileNotFoundError: A file is missing.
-        ValueError: A file is malformed, its name holds no language, or a number occurs twice; the message names file
-            and line.
+        ValueError: A file is malformed, or its name holds no language; the message names file and line.
 
     Example:
         ::
@@ -102,29 +93,33 @@ def read_mmarco(
         if limit is not None and limit < least:
             raise ValueError(f"{name} must be at least {least}, got {limit}.")
     root, files = _layout(Path(folder), translation, split, languages)
-    qrels_file = _found(root / f"qrels.{split}.tsv") if qrels is None else _existing(Path(qrels))
-    triples_file = _found(root / f"triples.{split}.ids.small.tsv") if triples is None else _existing(Path(triples))
     name = f"triples.{split}.ids.small.tsv"
+    qrels_file = _found(root / f"qrels.{split}.tsv") if qrels is None else _existing(Path(qrels))
+    triples_file = _found(root / name) if triples is None else _existing(Path(triples))
     if triples_file is None and negatives:
         raise FileNotFoundError(f"{root} has no {name}, which negatives come from. Pass triples.")
-    if triples_file is None and qrels_file is None:
+    if (answers := qrels_file or triples_file) is None:
         raise FileNotFoundError(f"{root} has neither qrels.{split}.tsv nor {name}. Pass one of them.")
+    report = ReadReport()
 
-    def batches(tally: Tally) -> Iterator[Batch]:
-        relevant = _positives(qrels_file, triples_file, tally)
+    def batches() -> Iterator[Batch]:
+        relevant = _positives(answers, _TRIPLE if qrels_file is None else _JUDGEMENT, report)
         if max_queries is not None:
             drawn = np.random.default_rng(seed).permutation(np.unique(relevant[:, 0]))[:max_queries]
             relevant = relevant[np.isin(relevant[:, 0], drawn)]
         if negatives and triples_file is not None:
-            relevant = _with_negatives(relevant, negatives, triples_file, len(files), tally)
+            relevant = _with_negatives(relevant, negatives, triples_file, len(files), report)
         for language, (collection, queries_file) in files.items():
-            queries = _read_texts(queries_file, relevant[:, 0], tally, scratch, show_progress_bar)
-            passages = _read_texts(collection, relevant[:, 1:], tally, scratch, show_progress_bar)
+            queries = _read_texts(queries_file, relevant[:, 0], report, scratch, show_progress_bar)
+            passages = _read_texts(collection, relevant[:, 1:], report, scratch, show_progress_bar)
+            sources = [queries, *[passages] * (relevant.shape[1] - 1)]
+            rows = [pc.index_in(pa.array(n), source["number"]) for n, source in zip(relevant.T, sources, strict=True)]
             for first in range(0, len(relevant), _BATCH):
-                yield _compose(language, relevant[first : first + _BATCH], queries, passages, tally)
+                part = slice(first, first + _BATCH)
+                texts = [source["text"].take(row[part]) for source, row in zip(sources, rows, strict=True)]
+                yield _batch(language, relevant[part], texts, collection)
 
-    tally = Tally()
-    return collect(batches(tally), tally, scratch=scratch)
+    return collect(batches(), report, scratch=scratch)
 
 
 def _layout(
@@ -164,141 +159,39 @@ def _existing(path: Path) -> Path:
     return found
 
 
-class _Texts(NamedTuple):
-    """Texts of a file by their numbers, memory-mapped from disk."""
-
-    path: Path
-    number: Ints  # in ascending order
-    line: Ints
-    place: Ints  # in ``text``
-    text: pa.LargeStringArray
-
-    def find(self, numbers: Ints) -> Ints:
-        """The rows of numbers; -1 for a number that the file does not have."""
-        row = np.searchsorted(self.number, numbers)
-        return np.where(np.append(self.number, -1)[row] == numbers, row, -1)
-
-    def take(self, rows: Ints) -> pa.Array:
-        return self.text.take(pa.array(self.place[rows])).cast(pa.string())
-
-
-def _read_texts(path: Path, wanted: Ints, tally: Tally, scratch: str | Path | None, show: bool) -> _Texts:
-    """Copy the texts of wanted numbers from a file of lines ``number, tab, text`` to a temporary file."""
-    wanted = np.unique(wanted)
-    nothing = np.zeros(0, dtype=np.int64)
-    numbers, lines, lengths = [nothing], [nothing], [nothing]
-    tally.source(str(path), 0)
-    total = None if path.suffix.lower() in COMPRESSIONS else path.stat().st_size
-    with (
-        tempfile.TemporaryFile(dir=scratch) as file,
-        progress_bar(total, path.name, show=show, unit="bytes") as advance,
-    ):
-        for block in read_blocks(path, _BLOCK):
-            rows = block.lines()
-            tally.source(str(path), len(rows))
-            filled = np.flatnonzero(pc.binary_length(rows))
-            number = _leading_numbers(
-                rows.take(filled) if len(filled) < len(rows) else rows, path, block.first + filled
-            )
-            hits = np.flatnonzero(wanted[np.minimum(np.searchsorted(wanted, number), len(wanted) - 1)] == number)
-            parts = pc.split_pattern(rows.take(pa.array(filled[hits])), b"\t", max_splits=1)
-            text = utf8(pc.list_element(parts, 1), path)
-            numbers.append(number[hits])
-            lines.append(block.first + filled[hits])
-            lengths.append(pc.binary_length(text).to_numpy())
-            if len(text):
-                file.write(text.buffers()[2].slice(0, int(lengths[-1].sum())))
-            advance(len(block.data))
-        file.flush()
-        offsets = np.concatenate([[0], *lengths]).cumsum()
-        data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if offsets[-1] else b""
-    texts = pa.LargeStringArray.from_buffers(len(offsets) - 1, pa.py_buffer(offsets), pa.py_buffer(data))
-    found, line = np.concatenate(numbers), np.concatenate(lines)
-    order = np.argsort(found, kind="stable")
-    if len(again := np.flatnonzero(np.diff(found[order]) == 0)):
-        first, second = line[order[again[0]]], line[order[again[0] + 1]]
-        raise ValueError(f"{path}:{second}: the number {found[order[again[0]]]} occurs at line {first} already.")
-    return _Texts(path, found[order], line[order], order, texts)
-
-
-def _leading_numbers(rows: pa.LargeBinaryArray, path: Path, lines: Ints) -> Ints:
-    """The number before the tab of each row."""
-    parts = pc.split_pattern(pc.binary_slice(rows, 0, 20), b"\t", max_splits=1)
-    if (pc.list_value_length(parts).to_numpy() == 2).all():
-        try:
-            return pc.list_element(parts, 0).cast(pa.string()).cast(pa.int64()).to_numpy()
-        except pa.ArrowInvalid:
-            pass
-    fitting = pc.match_substring_regex(rows, r"^\d{1,18}\t").to_numpy(zero_copy_only=False)
-    raise ValueError(f"{path}:{lines[fitting.argmin()]}: not a number, a tab and a text.")
-
-
-def _compose(language: str, relevant: Ints, queries: _Texts, passages: _Texts, tally: Tally) -> Batch:
-    """The rows of some queries, their positives and their negatives in one language."""
-    query, passage = queries.find(relevant[:, 0]), passages.find(relevant[:, 1:])
-    missing = passage < 0
-    first_missing = relevant[np.arange(len(relevant)), 1 + missing.argmax(axis=1)]
-
-    def leave_out(what: str, path: Path, lacking: NDArray[np.bool_], numbers: Ints) -> None:
-        tally.read += int(lacking.sum())
-        place = f"{path}, number {numbers[lacking.argmax()]}"
-        tally.drop(f"{what} not in {path.name}", int(lacking.sum()), lambda: place)
-
-    leave_out("query", queries.path, query < 0, relevant[:, 0])
-    leave_out("passage", passages.path, (query >= 0) & missing.any(axis=1), first_missing)
-    kept = (query >= 0) & ~missing.any(axis=1)
-    relevant, query, passage = relevant[kept], query[kept], passage[kept]
-    numbers = [pa.array(relevant[:, column]).cast(pa.string()) for column in (0, 1)]
-    columns = {
-        "id": pc.binary_join_element_wise(*numbers, "-"),
-        "language": pa.repeat(language, len(relevant)),
-        "query": queries.take(query),
-        "positive": passages.take(passage[:, 0]),
-        **{f"negative_{place}": passages.take(passage[:, place]) for place in range(1, passage.shape[1])},
-    }
-    path, lines = queries.path, queries.line[query]
-    return Batch(pa.table(columns), lambda row: f"{path}:{lines[row]}")
-
-
-def _positives(qrels: Path | None, triples: Path | None, tally: Tally) -> Ints:
+def _positives(file: Path, columns: Sequence[str], report: ReadReport) -> Ints:
     """Numbers of the queries and of the passages that answer them, each pair once: shape (pairs, 2)."""
     pairs = np.zeros(0, dtype=np.int64)
-    if qrels is not None:
-        for block in _numbers(qrels, ("query", "0", "passage", "relevance"), tally):
-            judged = block[block[:, 3] > 0]
-            pairs = np.union1d(pairs, _paired(judged[:, 0], judged[:, 2]))
-    elif triples is not None:
-        for block in _numbers(triples, ("query", "positive", "negative"), tally):
-            pairs = np.union1d(pairs, _paired(block[:, 0], block[:, 1]))
+    for block in _numbers(file, columns, report):
+        judged = block[block[:, 3] > 0] if columns == _JUDGEMENT else block
+        pairs = np.union1d(pairs, _paired(judged[:, 0], judged[:, columns.index("positive")]))
     if not len(pairs):
-        raise ValueError(f"{qrels or triples} has no relevant passage.")
+        raise ValueError(f"{file} has no relevant passage.")
     return np.stack([pairs >> 32, pairs & 0xFFFFFFFF], axis=1)
 
 
-def _with_negatives(positives: Ints, wanted: int, triples: Path, languages: int, tally: Tally) -> Ints:
+def _with_negatives(positives: Ints, wanted: int, triples: Path, languages: int, report: ReadReport) -> Ints:
     """Add the first distinct negatives of each pair: shape (pairs with enough of them, 2 + wanted)."""
     pairs = _paired(positives[:, 0], positives[:, 1])  # in order, as np.union1d made them
     negatives, counts = np.full((len(pairs), wanted), -1), np.zeros(len(pairs), dtype=np.int64)
-    for block in _numbers(triples, ("query", "positive", "negative"), tally):
+    for block in _numbers(triples, _TRIPLE, report):
         key = _paired(block[:, 0], block[:, 1])
         pair = np.minimum(np.searchsorted(pairs, key), len(pairs) - 1)
-        short = (pairs[pair] == key) & (counts[pair] < wanted)
-        pair, negative, query = pair[short], block[short, 2], block[short, 0]
-        unfit = np.isin(_paired(query, negative), pairs)  # it answers the query too
-        unfit |= (negatives[pair] == negative[:, None]).any(axis=1)
-        pair, negative = pair[~unfit], negative[~unfit]
+        answers = np.isin(_paired(block[:, 0], block[:, 2]), pairs)
+        fits = (pairs[pair] == key) & ~answers & ~(negatives[pair] == block[:, 2:]).any(axis=1)
+        pair, negative = pair[fits], block[fits, 2]
         first = np.sort(np.unique(_paired(pair, negative), return_index=True)[1])  # of equal ones, the first
         pair, negative = pair[first], negative[first]
         place = counts[pair] + place_in_group(pair)
-        fits = place < wanted
-        negatives[pair[fits], place[fits]] = negative[fits]
-        counts += np.bincount(pair[fits], minlength=len(pairs))
+        pair, negative, place = (values[place < wanted] for values in (pair, negative, place))
+        negatives[pair, place] = negative
+        counts += np.bincount(pair, minlength=len(pairs))
     few = counts < wanted
     if few.all():
         raise ValueError(f"{triples} has {wanted} different negatives for no query. Ask for fewer.")
     lost = int(few.sum()) * languages
-    tally.read += lost
-    tally.drop(f"fewer than {wanted} negatives", lost, lambda: f"{triples}, query {positives[few.argmax(), 0]}")
+    report.read += lost
+    report.drop(f"fewer than {wanted} negatives", lost, lambda: f"{triples}, query {positives[few.argmax(), 0]}")
     return np.concatenate([positives, negatives], axis=1)[~few]
 
 
@@ -307,9 +200,9 @@ def _paired(high: Ints, low: Ints) -> Ints:
     return (high << 32) | low
 
 
-def _numbers(path: Path, columns: Sequence[str], tally: Tally) -> Iterator[Ints]:
+def _numbers(path: Path, columns: Sequence[str], report: ReadReport) -> Iterator[Ints]:
     """The whole numbers of a TSV file without a header, in arrays of shape (rows, columns)."""
-    tally.sources[str(path)] = 0  # triples may be read twice
+    report.sources[str(path)] = 0  # triples may be read twice
     try:
         with (
             open_input(path) as stream,
@@ -321,14 +214,60 @@ def _numbers(path: Path, columns: Sequence[str], tally: Tally) -> Iterator[Ints]
             ) as reader,
         ):
             for batch in reader:
-                tally.source(str(path), batch.num_rows)
+                report.count(str(path), batch.num_rows)
                 yield np.stack([column.to_numpy() for column in batch.columns], axis=1).astype(np.int64)
     except pa.ArrowInvalid as error:
-        number = re.compile(rb"\d+(\t\d+){%d}\r?|\s*" % (len(columns) - 1))
-        lines = (
-            (block.first + n, line) for block in read_blocks(path) for n, line in enumerate(block.data.split(b"\n"))
-        )
-        where = next((f"{path}:{line}" for line, text in lines if not number.fullmatch(text)), path)
-        raise ValueError(
-            f"{where}: not {len(columns)} whole numbers with tabs between them: {', '.join(columns)}."
-        ) from error
+        expected = f"{len(columns)} whole numbers with tabs between them: {', '.join(columns)}"
+        raise _wrong(path, "\t".join([r"\d+"] * len(columns)), expected) from error
+
+
+def _read_texts(path: Path, wanted: Ints, report: ReadReport, scratch: str | Path | None, show: bool) -> pa.Table:
+    """The ``number`` and ``text`` of wanted lines, memory-mapped from a temporary file."""
+    wanted = np.unique(wanted)
+    report.count(str(path), 0)
+    total = None if path.suffix.lower() in COMPRESSIONS else path.stat().st_size
+    with tempfile.NamedTemporaryFile(dir=scratch) as file:
+        schema = pa.schema([("number", pa.int64()), ("text", pa.large_string())])
+        with (
+            pa.ipc.new_stream(file, schema) as writer,
+            progress_bar(total, path.name, show=show, unit="bytes") as advance,
+        ):
+            for block in read_blocks(path, _BLOCK):
+                lines = block.lines()
+                report.count(str(path), len(lines))
+                parts = pc.split_pattern(lines.filter(pc.not_equal(lines, "")), "\t", max_splits=1)
+                try:
+                    text, number = pc.list_element(parts, 1), pc.list_element(parts, 0).cast(pa.int64())
+                except pa.ArrowInvalid as error:
+                    raise _wrong(path, r"\d{1,18}\t.*", "a number, a tab and a text") from error
+                near = wanted[np.minimum(np.searchsorted(wanted, number), len(wanted) - 1)]
+                writer.write(pa.record_batch([number, text], schema).filter(pc.equal(number, pa.array(near))))
+                advance(len(block.data))
+        file.flush()
+        texts = pa.ipc.open_stream(pa.memory_map(file.name)).read_all()
+    number = texts["number"].to_numpy()
+    if len(again := number[place_in_group(number) > 0]):
+        raise ValueError(f"{path}: the number {again[0]} occurs in several lines. Number the texts anew.")
+    return texts
+
+
+def _wrong(path: Path, pattern: str, expected: str) -> ValueError:
+    """An error that names the first line which is not blank and does not match a pattern."""
+    for block in read_blocks(path):
+        matches = pc.match_substring_regex(block.lines(), rf"^({pattern}|\s*)$").to_numpy(zero_copy_only=False)
+        if not matches.all():
+            return ValueError(f"{path}:{block.first + matches.argmin()}: not {expected}.")
+    return ValueError(f"{path}: not {expected}.")
+
+
+def _batch(language: str, relevant: Ints, texts: list[pa.ChunkedArray], path: Path) -> Batch:
+    """Rows of queries, positives and negatives by their numbers and texts; texts that a file lacks are null."""
+    query, passage = relevant[:, 0], relevant[:, 1]
+    columns = {
+        "id": pc.binary_join_element_wise(pa.array(query).cast(pa.string()), pa.array(passage).cast(pa.string()), "-"),
+        "language": pa.repeat(language, len(relevant)),
+        "query": texts[0],
+        "positive": texts[1],
+        **{f"negative_{place}": text for place, text in enumerate(texts[2:], 1)},
+    }
+    return Batch(pa.table(columns), lambda row: f"{path}, query {query[row]} and passage {passage[row]}")

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from langcodes import Language, standardize_tag
 
-from st_hybrid.data.blocks import COMPRESSIONS
 from st_hybrid.languages import close_languages, is_language
 
 _SPEAKERS = 10_000
@@ -30,14 +29,11 @@ def means_language(name: str) -> bool:
 def language_of_file(path: Path, mend: str) -> str:
     """The language that a file's name ends in: ``de`` of ``de.json``, ``squad.de.json`` and ``corpus.de.gz``.
 
-    Raises:
-        ValueError: The name ends in no language; ``mend`` tells what to do, with ``{code}`` for a likely language.
+    If it ends in none, ``mend`` tells what to do, with ``{code}`` for a likely language.
     """
-    name = re.sub(rf"({'|'.join(map(re.escape, COMPRESSIONS))})+$", "", path.name, flags=re.IGNORECASE)
-    name = re.sub(r"\.(json|jsonl|txt)$", "", name, flags=re.IGNORECASE)
+    name = re.sub(r"(\.(json|jsonl|txt))?(\.(gz|zst|bz2|xz))*$", "", path.name, flags=re.IGNORECASE)
     parts = [re.split(marks, name)[-1] for marks in (r"$^", r"\.", r"[._]", r"[._-]")]  # the longest first
-    for part in parts:
-        if means_language(part):
-            return part
+    if found := [part for part in parts if means_language(part)]:
+        return found[0]
     meant = [code for code in close_languages(parts[-1]) if means_language(code)] or ["de"]
     raise ValueError(f"{path}: the name does not end in a language code. {mend.format(code=meant[0], path=path)}")

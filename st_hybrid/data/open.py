@@ -10,20 +10,17 @@ from typing import Any
 from datasets import DatasetDict
 
 from st_hybrid.data.collect import Batch, Rows, collect
-from st_hybrid.data.forms import Columns, Form
-from st_hybrid.data.report import Tally
+from st_hybrid.data.forms import Columns
+from st_hybrid.data.report import ReadReport
 from st_hybrid.data.tables import NamedBatch, Source
 
 logger = logging.getLogger(__name__)
 
-Data = str | Path | Sequence[str | Path]
-
 
 def open_rows(
-    data: Data,
+    data: str | Path | Sequence[str | Path],
     *,
     columns: Mapping[str, str] | None = None,
-    form: Form = "auto",
     language: str | None = None,
     languages: Sequence[str] | None = None,
     split: str = "train",
@@ -40,18 +37,15 @@ def open_rows(
     Long form has a row per language: ``id``, ``language``, ``query``, ``positive`` and any ``negative…``. Wide form has
     a row per group and columns per language: ``id``, ``query_de``, ``positive_de``, ``query_en`` and so on, with
     negatives as ``negative_de`` or ``negative_1_de``. A group may lack languages. Without ``id``, rows in wide form
-    are numbered.
-
-    Rows without id, language or one of the texts are left out; the report counts them and names the first.
+    are numbered. The column names tell the forms apart. Rows without id, language or one of the texts are left out.
 
     Args:
-        data: A file, several files, a folder of ``Dataset.save_to_disk``, a folder of data files, or the name of a data
-            set on the hub, with a configuration after a colon: ``user/faq:v2``. Files are ``.jsonl``, ``.json``,
-            ``.csv``, ``.tsv`` (also with ``.gz``, ``.zst``, ``.bz2``, ``.xz``) and ``.parquet``. CSV and TSV have a
-            header, and quotation marks as pandas writes them.
-        columns: Map roles to the source's column names: ``{"query": "question"}``. Roles are ``id``, ``language``,
-            ``query``, ``positive`` and ``negative``. In wide form the columns begin with these names.
-        form: ``"long"``, ``"wide"`` or, by the column names, ``"auto"``.
+        data: Files, a folder of ``Dataset.save_to_disk`` or of data files, or the name of a data set on the hub, with a
+            configuration after a colon: ``user/faq:v2``. Files are ``.jsonl``, ``.json``, ``.csv``, ``.tsv`` (also with
+            ``.gz``, ``.zst``, ``.bz2``, ``.xz``) and ``.parquet``. CSV and TSV have a header, and quotation marks as
+            pandas writes them.
+        columns: Map ``id``, ``language``, ``query``, ``positive`` or ``negative`` to the source's column names:
+            ``{"query": "question"}``. In wide form the columns begin with these names.
         language: Language of all rows, for sources without a language column; ids may then be missing too.
         languages: Languages to read; by default all.
         split: Split to read, of a folder or a data set.
@@ -68,8 +62,7 @@ def open_rows(
 
     Raises:
         FileNotFoundError: A file, folder or data set does not exist, or the hub cannot be reached.
-        ValueError: A source is malformed, lacks a column or a split, holds an unknown language or two rows of an id in
-            a language, or an option does not apply to it. The message names file and line.
+        ValueError: A source is malformed or lacks a column, or its rows are not valid; the message names file and line.
 
     Example:
         ::
@@ -83,25 +76,24 @@ def open_rows(
             ]).to_csv("wide.csv")
             rows, report = open_rows("wide.csv", columns={"query": "question", "positive": "answer"})
     """
-    read = Columns.of(columns, form, language, languages)
+    read = Columns(columns, language, languages)
     if max_rows is not None and max_rows < 1:
         raise ValueError(f"max_rows must be at least 1, got {max_rows}.")
-    names = [str(one) for one in ([data] if isinstance(data, str | Path) else data)]
-    tally = Tally()
+    report = ReadReport()
 
     def batches() -> Iterator[Batch]:
         left = max_rows
-        for name in names:
+        for name in map(str, [data] if isinstance(data, str | Path) else data):
             if left == 0:
                 return
             found = Source(name, split, revision, streaming).read(read.wanted)
-            yield from read.rows(found if left is None else _first(found, left), name, tally)
+            yield from read.rows(found if left is None else _first(found, left), name, report)
             if left is not None:
-                left -= tally.sources[name]
+                left -= report.sources[name]
 
     return collect(
         batches(),
-        tally,
+        report,
         languages=languages,
         keep_invalid=keep_invalid,
         check_languages=check_languages,
@@ -129,10 +121,8 @@ def open_row_sets(data: Sequence[str | Path], **options: Any) -> DatasetDict:
             from st_hybrid import parallel_pairs
             from st_hybrid.data import open_row_sets
 
-            row = {"id": 1, "language": "de", "query": "Wo?", "positive": "Hier."}
-            Dataset.from_list([row]).to_json("faq.jsonl")
-            Dataset.from_list([row]).to_json("help.jsonl")
-            pairs = parallel_pairs(open_row_sets(["faq.jsonl", "help.jsonl"]))
+            Dataset.from_list([{"id": 1, "language": "de", "query": "Wo?", "positive": "Hier."}]).to_json("faq.jsonl")
+            pairs = parallel_pairs(open_row_sets(["faq.jsonl"]))["faq"]
     """
     sets = DatasetDict()
     for one in data:

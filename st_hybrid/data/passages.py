@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
@@ -14,14 +13,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from st_hybrid.data.blocks import plain_suffix, read_text
-from st_hybrid.data.collect import Batch, blank
+from st_hybrid.data.blocks import plain_suffix, read_blocks
+from st_hybrid.data.collect import Batch
 from st_hybrid.data.names import means_language
-from st_hybrid.data.open import Data
-from st_hybrid.data.report import Dropped, Tally
+from st_hybrid.data.report import Dropped, ReadReport
 from st_hybrid.data.tables import NamedBatch, Source
 from st_hybrid.languages import LanguageDetector, check_language
 from st_hybrid.progress import progress_bar
+from st_hybrid.rows import is_empty
 
 _COLUMNS = {
     "text": ("text", "positive"),
@@ -29,7 +28,6 @@ _COLUMNS = {
     "language": ("language", "lang"),
 }  # the first that exists
 _UNDETERMINED = "und"  # BCP 47's code
-_ROWS = 5_000  # lines of a batch
 _SHOWN = 500  # characters of a passage, enough to detect its language
 _TRIED, _LIKELY = 1000, 0.005  # passages that show which languages there are; share of such a language among them
 _CERTAIN = 0.5  # probability of a detected language
@@ -54,7 +52,7 @@ class Passages(NamedTuple):
 
 
 def sample_passages(
-    data: Data,
+    data: str | Path | Sequence[str | Path],
     sample: int | None = 10_000,
     *,
     columns: Mapping[str, str] = MappingProxyType({}),
@@ -104,12 +102,12 @@ def sample_passages(
         raise ValueError(f"sample must be at least 1, got {sample}.")
     for code in [*(languages or ()), *([] if language is None else [language])]:
         check_language(code, "languages")
-    random, tally, total = np.random.default_rng(seed), Tally(), 0
+    random, report, total = np.random.default_rng(seed), ReadReport(), 0
     drawn = pa.schema([("text", pa.string()), ("language", pa.string()), ("key", pa.float64())]).empty_table()
     with progress_bar(None, "Reading", show=show_progress_bar, unit="passages") as advance:
         for name in map(str, [data] if isinstance(data, str | Path) else data):
             for batch in _read(Source(name, split, revision, streaming), columns, language):
-                kept = _kept(batch, tally, languages, "no language")
+                kept = _kept(batch, report, languages, "no language")
                 drawn = pa.concat_tables([drawn, kept.append_column("key", pa.array(random.random(len(kept))))])
                 total += len(kept)
                 if sample is not None and len(drawn) > sample:
@@ -121,11 +119,11 @@ def sample_passages(
         codes[codes == _UNDETERMINED] = _detect(texts, languages)
         table = pa.table({"text": drawn["text"], "language": pa.array(codes, pa.string())})
         place = lambda row: repr(table["text"][row].as_py()[:40])  # noqa: E731 (the passages have no places any more)
-        drawn = _kept(Batch(table, place), tally, languages, "language not certain")
+        drawn = _kept(Batch(table, place), report, languages, "language not certain")
     if not len(drawn):
-        reasons = "; ".join(f"{part.rows:,} left out: {reason}" for reason, part in tally.dropped.items())
+        reasons = "; ".join(f"{part.rows:,} left out: {reason}" for reason, part in report.dropped.items())
         raise ValueError(f"There are no passages in {data}{': ' if reasons else ''}{reasons}.")
-    return Passages(drawn["text"].to_pylist(), drawn["language"].to_pylist(), total, detected, tally.dropped)
+    return Passages(drawn["text"].to_pylist(), drawn["language"].to_pylist(), total, detected, report.dropped)
 
 
 def _read(source: Source, columns: Mapping[str, str], language: str | None) -> Iterator[Batch]:
@@ -182,24 +180,25 @@ def _lines(path: Path) -> Iterator[NamedBatch]:
     """The lines of a file as texts."""
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {path}.")
-    lines = (line for _, line in read_text(path))
-    first = 1
-    while chunk := list(islice(lines, _ROWS)):
-        place = partial(lambda first, row: f"{path}:{first + row}", first)
-        yield NamedBatch(pa.table({"text": pa.array(chunk, pa.string())}), place, ["text"])
-        first += len(chunk)
+    for block in read_blocks(path):
+        lines = block.lines()
+        yield NamedBatch(pa.table({"text": lines.cast(pa.string())}), partial(_line, path, block.first), ["text"])
 
 
-def _kept(batch: Batch, tally: Tally, languages: Sequence[str] | None, without: str) -> pa.Table:
+def _line(path: Path, first: int, row: int) -> str:
+    return f"{path}:{first + row}"
+
+
+def _kept(batch: Batch, report: ReadReport, languages: Sequence[str] | None, without: str) -> pa.Table:
     """The passages with a text and a language that is asked for; the others are counted."""
     text, language = batch.table["text"], batch.table["language"]
     asked = np.ones(len(text), dtype=bool)
     if languages is not None:
         asked = pc.is_in(language, value_set=pa.array([*languages, _UNDETERMINED])).to_numpy()
     kept = np.ones(len(text), dtype=bool)
-    for reason, bad in (("no text", blank(text)), (without, blank(language)), ("language not asked for", ~asked)):
+    for reason, bad in (("no text", is_empty(text)), (without, is_empty(language)), ("language not asked for", ~asked)):
         left_out = kept & bad
-        tally.drop(reason, int(left_out.sum()), partial(batch.place, int(left_out.argmax())))
+        report.drop(reason, int(left_out.sum()), partial(batch.place, int(left_out.argmax())))
         kept &= ~bad
     return batch.table.filter(kept)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from rich.markup import escape
@@ -22,7 +22,7 @@ class Dropped:
     first: str
 
 
-@dataclass(frozen=True)
+@dataclass
 class ReadReport:
     """What a reader read, kept and left out. Print it with rich, or as text.
 
@@ -44,16 +44,25 @@ class ReadReport:
                 {"id": 1, "language": "de", "query": "Wo nisten Störche?", "positive": "Auf Dächern."},
                 {"id": 1, "language": "en", "query": "Where do storks nest?", "positive": ""},
             ]).to_json("rows.jsonl")
-            rows, report = open_rows("rows.jsonl")
-            print(report)  # 1 of 2 rows kept, in 1 groups; 1 left out: no positive, first at rows.jsonl:2
+            print(open_rows("rows.jsonl").report)  # 1 of 2 rows kept, in 1 groups; 1 left out: no positive, …
     """
 
-    sources: Mapping[str, int]
-    read: int
-    kept: int
-    groups: int
-    dropped: Mapping[str, Dropped]
-    languages: Mapping[str, int]
+    sources: dict[str, int] = field(default_factory=dict)
+    read: int = 0
+    kept: int = 0
+    groups: int = 0
+    dropped: dict[str, Dropped] = field(default_factory=dict)
+    languages: dict[str, int] = field(default_factory=dict)
+
+    def count(self, source: str, amount: int) -> None:
+        """Count lines, rows or questions of a source."""
+        self.sources[source] = self.sources.get(source, 0) + amount
+
+    def drop(self, reason: str, rows: int, place: Callable[[], str]) -> None:
+        """Count rows that are left out; ``place`` names the first of them."""
+        if rows:
+            known = self.dropped.get(reason)
+            self.dropped[reason] = Dropped(known.rows + rows, known.first) if known else Dropped(rows, place())
 
     def __str__(self) -> str:
         lines = [f"{self.kept:,} of {self.read:,} rows kept, in {self.groups:,} groups"]
@@ -64,31 +73,12 @@ class ReadReport:
         table = Table(title=f"{self.kept:,} of {self.read:,} rows in {self.groups:,} groups", title_justify="left")
         for header in ("", "rows", "first at"):
             table.add_column(header, justify="right" if header == "rows" else "left", overflow="fold")
-        for source, amount in self.sources.items():
-            table.add_row(escape(f"read from {source}"), f"{amount:,}", "")
-        table.add_section()
-        for reason, part in self.dropped.items():
-            table.add_row(escape(f"left out: {reason}"), f"{part.rows:,}", escape(part.first))
-        table.add_section()
-        for language, amount in sorted(self.languages.items()):
-            table.add_row(f"kept in {language}", f"{amount:,}", "")
+        for rows in (
+            [(f"read from {source}", amount, "") for source, amount in self.sources.items()],
+            [(f"left out: {reason}", part.rows, part.first) for reason, part in self.dropped.items()],
+            [(f"kept in {language}", amount, "") for language, amount in sorted(self.languages.items())],
+        ):
+            for name, amount, first in rows:
+                table.add_row(escape(name), f"{amount:,}", escape(first))
+            table.add_section()
         return table
-
-
-@dataclass
-class Tally:
-    """The counts of a report while a reader reads."""
-
-    sources: dict[str, int] = field(default_factory=dict)
-    read: int = 0
-    dropped: dict[str, Dropped] = field(default_factory=dict)
-
-    def source(self, name: str, amount: int) -> None:
-        """Count lines, rows or questions of a source."""
-        self.sources[name] = self.sources.get(name, 0) + amount
-
-    def drop(self, reason: str, rows: int, place: Callable[[], str]) -> None:
-        """Count rows that are left out; ``place`` names the first of them."""
-        if rows:
-            known = self.dropped.get(reason)
-            self.dropped[reason] = Dropped(known.rows + rows, known.first) if known else Dropped(rows, place())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -12,21 +13,18 @@ import pyarrow as pa
 
 from st_hybrid.data.collect import Batch, Rows, collect
 from st_hybrid.data.names import language_of_file
-from st_hybrid.data.report import Tally
+from st_hybrid.data.report import ReadReport
 from st_hybrid.evaluation.squad import Paragraph, Question, Span, sentence_at, squad_paragraphs
 from st_hybrid.languages import check_language
 from st_hybrid.sentences import WITHOUT_MARKS, Splitter, sentence_spans
 
 Positive = Literal["sentence", "paragraph"]
 
-Files = str | Path | Mapping[str, str | Path]
-
 _BATCH = 10_000  # questions
-_FILES = ("*.json", "*.jsonl", "*.json.gz", "*.jsonl.gz")
 
 
 def read_squad(
-    files: Files,
+    files: str | Path | Mapping[str, str | Path],
     *,
     positive: Positive = "sentence",
     languages: Sequence[str] | None = None,
@@ -55,9 +53,7 @@ def read_squad(
         The rows, with the question ids as ids, and a report of what was left out and why.
 
     Raises:
-        FileNotFoundError: A file is missing.
-        ValueError: A file is malformed, its language is unknown, or an id occurs twice in it; the message names file,
-            article and paragraph.
+        ValueError: A file is malformed, its language is unknown, or an id occurs twice in it.
 
     Example:
         ::
@@ -79,60 +75,33 @@ def read_squad(
     """
     if positive not in ("sentence", "paragraph"):
         raise ValueError(f"positive must be 'sentence' or 'paragraph', got {positive!r}.")
-    paths = language_files(files, languages)
-    tally = Tally()
+    paths = _language_files(files, languages)
+    report = ReadReport()
 
     def batches() -> Iterator[Batch]:
         for language, path in paths.items():
-            source = f"{path} (questions)"
-            tally.source(source, 0)
-            found: list[tuple[str, str, str, str]] = []
-            coarse = False
-            for paragraph in squad_paragraphs(path, language):
-                spans = paragraph.breaks
-                if positive == "paragraph":
-                    spans = [(0, len(paragraph.text))]
-                elif spans is None:
-                    spans = splitter(language, paragraph.text)
-                    coarse |= splitter is sentence_spans and re.split("[-_]", language)[0] in WITHOUT_MARKS
-                for question in paragraph.questions:
-                    place = f"{paragraph.where}, question {question.id!r}"
-                    tally.source(source, 1)
-                    text, reason = _answering(paragraph, question, spans, check=positive == "sentence")
-                    if reason is None:
-                        found.append((question.id, question.text, text, place))
-                    else:
-                        tally.read += 1
-                        tally.drop(reason, 1, place.strip)
-                if len(found) >= _BATCH:
-                    yield _batch(language, found)
-                    found = []
-            if found:
-                yield _batch(language, found)
-            if coarse:
-                warnings.warn(
-                    f"{path} has no sentence breaks, and {language} does not mark sentence ends: the positives are "
-                    "pieces of several sentences. Pass a splitter for it, or positive='paragraph'.",
-                    stacklevel=2,
-                )
+            report.count(f"{path} (questions)", 0)
+            found = _questions(path, language, positive, splitter, report)
+            while part := list(islice(found, _BATCH)):
+                ids, queries, positives, places = zip(*part, strict=True)
+                language_column = pa.repeat(language, len(ids))
+                table = pa.table({"id": ids, "language": language_column, "query": queries, "positive": positives})
+                yield Batch(table, places.__getitem__)
 
-    return collect(batches(), tally, scratch=scratch, show_progress_bar=show_progress_bar)
+    return collect(batches(), report, scratch=scratch, show_progress_bar=show_progress_bar)
 
 
-def language_files(files: Files, languages: Sequence[str] | None = None) -> dict[str, Path]:
-    """The file of each language; see :func:`read_squad`.
-
-    Raises:
-        FileNotFoundError: A file or the folder is missing, or has no file of a language.
-        ValueError: A file's name ends in no language, or in the same one as another's.
-    """
+def _language_files(files: str | Path | Mapping[str, str | Path], languages: Sequence[str] | None) -> dict[str, Path]:
+    """The file of each language."""
     for code in languages or ():
         check_language(code, "languages")
+    found: dict[str, Path] = {}
     if isinstance(files, Mapping):
         found = {check_language(code, f"{code}={path}"): Path(path) for code, path in files.items()}
     else:
-        found = {}
-        for path in sorted(path for pattern in _FILES for path in Path(files).glob(pattern)):
+        for path in sorted(Path(files).iterdir() if Path(files).is_dir() else ()):
+            if not re.search(r"\.jsonl?(\.gz)?$", path.name):
+                continue
             code = language_of_file(path, "Rename the file to <language>.json, or name its language: {code}={path}.")
             if code in found:
                 raise ValueError(f"{found[code]} and {path} both end in {code!r}. Name the file of each language.")
@@ -146,7 +115,34 @@ def language_files(files: Files, languages: Sequence[str] | None = None) -> dict
     return {code: found[code] for code in languages or found}
 
 
-def _answering(paragraph: Paragraph, question: Question, spans: list[Span], check: bool) -> tuple[str, str | None]:
+def _questions(
+    path: Path, language: str, positive: Positive, splitter: Splitter, report: ReadReport
+) -> Iterator[tuple[str, str, str, str]]:
+    """The id, text, positive and place of each question that has an answer."""
+    coarse = False
+    for paragraph in squad_paragraphs(path, language):
+        spans = [(0, len(paragraph.text))] if positive == "paragraph" else paragraph.breaks
+        if spans is None:
+            spans = splitter(language, paragraph.text)
+            coarse |= splitter is sentence_spans and re.split("[-_]", language)[0] in WITHOUT_MARKS
+        for question in paragraph.questions:
+            report.count(f"{path} (questions)", 1)
+            place = f"{paragraph.where}, question {question.id!r}"
+            text, reason = _answering(paragraph, question, spans, check=positive == "sentence")
+            if text is not None:
+                yield question.id, question.text, text, place
+            else:
+                report.read += 1
+                report.drop(reason, 1, place.strip)
+    if coarse:
+        warnings.warn(
+            f"{path} has no sentence breaks, and {language} does not mark sentence ends: the positives are pieces of "
+            "several sentences. Pass a splitter for it, or positive='paragraph'.",
+            stacklevel=2,
+        )
+
+
+def _answering(paragraph: Paragraph, question: Question, spans: list[Span], check: bool) -> tuple[str | None, str]:
     """The sentence that the first usable answer starts in, or why there is none."""
     reasons = []
     for start, answer in question.answers:
@@ -156,16 +152,5 @@ def _answering(paragraph: Paragraph, question: Question, spans: list[Span], chec
         elif check and answer is not None and not paragraph.text.startswith(answer, start):
             reasons.append("answer is not where the file says")
         else:
-            return paragraph.text[slice(*spans[sentence])], None
-    return "", (reasons or ["question without an answer"])[0]
-
-
-def _batch(language: str, found: list[tuple[str, str, str, str]]) -> Batch:
-    ids, queries, positives, places = zip(*found, strict=True)
-    columns = {
-        "id": pa.array(ids, pa.string()),
-        "language": pa.repeat(language, len(ids)),
-        "query": pa.array(queries, pa.string()),
-        "positive": pa.array(positives, pa.string()),
-    }
-    return Batch(pa.table(columns), lambda row: places[row])
+            return paragraph.text[slice(*spans[sentence])], ""
+    return None, (reasons or ["question without an answer"])[0]

@@ -1,7 +1,7 @@
 """Rows of any source as Arrow tables, batch by batch: JSON lines, CSV, TSV, Parquet, and what ``datasets`` loads.
 
-Local files are parsed line by line, so that every message can name the line. ``load_dataset`` reads the rest; of files
-it guesses types from the first rows (``"2011-01-01"`` becomes a date), and refuses columns that only later rows have.
+Arrow parses text files wherever Python would read the same, otherwise Python does and names the line of what is wrong.
+``load_dataset`` reads the rest; of files it guesses types (``"2011-01-01"`` becomes a date).
 """
 
 from __future__ import annotations
@@ -10,16 +10,18 @@ import csv
 import json
 from collections.abc import Callable, Iterator
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.csv as pacsv
+import pyarrow.json as pajson
 import pyarrow.parquet as pq
 from datasets import DatasetDict, load_dataset, load_from_disk
 
-from st_hybrid.data.blocks import COMPRESSIONS, plain_suffix, read_text
+from st_hybrid.data.blocks import COMPRESSIONS, Block, plain_suffix, read_blocks
 from st_hybrid.data.collect import Place
 from st_hybrid.grouping import Ints
 
@@ -27,21 +29,24 @@ Wanted = Callable[[str], pa.DataType | None]
 """The type to read a column of a name as; None leaves the column out."""
 
 IDENTIFIER = pa.dictionary(pa.int32(), pa.string())
-"""The type to want for ids: they are read as text or as whole numbers, whichever the source has."""
+"""The type to want for ids: they are read as text or as whole numbers, whichever the source has first."""
 
 TRANSLATION = "translation"
 """The column in which OPUS's data sets on the hub hold a text in both languages."""
 
 _ROWS = 5_000  # rows per batch; in wide form a row may hold texts in dozens of languages
+_BLOCK = 1 << 22  # bytes of a text file per batch
 _JSON, _CSV = (".jsonl", ".json"), (".csv", ".tsv")
+TABULAR = (*_JSON, ".csv", ".parquet")
+"""Suffixes of files whose columns have names."""
 
 
 class NamedBatch(NamedTuple):
-    """Rows of a source under the source's column names."""
+    """The wanted columns of some rows, their places, and the names of all columns and of ``translation``'s fields."""
 
-    table: pa.Table  # the wanted columns
+    table: pa.Table
     place: Place
-    columns: list[str]  # names of all columns, and the fields of the column ``translation``
+    columns: list[str]
 
 
 class Source(NamedTuple):
@@ -53,12 +58,7 @@ class Source(NamedTuple):
     streaming: bool = False
 
     def read(self, wanted: Wanted) -> Iterator[NamedBatch]:
-        """Read the source batch by batch, in its order.
-
-        Raises:
-            FileNotFoundError: There is no such file, folder or data set.
-            ValueError: The source is malformed, or an option does not apply to it; the message names the line.
-        """
+        """Read the source batch by batch, in its order."""
         path = Path(self.name)
         kind = plain_suffix(path)
         saved = any((path / file).is_file() for file in ("dataset_dict.json", "state.json"))
@@ -70,11 +70,13 @@ class Source(NamedTuple):
             return _batches(self._saved(path) if saved else self._load(path), self.name, wanted)
         if self.split != "train":
             raise ValueError(f"{path} is a file and has no split {self.split!r}.")
-        if kind in _JSON and any(text.strip()[:2] in ("[", "[{") for _, text in islice(read_text(path), 1)):
-            array = load_dataset("json", data_files=self.name, split="train", streaming=True)
-            return _batches(array, self.name, wanted)
-        if kind in (*_JSON, *_CSV):
-            return _read_text(path, wanted)
+        if kind in _JSON:
+            if any(block.data.split(b"\n")[0].strip()[:2] in (b"[", b"[{") for block in islice(read_blocks(path), 1)):
+                array = load_dataset("json", data_files=self.name, split="train", streaming=True)
+                return _batches(array, self.name, wanted)
+            return _read_json(path, wanted)
+        if kind in _CSV:
+            return _read_csv(path, "\t" if kind == ".tsv" else ",", wanted)
         if path.suffix.lower() == ".parquet":
             return _read_parquet(path, wanted)
         raise ValueError(
@@ -134,30 +136,128 @@ def _named(batch: pa.RecordBatch | pa.Table, schema: pa.Schema, source: str, wan
         if type_ == pa.string() and not is_text and not pa.types.is_null(kind):
             raise ValueError(f"{source}: the column {name!r} holds {kind}, not text.")
         arrays[name] = array.cast(type_)
+    return NamedBatch(pa.table(arrays), lambda row: f"{source}, row {before + row + 1:,}", _names(schema))
+
+
+def _names(schema: pa.Schema) -> list[str]:
     both = schema.field(TRANSLATION).type if TRANSLATION in schema.names else None
-    fields = [field.name for field in both] if isinstance(both, pa.StructType) else []
-    return NamedBatch(pa.table(arrays), lambda row: f"{source}, row {before + row + 1:,}", [*schema.names, *fields])
+    return [*schema.names, *([field.name for field in both] if isinstance(both, pa.StructType) else ())]
 
 
-def _read_text(path: Path, wanted: Wanted) -> Iterator[NamedBatch]:
-    kind = plain_suffix(path)
-    records = _json_rows(path) if kind in _JSON else _csv_rows(path, "\t" if kind == ".tsv" else ",", wanted)
-    names: dict[str, None] = {}
-    identifier: pa.DataType | None = None  # the type of the first ids holds for all
-    while chunk := list(islice(records, _ROWS)):
-        rows, place = [row for _, row in chunk], partial(_line, path, np.array([line for line, _ in chunk]))
-        names |= dict.fromkeys(name for row in rows for name in row)
-        arrays = {}
-        for name in names:
-            values, type_ = [row.get(name) for row in rows], wanted(name)
-            if type_ == IDENTIFIER:
-                first = next((value for value in values if value is not None), None)
-                identifier = identifier or (pa.int64() if type(first) is int else pa.string())
-                type_ = identifier
-            if type_ is not None:
-                arrays[name] = _array(values, type_, name, place)
-        both = rows[0].get(TRANSLATION)
-        yield NamedBatch(pa.table(arrays), place, [*names, *(both if isinstance(both, dict) else ())])
+def _read_json(path: Path, wanted: Wanted) -> Iterator[NamedBatch]:
+    names: dict[str, None] = {}  # of all columns found so far
+    types: dict[str, pa.DataType] = {}  # of those that are wanted
+    for block in read_blocks(path, _BLOCK):
+        if (table := _json_by_arrow(block.data, names, types, wanted)) is not None:
+            lines = np.arange(block.first, block.first + len(table))
+            yield NamedBatch(table.select(list(types)), partial(_line, path, lines), list(names))
+        elif records := list(_json_records(path, block)):
+            yield _by_python(path, records, names, types, wanted)
+
+
+def _json_by_arrow(
+    data: bytes, names: dict[str, None], types: dict[str, pa.DataType], wanted: Wanted
+) -> pa.Table | None:
+    """Parse lines of an object each; None if a line is anything else, or a value is not of its column's type."""
+    lines = data.count(b"\n") + (not data.endswith(b"\n"))
+    if not data.startswith(b"{") or data.count(b"\n{") + 1 != lines:
+        return None
+    whole = pajson.ReadOptions(use_threads=False, block_size=len(data) + 1)
+    found = dict(types)
+    while True:
+        try:
+            schema = pajson.ParseOptions(explicit_schema=pa.schema(list(found.items())))
+            table = pajson.read_json(pa.BufferReader(data), whole, schema)
+        except pa.ArrowInvalid:
+            return None
+        names |= dict.fromkeys(_names(table.schema))
+        new = {name: type_ for name in table.column_names if name not in found and (type_ := wanted(name))}
+        if not new:
+            types |= found
+            return table if found and len(table) == lines else None
+        for name, type_ in new.items():  # of which Arrow has guessed the type: a date for what looks like one
+            is_number = pa.types.is_integer(table[name].type)
+            found[name] = (pa.int64() if is_number else pa.string()) if type_ == IDENTIFIER else type_
+
+
+def _json_records(path: Path, block: Block) -> Iterator[tuple[int, dict[str, Any]]]:
+    for number, line in block.numbered_lines():
+        if line.strip():
+            try:
+                row = json.loads(line.strip())
+            except json.JSONDecodeError as error:
+                raise ValueError(f"{path}:{number}: not valid JSON: {error.msg} (column {error.colno}).") from error
+            if not isinstance(row, dict):
+                raise ValueError(f"{path}:{number}: not an object with the columns as its keys.")
+            yield number, row
+
+
+def _read_csv(path: Path, delimiter: str, wanted: Wanted) -> Iterator[NamedBatch]:
+    csv.field_size_limit(1 << 30)
+    hint = f"Put values with a {'comma' if delimiter == ',' else 'tab'}, a quotation mark or a line break in quotes."
+    line = 1
+    blocks = read_blocks(path, _BLOCK)
+    try:
+        block = next(blocks, Block(b"", 1))
+        reader = csv.reader((text for _, text in block.numbered_lines()), delimiter=delimiter, strict=True)
+        if (names := next(filter(None, reader), None)) is None:
+            raise ValueError(f"{path} is empty; its first line should name the columns.")
+        if twice := [name for name in names if names.count(name) > 1 and wanted(name)]:
+            raise ValueError(f"{path}:1: the column {twice[0]!r} occurs twice.")
+        line += reader.line_num
+        data = (block.data.removesuffix(b"\n") + b"\n").split(b"\n", reader.line_num)[-1]
+        while (found := _csv_by_arrow(data, names, delimiter, wanted)) is not None:
+            table, lines, end = found
+            yield NamedBatch(table, partial(_line, path, line + lines), names)
+            line += data.count(b"\n", 0, end)
+            data = data[end:] + next(blocks, Block(b"", 1)).data
+        texts = (text for block in chain([Block(data, line)], blocks) for _, text in block.numbered_lines())
+        reader, before = csv.reader(texts, delimiter=delimiter, strict=True), line
+        records = []
+        for values in reader:
+            if values:
+                if len(values) != len(names):
+                    raise ValueError(f"{path}:{line}: {len(values)} columns, where the header has {len(names)}. {hint}")
+                joined = delimiter.join(values).split("\n")
+                if delimiter == "\t" and len(joined) > 1 and all(text.count("\t") == len(names) - 1 for text in joined):
+                    raise csv.Error("each of the lines that it joins has all columns")
+                records.append((line, dict(zip(names, values, strict=True))))
+            line = before + reader.line_num
+            if len(records) == _ROWS:
+                yield _by_python(path, records, dict.fromkeys(names), {}, wanted)
+                records = []
+        if records:
+            yield _by_python(path, records, dict.fromkeys(names), {}, wanted)
+    except csv.Error as error:
+        raise ValueError(f"{path}:{line}: a quotation mark is not closed ({error}). {hint}") from error
+
+
+def _csv_by_arrow(data: bytes, names: list[str], delimiter: str, wanted: Wanted) -> tuple[pa.Table, Ints, int] | None:
+    """Parse the whole records of some data; return also the line of each, from 0, and the byte where they end.
+
+    None where parsers differ: a quotation mark is not at the end of a value, or TSV has line breaks in quotes.
+    """
+    text = np.frombuffer(b"\n%b\n" % data, np.uint8)
+    marks, breaks = np.flatnonzero(text == ord('"')), np.flatnonzero(text == ord("\n"))
+    between = np.searchsorted(marks, breaks) % 2 == 0  # breaks that are not in quotes
+    beside = np.concatenate([text[marks[::2] - 1], text[marks[1::2] + 1]])
+    usual = np.isin(beside, np.frombuffer(f'{delimiter}"\r\n'.encode(), np.uint8)).all()
+    if not usual or data.count(b"\r") != data.count(b"\r\n") or (delimiter == "\t" and not between.all()):
+        return None
+    ends = breaks[between]
+    blank = (np.diff(ends) == 1) | ((np.diff(ends) == 2) & (text[ends[:-1] + 1] == ord("\r")))
+    types = {name: pa.string() if type_ == IDENTIFIER else type_ for name in names if (type_ := wanted(name))}
+    try:
+        table = pacsv.read_csv(
+            pa.BufferReader(data[: ends[-1]]),
+            pacsv.ReadOptions(use_threads=False, block_size=len(data) + 1, column_names=names),
+            pacsv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
+            pacsv.ConvertOptions(column_types=types, include_columns=list(types), check_utf8=False),
+        )
+    except pa.ArrowException:  # also for no records, or types that CSV does not have
+        return None
+    lines = np.flatnonzero(between)[:-1][~blank]
+    return (table.select(list(types)), lines, int(ends[-1])) if table.num_rows == len(lines) else None
 
 
 def _line(path: Path, lines: Ints, row: int) -> str:
@@ -186,40 +286,25 @@ def _array(values: list[Any], type_: pa.DataType, name: str, place: Place) -> pa
         raise
 
 
-def _json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    for number, line in read_text(path):
-        if line.strip():
-            try:
-                row = json.loads(line.strip())
-            except json.JSONDecodeError as error:
-                raise ValueError(f"{path}:{number}: not valid JSON: {error.msg} (column {error.colno}).") from error
-            if not isinstance(row, dict):
-                raise ValueError(f"{path}:{number}: not an object with the columns as its keys.")
-            yield number, row
-
-
-def _csv_rows(path: Path, delimiter: str, wanted: Wanted) -> Iterator[tuple[int, dict[str, Any]]]:
-    csv.field_size_limit(1 << 30)
-    hint = f"Put values with a {'comma' if delimiter == ',' else 'tab'}, a quotation mark or a line break in quotes."
-    raw: list[str] = []  # the lines of a record
-    texts = (raw.append(text) or text for _, text in read_text(path))  # type: ignore[func-returns-value]
-    names: list[str] = []
-    line = 1
-    try:
-        for values in csv.reader(texts, delimiter=delimiter, strict=True):
-            if not names:
-                names = values
-                if twice := [name for name in names if names.count(name) > 1 and wanted(name)]:
-                    raise ValueError(f"{path}:1: the column {twice[0]!r} occurs twice.")
-            elif values:
-                if len(values) != len(names):
-                    raise ValueError(f"{path}:{line}: {len(values)} columns, where the header has {len(names)}. {hint}")
-                if delimiter == "\t" and len(raw) > 1 and all(text.count("\t") == len(names) - 1 for text in raw):
-                    raise csv.Error("each of the lines that it joins has all columns")
-                yield line, dict(zip(names, values, strict=True))
-            line += len(raw)
-            raw.clear()
-    except csv.Error as error:
-        raise ValueError(f"{path}:{line}: a quotation mark is not closed ({error}). {hint}") from error
-    if not names:
-        raise ValueError(f"{path} is empty; its first line should name the columns.")
+def _by_python(
+    path: Path,
+    records: list[tuple[int, dict[str, Any]]],
+    names: dict[str, None],
+    types: dict[str, pa.DataType],
+    wanted: Wanted,
+) -> NamedBatch:
+    """Records and their lines as a batch; adds to the names of columns, and to what they are read as."""
+    place = partial(_line, path, np.array([line for line, _ in records]))
+    for _, row in records:
+        both = row.get(TRANSLATION)
+        names |= dict.fromkeys([*row, *(both if isinstance(both, dict) else ())])
+    arrays = {}
+    for name in names:
+        values = [row.get(name) for _, row in records]
+        if (type_ := types.get(name) or wanted(name)) == IDENTIFIER:
+            known = next((value for value in values if value is not None), None)
+            type_ = pa.int64() if type(known) is int else pa.string()
+        if type_ is not None:
+            types[name] = type_
+            arrays[name] = _array(values, type_, name, place)
+    return NamedBatch(pa.table(arrays), place, list(names))

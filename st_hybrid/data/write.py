@@ -14,13 +14,12 @@ _CODECS = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}
 
 
 def check_output(path: str | Path) -> Path:
-    """Check, before long work, that :func:`write_rows` can write to a path; return it, or raise as that does."""
+    """Return a path that :func:`write_rows` can write to, or raise as it does, before long work."""
     path = Path(path)
     suffix = path.suffix.lower()
-    if not suffix:
-        if path.exists():
-            raise FileExistsError(f"{path} exists. Choose another folder, or remove it.")
-    elif suffix != ".parquet" and (plain_suffix(path) != ".jsonl" or suffix not in (".jsonl", *_CODECS)):
+    if not suffix and path.exists():
+        raise FileExistsError(f"{path} exists. Choose another folder, or remove it.")
+    if suffix not in ("", ".parquet") and (plain_suffix(path) != ".jsonl" or suffix not in (".jsonl", *_CODECS)):
         raise ValueError(
             f"{path}: cannot write {suffix}. Rows are written as .jsonl (also with {', '.join(_CODECS)}), as .parquet "
             "or, without a suffix, as a folder of save_to_disk."
@@ -38,7 +37,7 @@ def write_rows(rows: Dataset, path: str | Path) -> None:
 
     Raises:
         ValueError: The suffix names no known format.
-        FileExistsError: The path is that of a folder, and it exists.
+        FileExistsError: A folder of that name exists.
 
     Example:
         ::

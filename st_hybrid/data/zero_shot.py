@@ -2,73 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter
-
 from st_hybrid.data.decontamination import Decontamination
-from st_hybrid.data.overlap import OverlapSettings
 from st_hybrid.files import sha256, write_json
 from st_hybrid.provenance import provenance
 
 
 @dataclass(frozen=True)
-class EvaluationSet:
-    """An evaluation set: its number of texts, their checksum, and the checksums of the files that they come from."""
-
-    name: str
-    texts: int
-    sha256: str
-    files: Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class DecontaminationReport:
-    """What was checked against which evaluation sets, and the file that is clean.
-
-    ``data`` was checked; it has no checksum if it is a name on the hub. ``clean`` holds the rows that were left, or
-    texts from them; the report is valid only for content with its checksum. The other fields are those of
-    :class:`~st_hybrid.data.decontamination.Decontamination` and :func:`~st_hybrid.provenance.provenance`.
-    """
-
-    data: str
-    data_sha256: str | None
-    rows: int
-    groups: int
-    clean: str
-    clean_sha256: str
-    clean_rows: int
-    clean_groups: int
-    against: Sequence[EvaluationSet]
-    settings: OverlapSettings
-    matches: Sequence[Mapping[str, Any]]
-    provenance: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
 class CheckedSet:
-    """An evaluation set that all training data were checked against.
-
-    Args:
-        name: Its name.
-        texts: Number of texts.
-        sha256: Checksum of the texts.
-        removed: Training rows that were removed because they matched any of the sets.
-        ngram: Letters per n-gram, in the weakest of the checks.
-        threshold: Share of n-grams from which texts counted as overlapping, in the weakest of the checks.
-        version: Version of st-hybrid that checked.
-    """
+    """An evaluation set that all training data were checked against."""
 
     name: str
-    texts: int
-    sha256: str
-    removed: int
-    ngram: int
-    threshold: float
-    version: str
+    texts: int  #: Number of its texts.
+    sha256: str  #: Checksum of the texts.
+    removed: int  #: Training rows that were removed because they matched any of the sets.
+    ngram: int  #: Letters per n-gram, in the weakest of the checks.
+    threshold: float  #: Share of n-grams from which texts counted as overlapping, in the weakest of the checks.
+    version: str  #: Version of st-hybrid that checked.
 
 
 def report_path(clean: str | Path) -> Path:
@@ -76,73 +31,32 @@ def report_path(clean: str | Path) -> Path:
     return Path(clean).with_name(f"{Path(clean).name}.decontamination.json")
 
 
-def write_report(found: Decontamination, data: str | Path, clean: str | Path) -> DecontaminationReport:
-    """Write the report beside the clean file.
-
-    Args:
-        found: The result of :func:`~st_hybrid.data.decontamination.decontaminate`.
-        data: The file, folder or hub name that was checked.
-        clean: The file or folder that ``found.clean`` was written to.
-
-    Returns:
-        The report.
-    """
-    report = DecontaminationReport(
-        data=Path(data).name,
-        data_sha256=sha256(data) if Path(data).exists() else None,
-        rows=found.rows,
-        groups=found.groups,
-        clean=Path(clean).name,
-        clean_sha256=sha256(clean),
-        clean_rows=len(found.clean),
-        clean_groups=found.clean_groups,
-        against=[EvaluationSet(one.name, len(one.texts), one.sha256, dict(one.files)) for one in found.against],
-        settings=found.settings,
-        matches=found.matches.to_pylist(),
-        provenance=provenance(),
-    )
-    write_json(report_path(clean), asdict(report))
-    return report
-
-
-def read_report(data: str | Path) -> DecontaminationReport | None:
-    """Read the report beside a file or folder.
-
-    Args:
-        data: The file or folder, or a hub name, which has no report.
-
-    Returns:
-        The report; None if there is none, or if the content has changed since.
-
-    Raises:
-        ValueError: The file beside ``data`` is not a report.
-    """
-    path = report_path(data)
-    if not Path(data).exists() or not path.is_file():
-        return None
-    try:
-        report = TypeAdapter(DecontaminationReport).validate_json(path.read_bytes())
-    except ValueError as error:
-        raise ValueError(
-            f"{path} is not a report of st-hybrid data decontaminate. Remove it, or check the data again.\n{error}"
-        ) from error
-    return report if report.clean_sha256 == sha256(data) else None
+def write_report(found: Decontamination, data: str | Path, clean: str | Path) -> None:
+    """Write the report on ``data`` beside ``clean``, the file or folder that ``found.clean`` was written to."""
+    report = {
+        "data": Path(data).name,
+        "data_sha256": sha256(data) if Path(data).exists() else None,
+        "rows": found.rows,
+        "groups": found.groups,
+        "clean": Path(clean).name,
+        "clean_sha256": sha256(clean),  # the report is valid only for content with this checksum
+        "clean_rows": len(found.clean),
+        "clean_groups": found.clean_groups,
+        "against": [{"name": one.name, "texts": len(one.texts), "sha256": one.sha256} for one in found.against],
+        "settings": asdict(found.settings),
+        "matches": found.matches.to_pylist(),
+        "provenance": provenance(),
+    }
+    write_json(report_path(clean), report)
 
 
 def carry_report(data: str | Path, derived: str | Path) -> bool:
     """Copy the report on clean data to a file all of whose texts come from them, and which is therefore as clean.
 
-    Args:
-        data: The file or folder that the texts come from. Without a valid report beside it, nothing is written.
-        derived: The file or folder that was made from it.
-
-    Returns:
-        Whether a report was copied.
+    Returns whether there was a valid report.
     """
-    report = read_report(data)
-    if report is not None:
-        report = replace(report, clean=Path(derived).name, clean_sha256=sha256(derived))
-        write_json(report_path(derived), asdict(report))
+    if report := _read_report(data):
+        write_json(report_path(derived), {**report, "clean": Path(derived).name, "clean_sha256": sha256(derived)})
     return report is not None
 
 
@@ -150,13 +64,13 @@ def checked_sets(data: Sequence[str | Path]) -> list[CheckedSet]:
     """Find the evaluation sets that each of several training data sets was checked against.
 
     A report counts if it lies beside the data, where ``st-hybrid data decontaminate`` and ``st-hybrid data mine`` write
-    it, and if the data have not changed since.
+    it, and if the data have not changed since. If one of the data sets has no valid report, there are none.
 
     Args:
         data: The files, folders or hub names to train on.
 
-    Returns:
-        The sets in the order of their names. Empty if one of the data sets has no valid report.
+    Raises:
+        ValueError: A file with a report's name is none.
 
     Example:
         ::
@@ -165,19 +79,19 @@ def checked_sets(data: Sequence[str | Path]) -> list[CheckedSet]:
 
             print(checked_sets(["clean.jsonl.gz"]))  # [] unless a report lies beside the file
     """
-    reports = [report for one in data if (report := read_report(one))]
+    reports = [report for one in data if (report := _read_report(one))]
     if not reports or len(reports) < len(data):
         return []
-    by_set = [{(one.name, one.sha256): one.texts for one in report.against} for report in reports]
+    by_set = [{(one["name"], one["sha256"]): one["texts"] for one in report["against"]} for report in reports]
     return [
         CheckedSet(
             name=name,
             texts=by_set[0][name, checksum],
             sha256=checksum,
-            removed=sum(report.rows - report.clean_rows for report in reports),
-            ngram=max(report.settings.ngram for report in reports),
-            threshold=max(report.settings.threshold for report in reports),
-            version=reports[0].provenance["versions"]["st-hybrid"],
+            removed=sum(report["rows"] - report["clean_rows"] for report in reports),
+            ngram=max(report["settings"]["ngram"] for report in reports),
+            threshold=max(report["settings"]["threshold"] for report in reports),
+            version=reports[0]["provenance"]["versions"]["st-hybrid"],
         )
         for name, checksum in sorted(set.intersection(*map(set, by_set)))
     ]
@@ -195,3 +109,17 @@ def zero_shot_statement(checked: Sequence[CheckedSet]) -> str:
         f"on {'this set' if len(checked) == 1 else 'these sets'} is therefore zero-shot with regard to this training. "
         "The training data of the base model were not checked."
     )
+
+
+def _read_report(data: str | Path) -> dict[str, Any] | None:
+    """The report beside a file or folder; None if there is none, or if the content has changed since."""
+    path = report_path(data)
+    if not Path(data).exists() or not path.is_file():
+        return None
+    try:
+        report: dict[str, Any] = json.loads(path.read_bytes())
+        return report if report["clean_sha256"] == sha256(data) else None
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path} is not a report of st-hybrid data decontaminate. Remove it, or check the data again."
+        ) from error

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from st_hybrid.evaluation.collection import RetrievalCollection
 from st_hybrid.evaluation.evaluator import CrossLingualRetrievalEvaluator
-from st_hybrid.evaluation.lareqa import PUBLISHED_COUNTS, check_counts, lareqa_folder, load_lareqa, read_lareqa
+from st_hybrid.evaluation.lareqa import PUBLISHED_COUNTS, lareqa_folder, load_lareqa, read_lareqa
 from st_hybrid.evaluation.probe import CorpusProbe, Estimate, LanguageProbe, probe_corpus, probe_embeddings
 from st_hybrid.evaluation.results import SETTINGS, RetrievalScores, SettingScores
-from st_hybrid.evaluation.scoring import QueryScores, evaluate_retrieval, score_embeddings, score_queries
+from st_hybrid.evaluation.scoring import (
+    QueryScores,
+    encode_collection,
+    evaluate_retrieval,
+    score_embeddings,
+    score_queries,
+)
 
 __all__ = [
     "PUBLISHED_COUNTS",
@@ -20,7 +26,7 @@ __all__ = [
     "RetrievalCollection",
     "RetrievalScores",
     "SettingScores",
-    "check_counts",
+    "encode_collection",
     "evaluate_retrieval",
     "lareqa_folder",
     "load_lareqa",

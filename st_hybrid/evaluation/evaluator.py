@@ -1,11 +1,11 @@
-"""A sentence-transformers evaluator of monolingual, cross-lingual and multilingual retrieval."""
+"""The evaluator for training."""
 
 from __future__ import annotations
 
 import csv
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 from sentence_transformers.base.evaluation.evaluator import BaseEvaluator
 
@@ -13,43 +13,29 @@ from st_hybrid.evaluation.collection import RetrievalCollection
 from st_hybrid.evaluation.results import MEASURES, SETTINGS
 from st_hybrid.evaluation.scoring import Centering, evaluate_retrieval
 
-if TYPE_CHECKING:
-    from sentence_transformers import SentenceTransformer
-    from sentence_transformers.base.model import BaseModel
-
 logger = logging.getLogger(__name__)
-
-_METRICS = [
-    *(f"{kind}_{measure}" for kind in SETTINGS for measure in MEASURES),
-    "multilingual_peer_at_20",
-    "rank_distance",
-]
 
 
 class CrossLingualRetrievalEvaluator(BaseEvaluator):
     """Evaluate a model during training on monolingual, cross-lingual and multilingual retrieval at once.
 
-    The primary metric is ``multilingual_map``. The others are the measures of
-    :class:`~st_hybrid.evaluation.RetrievalScores`, such as ``cross_lingual_recall_at_10``, ``multilingual_peer_at_20``
-    (the language fairness, higher is better) and ``rank_distance`` (the language bias, lower is better).
+    The primary metric is ``multilingual_map``; the others are the measures of
+    :class:`~st_hybrid.evaluation.RetrievalScores`, such as ``cross_lingual_recall_at_10`` and ``rank_distance``.
 
     Args:
-        collection: What to evaluate on. Data that picks a checkpoint are not test data: report on another collection.
-        sample: Number of queries to take, each in all its languages, to stay quick; the pool then shrinks to their
-            contexts (:meth:`~st_hybrid.evaluation.RetrievalCollection.sample`). All of them by default.
+        collection: What to evaluate on. Data that pick a checkpoint are not test data: report on another collection.
+        sample: Number of queries for a quicker evaluation (:meth:`RetrievalCollection.sample`); by default all.
         seed: Seed of the sample.
         name: Prefix of the metrics' names, and part of the CSV file's name.
         batch_size: Texts per encoding batch.
-        centering: Language means to subtract; ``"evaluated"`` takes them from the evaluated texts at each call. Fixed
-            means belong to one state of a model, so they do not suit a model in training.
+        centering: Language means to subtract, for a model in training ``"evaluated"``: those of the evaluated texts.
         query_prompt: Text before each query; by default the model's own query prompt.
         document_prompt: Text before each passage; by default the model's own document prompt.
         write_csv: Append the metrics to a CSV file in the output folder.
         show_progress_bar: Show the progress of encoding.
 
     Relations:
-        - :class:`~sentence_transformers.sentence_transformer.evaluation.InformationRetrievalEvaluator` measures one
-          pool, to a depth of k; this evaluator measures every pair of languages over full rankings.
+        - :class:`~sentence_transformers.sentence_transformer.evaluation.InformationRetrievalEvaluator` takes one pool.
 
     Example:
         ::
@@ -58,10 +44,9 @@ class CrossLingualRetrievalEvaluator(BaseEvaluator):
             from st_hybrid import CrossLingualRetrievalEvaluator
             from st_hybrid.evaluation import load_lareqa
 
-            model = SentenceTransformer("intfloat/multilingual-e5-small")
             evaluator = CrossLingualRetrievalEvaluator(load_lareqa("XQuAD-R"), sample=150, name="xquad-r")
-            metrics = evaluator(model)
-            print(evaluator.primary_metric, metrics[evaluator.primary_metric])  # xquad-r_multilingual_map ...
+            metrics = evaluator(SentenceTransformer("intfloat/multilingual-e5-small"))
+            print(metrics["xquad-r_multilingual_map"])
     """
 
     def __init__(
@@ -92,13 +77,14 @@ class CrossLingualRetrievalEvaluator(BaseEvaluator):
         self.sampling = {} if sample is None else {"sample": sample, "seed": seed}
         self.primary_metric = "multilingual_map"
         self.csv_file = f"Cross-Lingual-Retrieval_evaluation{'_' + name if name else ''}_results.csv"
-        self.csv_headers = ["epoch", "steps", *_METRICS]
+        metrics = [f"{kind}_{measure}" for kind in SETTINGS for measure in MEASURES]
+        self.csv_headers = ["epoch", "steps", *metrics, "multilingual_peer_at_20", "rank_distance"]
 
     def __call__(
-        self, model: BaseModel, output_path: str | None = None, epoch: int = -1, steps: int = -1
+        self, model: Any, output_path: str | None = None, epoch: int = -1, steps: int = -1
     ) -> dict[str, float]:
         """Evaluate ``model``, append to the CSV file in ``output_path`` if given, and return the metrics."""
-        scores = evaluate_retrieval(cast("SentenceTransformer", model), self.collection, **self.options)
+        scores = evaluate_retrieval(model, self.collection, **self.options)
         flat = {
             f"{kind}_{measure}": value
             for kind, means in scores.by_setting.items()
@@ -106,42 +92,28 @@ class CrossLingualRetrievalEvaluator(BaseEvaluator):
         }
         if scores.rank_distance is not None:
             flat["rank_distance"] = scores.rank_distance
-        logger.info(
-            "Cross-lingual retrieval on %s (epoch %s, step %s): %s",
-            self.name or self.collection.name,
-            epoch,
-            steps,
-            ", ".join(f"{metric} {value:.4f}" for metric, value in flat.items()),
-        )
+        listed = ", ".join(f"{metric} {value:.4f}" for metric, value in flat.items())
+        logger.info("Retrieval on %s (epoch %s, step %s): %s", self.collection.name, epoch, steps, listed)
         if output_path is not None and self.write_csv:
-            self._append_csv(Path(output_path), {"epoch": epoch, "steps": steps, **flat})
+            path = Path(output_path) / self.csv_file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("a", newline="", encoding="utf-8") as file:
+                writer = csv.DictWriter(file, self.csv_headers)
+                if not file.tell():
+                    writer.writeheader()
+                writer.writerow({"epoch": epoch, "steps": steps, **flat})
         metrics: dict[str, float] = self.prefix_name_to_metrics(flat, self.name)
         self.store_metrics_in_model_card_data(model, metrics, epoch, steps)
         return metrics
 
-    def _append_csv(self, folder: Path, row: dict[str, float]) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / self.csv_file
-        new = not path.exists()
-        with path.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, self.csv_headers)
-            if new:
-                writer.writeheader()
-            writer.writerow(row)
-
     def get_config_dict(self) -> dict[str, Any]:
         """The configuration, for the model card."""
-        centering = self.options["centering"]
-        chosen = {
-            "centering": centering if centering is None or isinstance(centering, str) else "language means",
-            "query_prompt": self.options["query_prompt"],
-            "document_prompt": self.options["document_prompt"],
-        }
+        given = {option: self.options[option] for option in ("centering", "query_prompt", "document_prompt")}
         return {
             "collection": self.collection.name,
             "languages": list(self.collection.languages),
             "queries": len(self.collection.queries),
             "passages": len(self.collection.passages),
             **self.sampling,
-            **{name: value for name, value in chosen.items() if value is not None},
+            **{name: value if isinstance(value, str) else "language means" for name, value in given.items() if value},
         }

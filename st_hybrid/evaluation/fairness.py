@@ -1,7 +1,4 @@
-"""Language fairness in a pool of mixed languages: which languages rank first, and whether that could be chance.
-
-Rank distance looks at the translations of the answer. The measures here look at the other passages that a query finds.
-"""
+"""Language fairness in a pool of mixed languages: which languages rank first, and whether that could be chance."""
 
 from __future__ import annotations
 
@@ -22,14 +19,10 @@ SHARES_AT, PEER_AT = 10, 20  # the first passages that language_shares and peer 
 class TopPassages:
     """The first passages of each query in the pool of all languages, and what ties with the last of them."""
 
-    scores: Floats
-    """Scores in falling order, shape ``(queries, depth)``; the depth is above every ``k``, or the whole pool."""
-    passages: IntArray
-    """Numbers of the passages, shape ``(queries, depth)``; the order of equal scores has no meaning."""
-    tied: IntArray
-    """Passages of each language with the last score, if the last two are equal, shape ``(queries, languages)``."""
-    relevant_scores: Floats
-    """Score of each relevant pair of the collection, shape ``(pairs,)``."""
+    scores: Floats  #: In falling order: ``(queries, depth)``; the depth is above every ``k``, or the whole pool.
+    passages: IntArray  #: Numbers of the passages: ``(queries, depth)``; the order of equal scores has no meaning.
+    tied: IntArray  #: Passages with the last score, if the last two are equal: ``(queries, languages)``.
+    relevant_scores: Floats  #: Score of each relevant pair of the collection: ``(pairs,)``.
 
     def cut(self, k: int, collection: RetrievalCollection) -> tuple[npt.NDArray[np.bool_], Floats]:
         """Which of the first ``k`` passages score higher than the ``k``-th; how many of each language tie with it."""
@@ -44,14 +37,7 @@ class TopPassages:
 
 
 def language_shares(top: TopPassages, collection: RetrievalCollection, k: int = SHARES_AT) -> Floats:
-    """Share of each language among the first ``k`` passages of each query.
-
-    Passages that tie for the last places divide them in equal parts, so a model that cannot tell passages apart gives
-    each language its share of the pool.
-
-    Returns:
-        Shape ``(queries, languages)``; each row sums to 1.
-    """
+    """Share of each language among the first ``k`` passages of each query; those that tie for the last divide them."""
     k = min(k, len(collection.passages))
     above, tied = top.cut(k, collection)
     whole = _by_language(collection.passage_languages[top.passages[:, :k]], above, tied.shape[1])
@@ -65,24 +51,15 @@ def peer(top: TopPassages, collection: RetrievalCollection, k: int = PEER_AT) ->
     The p-value of a Kruskal-Wallis test on ranks grouped by language. It is near 0 where some languages take the first
     places, about 0.5 on average where the order does not depend on language, and 1 where all ranks are equal.
 
-    PEER is a weighted mean over levels of relevance. Here all weight is on the passages that are *not* relevant to the
-    query. Where each language has one relevant passage, as in XQuAD-R and MLQA-R, a test on the relevant ones compares
-    groups of one, and every ranking gets the same value; the rank distance measures those.
-
-    Every passage of the pool is judged, so all passages after the first ``k`` share one rank at the tail. With
-    judgements of the relevant passages alone, a language of which nothing was found drops out of the test, and a list
-    in the query's own language counts as perfectly fair.
+    Only passages that are *not* relevant to the query count: with one relevant passage per language, as in XQuAD-R and
+    MLQA-R, a test on those would compare groups of one. All passages after the first ``k`` share one rank at the tail,
+    so a language of which nothing was found stays in the test.
 
     In the authors' package this is ``PEER(weights={1: 1.0, 2: 0.0}, lang_mapping=...) @ k`` with the relevant passages
-    judged 2 and all others 1. Only ties differ: passages with equal scores get the mean of the ranks that they fill, so
-    the order of the data has no effect, and equal ranks throughout give 1, not NaN.
+    judged 2 and all others 1. Only ties differ: passages with equal scores get the mean of the ranks that they fill.
+    NaN where fewer than two languages have a passage that is not relevant.
 
-    Returns:
-        Shape ``(queries,)``; NaN where fewer than two languages have a passage that is not relevant.
-
-    References:
-        Yang, Jänich, Mayfield and Lawrie 2024, Language Fairness in Multilingual Information Retrieval,
-        https://arxiv.org/abs/2405.00978; the package is https://github.com/hltcoe/peer_measure.
+    Source: Yang, Jänich, Mayfield and Lawrie 2024, https://arxiv.org/abs/2405.00978.
     """
     total, size, pool = len(collection.queries), len(collection.languages), len(collection.passages)
     k = min(k, pool)
@@ -124,7 +101,6 @@ def peer(top: TopPassages, collection: RetrievalCollection, k: int = PEER_AT) ->
 
 def _by_language(languages: IntArray, values: Floats | npt.NDArray[np.bool_], size: int) -> Floats:
     """Sum the values of each row by language, shape ``(rows, size)``."""
-    rows = len(languages)
-    cells = np.arange(rows)[:, None] * size + languages
-    sums = np.bincount(cells.ravel(), weights=values.ravel(), minlength=rows * size)
-    return np.asarray(sums, dtype=np.float64).reshape(rows, size)
+    cells = np.arange(len(languages))[:, None] * size + languages
+    sums = np.bincount(cells.ravel(), weights=values.ravel(), minlength=len(languages) * size)
+    return np.asarray(sums, dtype=np.float64).reshape(-1, size)

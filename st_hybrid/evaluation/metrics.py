@@ -1,9 +1,4 @@
-"""Retrieval measures from the ranks of the relevant passages: the one place that computes them.
-
-The measures take the rank (1 is best) of each relevant passage, the number of the ranking that it belongs to, and the
-number of rankings. They return one value per ranking, shape ``(total,)``, NaN where nothing is relevant. A ranking is
-one query over one pool.
-"""
+"""Retrieval measures from the ranks of the relevant passages. A ranking is one query over one pool."""
 
 from __future__ import annotations
 
@@ -21,27 +16,29 @@ def measure_rankings(at_or_above: Integers, rankings: Integers, total: int) -> d
         at_or_above: For each relevant passage, the number of passages of the pool, itself included, that score at least
             as high, shape ``(pairs,)``.
         rankings: Number of the ranking of each relevant passage, shape ``(pairs,)``.
-        total: Number of rankings.
-
-    Returns:
-        Values of each of :data:`~st_hybrid.evaluation.results.MEASURES`, shape ``(total,)``.
-
-    Example:
-        ::
-
-            import numpy as np
-            from st_hybrid.evaluation.metrics import measure_rankings
-
-            # Two queries: the first finds its passage in place 1, the second in place 4.
-            print(measure_rankings(np.array([1, 4]), np.array([0, 1]), 2)["map"])  # [1.   0.25]
+        total: Number of rankings; a measure has a value for each, NaN where nothing is relevant.
     """
-    ranks = pessimistic_ranks(at_or_above, rankings)
+    order = np.lexsort((at_or_above, rankings))
+    count, ranking, place = at_or_above[order], rankings[order], np.arange(len(order))
+    relevant = np.bincount(ranking, minlength=total)
+    hit = place + 1 - (np.cumsum(relevant) - relevant)[ranking]  # 1 for the first relevant passage of a ranking
+    # Relevant passages that tie take the last places of their tie.
+    last_of_tie = np.append((count[1:] != count[:-1]) | (ranking[1:] != ranking[:-1]), True)[: len(order)]
+    tie = np.cumsum(last_of_tie) - last_of_tie
+    rank = count - (np.flatnonzero(last_of_tie)[tie] - place)
+
+    def shares(values: npt.NDArray[np.generic], of: npt.NDArray[np.generic] = relevant) -> Floats:
+        sums = np.bincount(ranking, weights=values, minlength=total)
+        return np.divide(sums, of, out=np.full(total, np.nan), where=relevant > 0)
+
+    among_10 = rank <= 10
+    best_gains = np.append(0, np.cumsum(1 / np.log2(np.arange(2, 12))))
     return {
-        "map": average_precision(ranks, rankings, total),
-        "recall_at_1": recall_at(1, ranks, rankings, total),
-        "recall_at_10": recall_at(10, ranks, rankings, total),
-        "ndcg_at_10": ndcg_at(10, ranks, rankings, total),
-        "mrr_at_10": reciprocal_rank_at(10, ranks, rankings, total),
+        "map": shares(hit / rank),
+        "recall_at_1": shares(rank == 1),
+        "recall_at_10": shares(among_10),
+        "ndcg_at_10": shares(among_10 / np.log2(rank + 1), best_gains[np.minimum(relevant, 10)]),
+        "mrr_at_10": shares((among_10 & (hit == 1)) / rank, np.minimum(relevant, 1)),
     }
 
 
@@ -49,56 +46,8 @@ def rank_distance(at_or_above: Integers, above_best: Integers, rankings: Integer
     """Largest minus smallest rank among the relevant passages, NaN for fewer than two.
 
     The largest rank counts ties and the smallest does not: a tie must not make a language bias look small.
-
     ``above_best`` is the number of passages that score higher than a ranking's best relevant one, shape ``(total,)``.
     """
     largest = np.zeros(total, dtype=np.int64)
     np.maximum.at(largest, rankings, at_or_above)
     return np.where(np.bincount(rankings, minlength=total) > 1, largest - above_best - 1, np.nan)
-
-
-def pessimistic_ranks(at_or_above: Integers, rankings: Integers) -> Integers:
-    """Ranks of relevant passages; those that tie take the last places of their tie, shape ``(pairs,)``."""
-    if not len(rankings):
-        return at_or_above
-    order = np.lexsort((at_or_above, rankings))
-    count, ranking = at_or_above[order], rankings[order]
-    last_of_tie = np.append((count[1:] != count[:-1]) | (ranking[1:] != ranking[:-1]), True)
-    tie = np.cumsum(last_of_tie) - last_of_tie
-    ranks = np.empty_like(at_or_above)
-    ranks[order] = count - (np.flatnonzero(last_of_tie)[tie] - np.arange(len(tie)))
-    return ranks
-
-
-def average_precision(ranks: Integers, rankings: Integers, total: int) -> Floats:
-    """Average precision over the full ranking."""
-    order = np.lexsort((ranks, rankings))
-    relevant = np.bincount(rankings, minlength=total)
-    first = np.cumsum(relevant) - relevant
-    hits = np.arange(1, len(order) + 1) - first[rankings[order]]
-    return _divide(np.bincount(rankings[order], weights=hits / ranks[order], minlength=total), relevant)
-
-
-def recall_at(k: int, ranks: Integers, rankings: Integers, total: int) -> Floats:
-    """Share of the relevant passages that are among the first ``k``."""
-    return _divide(np.bincount(rankings[ranks <= k], minlength=total), np.bincount(rankings, minlength=total))
-
-
-def ndcg_at(k: int, ranks: Integers, rankings: Integers, total: int) -> Floats:
-    """Normalised discounted cumulative gain of the first ``k``: a relevant passage at rank r gains 1 / log2(r + 1)."""
-    gains = 1 / np.log2(np.arange(2, k + 2))
-    among = ranks <= k
-    gained = np.bincount(rankings[among], weights=gains[ranks[among] - 1], minlength=total)
-    relevant = np.bincount(rankings, minlength=total)
-    return _divide(gained, np.append(0.0, np.cumsum(gains))[np.minimum(relevant, k)])
-
-
-def reciprocal_rank_at(k: int, ranks: Integers, rankings: Integers, total: int) -> Floats:
-    """One over the rank of the first relevant passage, 0 if it is not among the first ``k``."""
-    best = np.full(total, np.inf)
-    np.minimum.at(best, rankings, ranks)
-    return np.where(best <= k, 1 / best, np.where(np.isinf(best), np.nan, 0.0))
-
-
-def _divide(values: Floats | Integers, counts: Floats | Integers) -> Floats:
-    return np.divide(values, counts, out=np.full(len(values), np.nan), where=counts > 0)

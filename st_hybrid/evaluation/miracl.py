@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import gzip
 import json
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.csv
+import pyarrow.compute as pc
 from datasets import Dataset, Features, Value, load_dataset
 from datasets.exceptions import DatasetGenerationError
+from pyarrow import csv
 
 SPLIT = "dev"
 
-#: Number of dev queries and of passages in each language, as published.
 # fmt: off
+# Number of dev queries and of passages in each language, as published.
 PUBLISHED_COUNTS: dict[str, tuple[int, int]] = {
     "ar": (2896, 2061414), "bn": (411, 297265), "de": (305, 15866222), "en": (799, 32893221), "es": (648, 10373953),
     "fa": (632, 2207172), "fi": (1271, 1883509), "fr": (343, 14636953), "hi": (350, 506264), "id": (960, 1446315),
@@ -25,31 +25,23 @@ PUBLISHED_COUNTS: dict[str, tuple[int, int]] = {
 }
 # fmt: on
 
-#: The 15 languages over which the paper on hybrid batch training (arXiv 2408.10536) averages.
 PAPER_LANGUAGES = ("sw", "bn", "hi", "ko", "th", "te", "fi", "ja", "es", "fr", "ru", "zh", "fa", "ar", "id")
+"""The 15 languages over which the paper on hybrid batch training (arXiv 2408.10536) averages."""
 
 
 @dataclass(frozen=True)
 class MiraclLanguage:
-    """One language of MIRACL.
+    """One language of MIRACL."""
 
-    Args:
-        language: Language code.
-        corpus: The passages, columns ``id``, ``title`` and ``text``; memory-mapped from disk.
-        queries: The judged queries, columns ``id`` and ``text``.
-        judgements: Relevance (1 or 0) of each judged passage, by query id and passage id.
-    """
-
-    language: str
-    corpus: Dataset
-    queries: Dataset
-    judgements: dict[str, dict[str, int]]
+    corpus: Dataset  # columns id, title and text; memory-mapped from disk
+    queries: Dataset  # those with judgements; columns id and text
+    judgements: dict[str, dict[str, int]]  # 1 or 0, by query id and passage id
 
 
 def miracl_languages(folder: str | Path) -> list[str]:
     """Languages with topics in a folder in MIRACL's official layout, sorted."""
-    found = (re.fullmatch(r"miracl-v1\.0-([a-z]+)", path.name) for path in Path(folder).glob("miracl-v1.0-*"))
-    return sorted(match[1] for match in found if match)
+    names = (path.name.removeprefix("miracl-v1.0-") for path in Path(folder).glob("miracl-v1.0-*"))
+    return sorted(name for name in names if name.isalpha())
 
 
 def read_miracl(folder: str | Path, language: str) -> MiraclLanguage:
@@ -57,35 +49,14 @@ def read_miracl(folder: str | Path, language: str) -> MiraclLanguage:
 
     The layout is ``miracl-v1.0-<language>/topics/topics.miracl-v1.0-<language>-dev.tsv``, ``…/qrels/qrels.….tsv`` and
     ``miracl-corpus-v1.0-<language>/docs-<number>.jsonl.gz``. ``datasets`` converts the passages once to Arrow files in
-    its cache, so a corpus of any size takes little memory.
-
-    Args:
-        folder: The folder.
-        language: Language code, such as ``"sw"``.
-
-    Raises:
-        FileNotFoundError: A file is missing.
-        ValueError: A file is malformed; the message names the file and the line.
-
-    Example:
-        ::
-
-            from st_hybrid.evaluation.miracl import read_miracl
-
-            swahili = read_miracl("data/miracl", "sw")
-            print(len(swahili.corpus), len(swahili.queries))
+    its cache, so a corpus of any size takes little memory. Errors name the file and the line.
     """
-    folder = Path(folder)
-    base = folder / f"miracl-v1.0-{language}"
-    topics = base / "topics" / f"topics.miracl-v1.0-{language}-{SPLIT}.tsv"
-    qrels = base / "qrels" / f"qrels.miracl-v1.0-{language}-{SPLIT}.tsv"
-    corpus = folder / f"miracl-corpus-v1.0-{language}"
+    base, corpus = Path(folder) / f"miracl-v1.0-{language}", Path(folder) / f"miracl-corpus-v1.0-{language}"
+    topics, qrels = (base / kind / f"{kind}.{base.name}-{SPLIT}.tsv" for kind in ("topics", "qrels"))
     # docs-10 comes after docs-2, as in the published corpora.
     documents = sorted(corpus.glob("docs-*.jsonl.gz"), key=lambda path: (len(path.name), path.name))
-    missing = [str(path) for path in (topics, qrels) if not path.is_file()]
-    if not documents:
-        missing.append(str(corpus / "docs-0.jsonl.gz"))
-    if missing:
+    needed = (topics, qrels, *(documents or [corpus / "docs-0.jsonl.gz"]))
+    if missing := [str(path) for path in needed if not path.is_file()]:
         raise FileNotFoundError(
             f"MIRACL, language {language}: not found: {', '.join(missing)}. Topics and qrels are published as "
             f"miracl/miracl and passages as miracl/miracl-corpus on the Hugging Face Hub."
@@ -97,23 +68,22 @@ def read_miracl(folder: str | Path, language: str) -> MiraclLanguage:
             raise ValueError(f"{qrels}: the relevance must be 0 or 1, not as in {row}.")
         judgements.setdefault(row["query"], {})[row["passage"]] = int(row["relevance"])
 
-    topics_table = _read_tsv(topics, ["id", "text"])
-    queries = Dataset(topics_table.filter(pa.compute.is_in(topics_table["id"], pa.array(judgements))))
-    if not len(queries):
+    queries = _read_tsv(topics, ["id", "text"])
+    queries = queries.filter(pc.is_in(queries["id"], pa.array(judgements)))
+    if not queries.num_rows:
         raise ValueError(f"{topics}: no query has a judgement in {qrels}.")
-    return MiraclLanguage(language, _read_passages(documents), queries, judgements)
+    return MiraclLanguage(_read_passages(documents), Dataset(queries), judgements)
 
 
 def _read_tsv(path: Path, columns: list[str]) -> pa.Table:
     """Read a tab-separated file without header and quotes, all columns as text."""
+    types = dict.fromkeys(columns, pa.string())
     try:
-        return pyarrow.csv.read_csv(
+        return csv.read_csv(
             path,
-            read_options=pyarrow.csv.ReadOptions(column_names=columns),
-            parse_options=pyarrow.csv.ParseOptions(delimiter="\t", quote_char=False),
-            convert_options=pyarrow.csv.ConvertOptions(
-                column_types={name: pa.string() for name in columns}, strings_can_be_null=False
-            ),
+            csv.ReadOptions(column_names=columns),
+            csv.ParseOptions(delimiter="\t", quote_char=False),
+            csv.ConvertOptions(column_types=types, strings_can_be_null=False),
         )
     except pa.ArrowInvalid as error:
         raise ValueError(f"{path} is not a table of {len(columns)} tab-separated columns: {error}.") from error
@@ -121,19 +91,14 @@ def _read_tsv(path: Path, columns: list[str]) -> pa.Table:
 
 def _read_passages(paths: list[Path]) -> Dataset:
     features = Features({"docid": Value("string"), "title": Value("string"), "text": Value("string")})
+    cause: BaseException | str = "a value is missing"
     try:
         corpus = load_dataset("json", data_files=[str(path) for path in paths], split="train", features=features)
+        if not any(column.null_count for column in corpus.data.columns):
+            return corpus.rename_column("docid", "id")
     except DatasetGenerationError as error:
-        _find_malformed(paths)
-        raise ValueError(f"{paths[0].parent}: {error.__cause__ or error}") from error
-    if any(column.null_count for column in corpus.data.columns):
-        _find_malformed(paths)
-    return corpus.rename_column("docid", "id")
-
-
-def _find_malformed(paths: list[Path]) -> None:
-    """Raise an error that names the first line that is not a passage."""
-    for path in paths:
+        cause = error.__cause__ or error
+    for path in paths:  # name the first line that is not a passage
         number = 0
         try:
             with gzip.open(path, "rt", encoding="utf-8") as lines:
@@ -145,3 +110,4 @@ def _find_malformed(paths: list[Path]) -> None:
             raise ValueError(
                 f"{path}, line {number}: not a passage of MIRACL ({error}). Download the file again."
             ) from error
+    raise ValueError(f"{paths[0].parent}: {cause}")

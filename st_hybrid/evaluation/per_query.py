@@ -17,12 +17,7 @@ def per_query_path(output: str | Path) -> Path:
 
 
 def read_per_query(path: str | Path) -> pa.Table:
-    """Read a file of per-query scores: a row per task, variant, query and pool, with :data:`KEYS` and the measures.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: The file is not Parquet, or lacks a column.
-    """
+    """Read a file of per-query scores: a row per task, variant, query and pool, with :data:`KEYS` and the measures."""
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {path}.")
@@ -36,40 +31,26 @@ def read_per_query(path: str | Path) -> pa.Table:
 
 
 def compare_queries(
-    a: str | Path | pa.Table,
-    b: str | Path | pa.Table,
-    measure: str = "map",
-    *,
-    variants: tuple[str, str] | None = None,
+    a: str | Path | pa.Table, b: str | Path | pa.Table, measure: str = "map", *, variants: tuple[str, str] | None = None
 ) -> pa.Table:
     """Put the scores of two runs side by side, query by query, for paired tests and to read what changed.
 
     Args:
-        a: A file of per-query scores that :func:`~st_hybrid.benchmark.evaluate_tasks` wrote, or its table, which may be
-            filtered.
+        a: A file of per-query scores that :func:`~st_hybrid.benchmark.evaluate_tasks` wrote, or its table.
         b: Another one, with the same queries and pools.
-        measure: Column to compare. Rows without a value are left out, so ``"rank_distance"`` and ``"peer_at_20"``
-            compare the pool of all languages only.
-        variants: Compare this variant of ``a`` with that variant of ``b``. By default each variant is compared with the
-            one of the same name, and both runs must have the same ones.
+        measure: Column to compare. Rows without a value are left out.
+        variants: The variants of ``a`` and of ``b`` to compare; by default each with the one of the same name.
 
     Returns:
-        A table with ``task``, ``variant`` (unless ``variants`` are given), ``query_id``, ``query_language`` and
-        ``pool``, sorted by these, and the values ``a`` and ``b``.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: There is no such measure, or the two do not hold the same queries.
+        The columns :data:`KEYS` (without ``variant`` if ``variants`` are given), sorted by these, and ``a`` and ``b``.
 
     Example:
         ::
 
-            import pyarrow.compute as pc
             from st_hybrid.evaluation.per_query import compare_queries
 
-            pairs = compare_queries("plain.per-query.parquet", "hybrid.per-query.parquet")
-            pairs = pairs.filter((pc.field("pool") == "multi") & (pc.field("query_language") == "de"))
-            print(pc.mean(pc.subtract(pairs["b"], pairs["a"])))
+            pairs = compare_queries("plain.per-query.parquet", "hybrid.per-query.parquet").to_pandas()
+            print((pairs["b"] - pairs["a"]).groupby(pairs["pool"]).mean())
     """
     keys = [key for key in KEYS if variants is None or key != "variant"]
     sides = []
@@ -86,12 +67,11 @@ def compare_queries(
         sides.append(side.filter(pc.field(name).is_valid()).sort_by([(key, "ascending") for key in keys]))
     first, second = sides
     if not first.select(keys).equals(second.select(keys)):
-        lacks = []
-        for name, side, other in (("a", first, second), ("b", second, first)):
-            missing = other.select(keys).join(side.select(keys), keys=keys, join_type="left anti")
-            if missing.num_rows:
-                example = missing.sort_by([(key, "ascending") for key in keys]).slice(0, 1).to_pylist()[0]
-                row = ", ".join(map(str, example.values()))
-                lacks.append(f"run {name} lacks {missing.num_rows:,} rows of the other, such as ({row})")
+        rows = [set(zip(*side.select(keys).to_pydict().values(), strict=True)) for side in sides]
+        lacks = [
+            f"run {name} lacks {len(missing):,} rows of the other, such as ({', '.join(min(missing))})"
+            for name, missing in (("a", rows[1] - rows[0]), ("b", rows[0] - rows[1]))
+            if missing
+        ]
         raise ValueError(f"The runs do not hold the same queries: {'; '.join(lacks) or 'rows are repeated'}.")
     return first.append_column("b", second["b"])

@@ -19,39 +19,22 @@ def plot_top_languages(
 ) -> None:
     """Draw heat maps of the languages that rank first in a pool of mixed languages, by language of the query.
 
-    Each cell holds the share of a language among the first 10, in per cent; the last row is its share of the pool. A
-    model that prefers no language has rows like the last one. One that prefers the query's own has a bright diagonal.
+    Cells are in per cent; the last row is the languages' shares of the pool. A model that prefers no language has rows
+    like the last one. One that prefers the query's own has a bright diagonal.
 
     Args:
-        variants: For each heat map its title and the shares of each query language, as
-            :class:`~st_hybrid.evaluation.RetrievalScores` has them in ``top_10_languages``. All heat maps have the same
-            scale.
+        variants: Title of each heat map and its ``top_10_languages`` (:class:`~st_hybrid.evaluation.RetrievalScores`).
         pool: Number of passages of each language.
         path: PNG file to write.
         title: Title of the figure.
-
-    Raises:
-        ValueError: There is nothing to draw.
-
-    Example:
-        ::
-
-            from st_hybrid.evaluation.plots import plot_top_languages
-
-            shares = {"en": {"en": 0.8, "de": 0.2}, "de": {"en": 0.3, "de": 0.7}}
-            plot_top_languages({"plain": shares}, {"en": 1180, "de": 1276}, "top-10-languages.png")
     """
     from matplotlib.figure import Figure  # slow to import
 
     if not variants or not all(variants.values()):
         raise ValueError("There are no shares of languages to draw.")
-    languages = list(pool)
-    total = sum(pool.values())
+    languages, last = list(pool), {language: count / sum(pool.values()) for language, count in pool.items()}
     rows = {
-        name: np.array(
-            [[shares[query].get(language, 0.0) for language in languages] for query in shares]
-            + [[count / total for count in pool.values()]]
-        )
+        name: np.array([[row.get(language, 0.0) for language in languages] for row in (*shares.values(), last)])
         for name, shares in variants.items()
     }
     highest = max(values.max() for values in rows.values())
@@ -59,25 +42,20 @@ def plot_top_languages(
     lines = -(-len(variants) // columns)
     cell = 0.46  # inches
     width = max(columns * (1.6 + cell * len(languages)) + 1, 6)
-    figure = Figure(
-        figsize=(width, lines * (1.5 + cell * max(len(values) for values in rows.values())) + 0.9), layout="constrained"
-    )
+    height = lines * (1.5 + cell * max(map(len, rows.values()))) + 0.9
+    figure = Figure(figsize=(width, height), layout="constrained")
     grid = figure.subplots(lines, columns, squeeze=False)
     for axes in grid.flat[len(variants) :]:
         axes.set_axis_off()
     for axes, (name, values) in zip(grid.flat, rows.items(), strict=False):
-        tops = np.append(np.arange(len(values) - 1), len(values) - 0.5)  # a gap before the pool's row
-        for part, top in ((values[:-1], 0), (values[-1:], tops[-1])):
-            extent = (0, len(languages), top + len(part), top)
-            image = axes.imshow(part, cmap="viridis", vmin=0, vmax=highest, aspect="auto", extent=extent)
-        for top, line in zip(tops, values, strict=True):
-            for left, share in enumerate(line):
-                colour = "black" if share > 0.6 * highest else "white"
-                axes.text(left + 0.5, top + 0.5, f"{100 * share:.0f}", ha="center", va="center", color=colour, size=9)
-        axes.set(xlim=(0, len(languages)), ylim=(len(values) + 0.5, 0), title=fill(name, 40))
-        axes.set(xlabel="language of the first 10", ylabel="language of the query")
-        axes.set_xticks(np.arange(len(languages)) + 0.5, languages)
-        axes.set_yticks(tops + 0.5, [*variants[name], "pool"])
+        image = axes.imshow(values, cmap="viridis", vmin=0, vmax=highest, aspect="auto")
+        axes.axhline(len(values) - 1.5, color="white", linewidth=8)  # a gap before the pool's row
+        for (row, column), share in np.ndenumerate(values):
+            colour = "black" if share > 0.6 * highest else "white"
+            axes.text(column, row, f"{100 * share:.0f}", ha="center", va="center", color=colour, size=9)
+        axes.set(title=fill(name, 40), xlabel="language of the first 10", ylabel="language of the query")
+        axes.set_xticks(range(len(languages)), languages)
+        axes.set_yticks(range(len(values)), [*variants[name], "pool"])
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
     bar = figure.colorbar(image, ax=grid, shrink=0.7, pad=0.02, format=lambda share, _: f"{100 * share:.0f}")

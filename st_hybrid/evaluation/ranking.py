@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,23 +14,11 @@ from torch import Tensor
 from st_hybrid.evaluation.collection import IntArray, RetrievalCollection
 from st_hybrid.evaluation.fairness import PEER_AT, SHARES_AT, TopPassages
 from st_hybrid.grouping import place_in_group
+from st_hybrid.search.encoding import Floats
 
-Floats = npt.NDArray[np.float32]
 Similarity = str | SimilarityFunction | Callable[[Tensor, Tensor], Tensor]
-"""Name of a similarity function, or a function of the embeddings of some queries and of all passages."""
 
 _BLOCK_SCORES = 1 << 21  # scores of a block of queries, few enough for the processor's cache
-
-
-@dataclass(frozen=True, eq=False)
-class PassageRanks:
-    """The ranks of relevant passages, and the first passages of each query."""
-
-    at_or_above: IntArray
-    """Passages of each language that score at least as high as a relevant pair's passage, ``(pairs, languages)``."""
-    above_best: IntArray
-    """Passages that score higher than a query's best relevant passage, ``(queries,)``."""
-    top: TopPassages
 
 
 def rank_passages(
@@ -39,21 +26,22 @@ def rank_passages(
     passage_embeddings: Floats,
     collection: RetrievalCollection,
     similarity: Similarity = SimilarityFunction.COSINE,
-) -> PassageRanks:
-    """Rank the relevant passages of each query in the pool of each language.
+) -> tuple[IntArray, IntArray, TopPassages]:
+    """Rank the relevant passages of each query; the arguments are those of :func:`~st_hybrid.evaluation.score_queries`.
 
-    Passages with equal vectors get equal scores, which a matrix product may round differently: a model that cannot tell
-    two texts apart must not gain from that.
-
-    The arguments are those of :func:`~st_hybrid.evaluation.score_embeddings`.
-
-    Raises:
-        ValueError: A similarity function returns scores of another shape or that are not finite.
+    Returns:
+        For each relevant pair, the passages of each language that score at least as high, shape ``(pairs, languages)``;
+        for each query, the passages that score higher than its best relevant one, shape ``(queries,)``; and the first
+        passages of each query.
     """
     order = np.argsort(collection.passage_languages, kind="stable")
     languages, starts = np.unique(collection.passage_languages[order], return_index=True)
     vectors = np.ascontiguousarray(passage_embeddings[order])
-    repeats, originals = _equal_rows(vectors)
+    # Equal vectors get equal scores, which a matrix product may round differently: a model that cannot tell two texts
+    # apart must not gain from that.
+    first: dict[bytes, int] = {}
+    originals = np.array([first.setdefault(row.tobytes(), number) for number, row in enumerate(vectors)])
+    repeats = np.flatnonzero(originals != np.arange(len(originals)))
     score = _scorer(query_embeddings, vectors, similarity)
 
     by_query = np.argsort(collection.relevant_queries, kind="stable")
@@ -74,7 +62,7 @@ def rank_passages(
     for start in range(0, total, block):
         end = min(start + block, total)
         scores = score(start, end)
-        scores[:, repeats] = scores[:, originals]
+        scores[:, repeats] = scores[:, originals[repeats]]
 
         pairs = slice(first_pair[start], first_pair[end])
         row, slot = pair_query[pairs] - start, pair_slot[pairs]
@@ -94,7 +82,7 @@ def rank_passages(
             tied[np.ix_(start + on, languages)] = _count(scores[on] == last[on, None], starts)
     pair = np.argsort(by_query)
     top = TopPassages(top_scores, order[top_columns].astype(np.int32), tied, pair_scores[pair])
-    return PassageRanks(at_or_above[pair], above_best, top)
+    return at_or_above[pair], above_best, top
 
 
 def _count(flags: npt.NDArray[np.bool_], starts: npt.NDArray[np.intp]) -> IntArray:
@@ -102,31 +90,20 @@ def _count(flags: npt.NDArray[np.bool_], starts: npt.NDArray[np.intp]) -> IntArr
     return np.add.reduceat(flags.view(np.uint8), starts, axis=1, dtype=np.int32)
 
 
-def _equal_rows(vectors: Floats) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """Numbers of the rows that equal an earlier one, and of that earlier one."""
-    rows: Any = vectors.view(np.dtype((np.void, vectors.dtype.itemsize * vectors.shape[1]))).ravel()
-    _, first, inverse = np.unique(rows, return_index=True, return_inverse=True)
-    repeats = np.flatnonzero(first[inverse] != np.arange(len(vectors)))
-    return repeats, first[inverse[repeats]]
-
-
 def _scorer(
     query_embeddings: Floats, passage_embeddings: Floats, similarity: Similarity
 ) -> Callable[[int, int], npt.NDArray[Any]]:
     """A function that scores all passages for the queries from one number up to another."""
     queries, passages = torch.from_numpy(query_embeddings), torch.from_numpy(passage_embeddings)
-    if callable(similarity):
-        function = similarity
-    elif SimilarityFunction(similarity) == SimilarityFunction.COSINE:
-        queries, passages = normalize_embeddings(queries), normalize_embeddings(passages)
-        function = SimilarityFunction.to_similarity_fn(SimilarityFunction.DOT_PRODUCT)
-    else:
+    if not callable(similarity):
+        if SimilarityFunction(similarity) == SimilarityFunction.COSINE:
+            queries, passages = normalize_embeddings(queries), normalize_embeddings(passages)
+            similarity = SimilarityFunction.DOT_PRODUCT
         function = SimilarityFunction.to_similarity_fn(similarity)
+        return lambda start, end: function(queries[start:end], passages).numpy()
 
     def score(start: int, end: int) -> npt.NDArray[Any]:
-        scores = torch.as_tensor(function(queries[start:end], passages)).detach().cpu()
-        if not callable(similarity):
-            return scores.numpy()
+        scores = torch.as_tensor(similarity(queries[start:end], passages)).detach().cpu()
         if scores.shape != (end - start, len(passages)):
             raise ValueError(
                 f"The similarity function returned scores of shape {tuple(scores.shape)}; for {end - start} queries "

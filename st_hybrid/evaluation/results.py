@@ -13,22 +13,17 @@ if TYPE_CHECKING:
 
 SETTINGS = ("monolingual", "cross_lingual", "multilingual")
 """The kinds of settings: the pool is in the query's language, in one other language, or in all languages."""
-
 MEASURES = ("map", "recall_at_1", "recall_at_10", "ndcg_at_10", "mrr_at_10")
 """The measures of every setting."""
-
-MULTI = "multi"
-"""Name of the pool of all languages."""
-
-PLAIN, CENTERED = "plain", "centered: {}"
-"""Names of a task's scores without and with language means subtracted."""
+MULTI = "multi"  # name of the pool of all languages
+PLAIN, CENTERED = "plain", "centered: {}"  # names of a task's scores without and with language means subtracted
 
 
 class JsonScores:
     """A dataclass of scores that goes to JSON and back."""
 
     def to_dict(self) -> dict[str, Any]:
-        """The scores as nested dictionaries under the names of the attributes, without attributes that are None."""
+        """The scores as nested dictionaries, without attributes that are None."""
         present: Any = lambda items: {name: value for name, value in items if value is not None}  # noqa: E731
         return asdict(self, dict_factory=present)  # type: ignore[call-overload]
 
@@ -40,26 +35,15 @@ class JsonScores:
 
 @dataclass(frozen=True, kw_only=True)
 class SettingScores(JsonScores):
-    """Scores of one setting, or their means over the settings of a kind.
+    """Scores of one setting, or their means over the settings of a kind."""
 
-    Args:
-        map: Mean average precision over the full ranking.
-        recall_at_1: Share of the relevant passages that rank first.
-        recall_at_10: Share of the relevant passages among the first 10.
-        ndcg_at_10: Normalised discounted cumulative gain of the first 10.
-        mrr_at_10: Mean reciprocal rank of the first relevant passage, 0 if it is not among the first 10.
-        peer_at_20: Language fairness (:func:`~st_hybrid.evaluation.fairness.peer`) of a pool of all languages: near 0
-            where languages are preferred, about 0.5 where the order does not depend on language.
-        rank_distance: Largest minus smallest rank of a query's relevant passages in a pool of all languages.
-    """
-
-    map: float
-    recall_at_1: float
-    recall_at_10: float
-    ndcg_at_10: float
-    mrr_at_10: float
-    peer_at_20: float | None = None
-    rank_distance: float | None = None
+    map: float  #: Mean average precision over the full ranking.
+    recall_at_1: float  #: Share of the relevant passages that rank first.
+    recall_at_10: float  #: Share of the relevant passages among the first 10.
+    ndcg_at_10: float  #: Normalised discounted cumulative gain of the first 10.
+    mrr_at_10: float  #: Mean reciprocal rank of the first relevant passage, 0 if it is not among the first 10.
+    peer_at_20: float | None = None  #: Language fairness of a pool of all languages: 0 is unfair, about 0.5 is fair.
+    rank_distance: float | None = None  #: Largest minus smallest rank of the relevant passages in all languages.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,38 +57,15 @@ class Counts:
 
 @dataclass(frozen=True, kw_only=True)
 class RetrievalScores(JsonScores):
-    """Scores of a retrieval collection. Means are over the queries of a setting, then over the settings of a kind.
+    """Scores of a retrieval collection. Means are over the queries of a setting, then over the settings of a kind."""
 
-    Args:
-        monolingual: Means over the settings whose pool is in the query's language; None if there are none.
-        cross_lingual: Means over the settings whose pool is in one other language; None if there are none.
-        multilingual: Means over the settings whose pool is in all languages.
-        rank_distance: Mean rank distance in the pool of all languages: the language bias, lower is better. None if no
-            query has two relevant passages.
-        per_pair: Scores of each setting, by query language and pool: ``"en-de"``, or ``"en-multi"`` for the pool of all
-            languages.
-        top_10_languages: For each query language, the share of each language among the first 10 passages in the pool of
-            all languages.
-        counts: Numbers of queries, passages and settings.
-
-    Example:
-        ::
-
-            from st_hybrid.evaluation import RetrievalCollection, score_embeddings
-
-            corpus, languages = {"p1": "Here.", "p2": "Hier."}, {"p1": "en", "p2": "de"}
-            collection = RetrievalCollection.from_dicts({"q": "Where?"}, corpus, {"q": corpus}, {"q": "en"}, languages)
-            scores = score_embeddings([[1.0, 0.0]], [[1.0, 0.0], [0.0, 1.0]], collection)
-            print(scores.multilingual.map, scores.per_pair["en-de"].recall_at_1, scores.rank_distance)  # 1.0 1.0 1.0
-    """
-
-    monolingual: SettingScores | None = None
-    cross_lingual: SettingScores | None = None
-    multilingual: SettingScores
-    rank_distance: float | None = None
-    per_pair: dict[str, SettingScores]
-    top_10_languages: dict[str, dict[str, float]]
-    counts: Counts
+    monolingual: SettingScores | None = None  #: Means over the pools in the query's language, if there are any.
+    cross_lingual: SettingScores | None = None  #: Means over the pools in one other language, if there are any.
+    multilingual: SettingScores  #: Means over the pools of all languages.
+    rank_distance: float | None = None  #: The language bias in the pool of all languages; lower is better.
+    per_pair: dict[str, SettingScores]  #: Scores of each setting: ``"en-de"``, or ``"en-multi"`` for all languages.
+    top_10_languages: dict[str, dict[str, float]]  #: By query language, the languages' shares of the first 10 of all.
+    counts: Counts  #: Numbers of queries, passages and settings.
 
     @property
     def by_setting(self) -> dict[str, SettingScores]:
@@ -115,17 +76,13 @@ class RetrievalScores(JsonScores):
 
 @dataclass(frozen=True, kw_only=True)
 class TaskScores(RetrievalScores):
-    """Scores of XQuAD-R or MLQA-R in a file of ``st-hybrid evaluate``.
+    """Scores of XQuAD-R or MLQA-R in a file of ``st-hybrid evaluate``."""
 
-    Args:
-        centered: The scores with language means subtracted, by the means' origin: ``"evaluated"`` or a folder.
-        seconds: Seconds of ``encoding`` and of ``scoring``.
-        sample: Number of ``queries`` and ``seed`` of the sample; None if the task was evaluated whole.
-    """
-
-    centered: dict[str, RetrievalScores]
-    seconds: dict[str, float]
-    sample: dict[str, int] | None = None
+    centered: dict[
+        str, RetrievalScores
+    ]  #: With language means subtracted, by their origin: ``"evaluated"`` or a folder.
+    seconds: dict[str, float]  #: Seconds of ``encoding`` and of ``scoring``.
+    sample: dict[str, int] | None = None  #: Number of ``queries`` and ``seed`` of the sample, if one was taken.
 
     @property
     def variants(self) -> dict[str, RetrievalScores]:
@@ -153,11 +110,9 @@ class MiraclLanguageScores(MiraclMeans):
 
 @dataclass(frozen=True, kw_only=True)
 class MiraclScores(JsonScores):
-    """Scores of MIRACL.
+    """Scores of each language of MIRACL, and their means.
 
-    Args:
-        per_language: Scores of each language.
-        means: Means over ``all`` languages and, if they are there, over the 15 of the ``paper`` (arXiv 2408.10536).
+    The means are over ``all`` languages and, if they are there, over the 15 of the ``paper`` (arXiv 2408.10536).
     """
 
     per_language: dict[str, MiraclLanguageScores]

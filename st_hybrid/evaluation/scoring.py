@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import partial
+from statistics import fmean
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -14,8 +16,8 @@ from sentence_transformers.util import SimilarityFunction
 from st_hybrid.evaluation.collection import RetrievalCollection
 from st_hybrid.evaluation.fairness import language_shares, peer
 from st_hybrid.evaluation.metrics import measure_rankings, rank_distance
-from st_hybrid.evaluation.ranking import PassageRanks, Similarity, rank_passages
-from st_hybrid.evaluation.results import MULTI, Counts, RetrievalScores, SettingScores
+from st_hybrid.evaluation.ranking import Similarity, rank_passages
+from st_hybrid.evaluation.results import MULTI, SETTINGS, Counts, RetrievalScores, SettingScores
 from st_hybrid.methods.centering import LanguageCentering
 from st_hybrid.search.encoding import encode_distinct
 
@@ -25,33 +27,19 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 Centering = LanguageCentering | Literal["evaluated"]
-"""Language means to subtract; ``"evaluated"`` takes them from the evaluated texts."""
 
 
 def evaluate_retrieval(
-    model: SentenceTransformer,
-    collection: RetrievalCollection,
-    *,
-    batch_size: int = 32,
-    centering: Centering | None = None,
-    query_prompt: str | None = None,
-    document_prompt: str | None = None,
-    show_progress_bar: bool = False,
+    model: SentenceTransformer, collection: RetrievalCollection, *, centering: Centering | None = None, **encoding: Any
 ) -> RetrievalScores:
     """Measure a model on every setting of a collection.
 
     Args:
         model: The model; its similarity function ranks the passages.
         collection: Queries, passages and relevance.
-        batch_size: Texts per encoding batch.
         centering: Language means to subtract from the embeddings. ``"evaluated"`` takes them from the evaluated texts
             themselves, which flatters the method a little.
-        query_prompt: Text before each query; by default the model's own query prompt.
-        document_prompt: Text before each passage; by default the model's own document prompt.
-        show_progress_bar: Show the progress of encoding.
-
-    Returns:
-        The scores of each setting and their means.
+        **encoding: Keyword arguments of :func:`encode_collection`, such as ``batch_size``.
 
     Example:
         ::
@@ -60,18 +48,10 @@ def evaluate_retrieval(
             from st_hybrid.evaluation import evaluate_retrieval, load_lareqa
 
             model = SentenceTransformer("intfloat/multilingual-e5-small")
-            scores = evaluate_retrieval(model, load_lareqa("XQuAD-R"))
-            print(scores.multilingual.map, scores.per_pair["en-de"].recall_at_1)
+            print(evaluate_retrieval(model, load_lareqa("XQuAD-R")).multilingual.map)
     """
-    queries, passages = encode_collection(
-        model,
-        collection,
-        batch_size=batch_size,
-        query_prompt=query_prompt,
-        document_prompt=document_prompt,
-        show_progress_bar=show_progress_bar,
-    )
-    return score_embeddings(queries, passages, collection, similarity=model.similarity_fn_name, centering=centering)
+    embeddings = encode_collection(model, collection, **encoding)
+    return score_embeddings(*embeddings, collection, similarity=model.similarity_fn_name, centering=centering)
 
 
 def encode_collection(
@@ -85,48 +65,26 @@ def encode_collection(
 ) -> tuple[Floats, Floats]:
     """Encode the queries and passages of a collection, each distinct text once per role.
 
-    The arguments are those of :func:`evaluate_retrieval`; :func:`score_queries` takes the two arrays.
+    Args:
+        model: The model.
+        collection: The queries and passages.
+        batch_size: Texts per encoding batch.
+        query_prompt: Text before each query; by default the model's own query prompt.
+        document_prompt: Text before each passage; by default the model's own document prompt.
+        show_progress_bar: Show the progress of encoding.
     """
     options: dict[str, Any] = {"batch_size": batch_size, "show_progress_bar": show_progress_bar}
     return (
-        encode_distinct(lambda texts: model.encode_query(texts, prompt=query_prompt, **options), collection.queries),
-        encode_distinct(
-            lambda texts: model.encode_document(texts, prompt=document_prompt, **options), collection.passages
-        ),
+        encode_distinct(partial(model.encode_query, prompt=query_prompt, **options), collection.queries),
+        encode_distinct(partial(model.encode_document, prompt=document_prompt, **options), collection.passages),
     )
 
 
 def score_embeddings(
-    query_embeddings: Floats,
-    passage_embeddings: Floats,
-    collection: RetrievalCollection,
-    *,
-    similarity: Similarity = SimilarityFunction.COSINE,
-    centering: Centering | None = None,
+    query_embeddings: Floats, passage_embeddings: Floats, collection: RetrievalCollection, **options: Any
 ) -> RetrievalScores:
-    """Measure given embeddings on every setting of a collection.
-
-    A setting is a query language with a pool: its own language (monolingual), another one (cross-lingual) or all
-    languages (multilingual). Ranks are over the whole pool, and ties count against the model.
-
-    Args:
-        query_embeddings: One vector per query of the collection, shape ``(queries, dimensions)``.
-        passage_embeddings: One vector per passage, shape ``(passages, dimensions)``.
-        collection: Languages and relevance.
-        similarity: Name of the similarity function that ranks the passages, or your own function. It receives the
-            tensors of some queries, shape ``(some, dimensions)``, and of all passages, shape ``(passages,
-            dimensions)``, and returns their scores, shape ``(some, passages)``.
-        centering: Language means to subtract, as for :func:`evaluate_retrieval`.
-
-    Returns:
-        The scores of each setting and their means.
-
-    Raises:
-        ValueError: A shape does not fit the collection, or a value is not finite.
-    """
-    return score_queries(
-        query_embeddings, passage_embeddings, collection, similarity=similarity, centering=centering
-    ).summary()
+    """Measure given embeddings on every setting of a collection: the averages of :func:`score_queries`."""
+    return score_queries(query_embeddings, passage_embeddings, collection, **options).summary()
 
 
 def score_queries(
@@ -137,20 +95,44 @@ def score_queries(
     similarity: Similarity = SimilarityFunction.COSINE,
     centering: Centering | None = None,
 ) -> QueryScores:
-    """Measure given embeddings query by query; the arguments and errors are those of :func:`score_embeddings`."""
+    """Measure given embeddings query by query. Ranks are over the whole pool, and ties count against the model.
+
+    Args:
+        query_embeddings: One vector per query of the collection, shape ``(queries, dimensions)``.
+        passage_embeddings: One vector per passage, shape ``(passages, dimensions)``.
+        collection: Languages and relevance.
+        similarity: Name of the similarity function that ranks the passages, or your own function. It takes the tensors
+            of some queries, shape ``(some, dimensions)``, and of all passages, and returns their scores, shape
+            ``(some, passages)``.
+        centering: Language means to subtract, as for :func:`evaluate_retrieval`.
+
+    Raises:
+        ValueError: A shape does not fit the collection, or a value is not finite.
+    """
     query_embeddings = _checked(query_embeddings, len(collection.queries), "query")
     passage_embeddings = _checked(passage_embeddings, len(collection.passages), "passage")
     if centering is not None:
-        query_languages = [collection.languages[code] for code in collection.query_languages]
-        passage_languages = [collection.languages[code] for code in collection.passage_languages]
+        asked = [collection.languages[code] for code in collection.query_languages]
+        pool = [collection.languages[code] for code in collection.passage_languages]
         if centering == "evaluated":
-            centering = LanguageCentering.from_embeddings(
-                query_embeddings, query_languages, passage_embeddings, passage_languages
-            )
-        query_embeddings = centering(query_embeddings, query_languages, "query")
-        passage_embeddings = centering(passage_embeddings, passage_languages, "document")
-    return QueryScores.from_ranks(
-        rank_passages(query_embeddings, passage_embeddings, collection, similarity), collection
+            centering = LanguageCentering.from_embeddings(query_embeddings, asked, passage_embeddings, pool)
+        query_embeddings = centering(query_embeddings, asked, "query")
+        passage_embeddings = centering(passage_embeddings, pool, "document")
+    at_or_above, above_best, top = rank_passages(query_embeddings, passage_embeddings, collection, similarity)
+    query, target = collection.relevant_queries, collection.passage_languages[collection.relevant_passages]
+    total, size = len(collection.queries), len(collection.languages)
+    in_language, in_all = at_or_above[np.arange(len(query)), target], at_or_above.sum(axis=1)
+    per_language = measure_rankings(in_language, query * size + target, total * size)
+    multilingual = measure_rankings(in_all, query, total)
+    return QueryScores(
+        collection=collection,
+        measures={
+            name: np.column_stack([values.reshape(total, size), multilingual[name]])
+            for name, values in per_language.items()
+        },
+        rank_distance=rank_distance(in_all, above_best, query, total),
+        peer_at_20=peer(top, collection),
+        top_10_languages=language_shares(top, collection),
     )
 
 
@@ -158,106 +140,59 @@ def score_queries(
 class QueryScores:
     """The scores of each query in each pool, NaN where the pool has no passage that is relevant to the query.
 
-    Args:
-        collection: What was scored.
-        measures: For each of :data:`~st_hybrid.evaluation.results.MEASURES`, values of shape ``(queries, languages +
-            1)``: in the pool of each language, and last in that of all languages.
-        rank_distance: Largest minus smallest rank of a query's relevant passages in the pool of all languages, shape
-            ``(queries,)``; NaN for a query with fewer than two.
-        peer_at_20: Language fairness of the pool of all languages (:func:`~st_hybrid.evaluation.fairness.peer`), shape
-            ``(queries,)``.
-        top_10_languages: Share of each language among the first 10 there, shape ``(queries, languages)``.
-
     Example:
         ::
 
-            import numpy as np
-            from st_hybrid.evaluation import load_lareqa, score_queries
+            from sentence_transformers import SentenceTransformer
+            from st_hybrid.evaluation import encode_collection, load_lareqa, score_queries
 
-            collection = load_lareqa("XQuAD-R")
-            draw = np.random.default_rng(0).standard_normal
-            queries, passages = draw((len(collection.queries), 8)), draw((len(collection.passages), 8))
-            scores = score_queries(queries, passages, collection)
+            model, collection = SentenceTransformer("intfloat/multilingual-e5-small"), load_lareqa("XQuAD-R")
+            scores = score_queries(*encode_collection(model, collection), collection)
             hardest = scores.table().sort_by("map").slice(0, 10)
     """
 
-    collection: RetrievalCollection
-    measures: dict[str, Doubles]
-    rank_distance: Doubles
-    peer_at_20: Doubles
-    top_10_languages: Doubles
-
-    @classmethod
-    def from_ranks(cls, ranks: PassageRanks, collection: RetrievalCollection) -> QueryScores:
-        """Compute the measures of each query from the ranks of its relevant passages."""
-        total, size = len(collection.queries), len(collection.languages)
-        query = collection.relevant_queries
-        target = collection.passage_languages[collection.relevant_passages]
-        in_language = ranks.at_or_above[np.arange(len(query)), target]
-        in_all = ranks.at_or_above.sum(axis=1)
-        per_language = measure_rankings(in_language, query * size + target, total * size)
-        multilingual = measure_rankings(in_all, query, total)
-        return cls(
-            collection=collection,
-            measures={
-                name: np.column_stack([values.reshape(total, size), multilingual[name]])
-                for name, values in per_language.items()
-            },
-            rank_distance=rank_distance(in_all, ranks.above_best, query, total),
-            peer_at_20=peer(ranks.top, collection),
-            top_10_languages=language_shares(ranks.top, collection),
-        )
+    collection: RetrievalCollection  #: What was scored.
+    measures: dict[str, Doubles]  #: In the pool of each language, and last of all: ``(queries, languages + 1)``.
+    rank_distance: Doubles  #: In all languages, NaN for fewer than two relevant passages: ``(queries,)``.
+    peer_at_20: Doubles  #: Language fairness of the pool of all languages: ``(queries,)``.
+    top_10_languages: Doubles  #: Share of each language among the first 10 there: ``(queries, languages)``.
 
     def summary(self) -> RetrievalScores:
         """Average over the queries of a setting, then over the settings of a kind."""
-        languages, size = self.collection.languages, len(self.collection.languages)
-        asked = self.collection.query_languages == np.arange(size)[:, None]  # (languages, queries)
-        answered = asked & ~np.isnan(self.measures["map"][:, -1])
-        means = {name: np.stack([_nanmean(values[own]) for own in asked]) for name, values in self.measures.items()}
-        peers = np.array([_nanmean(self.peer_at_20[own]) for own in answered])
-        distances = np.array([_nanmean(self.rank_distance[own]) for own in answered])
-
-        present = ~np.isnan(means["map"])  # (query languages, pools)
-        same, every = np.eye(size, size + 1, dtype=bool), np.arange(size + 1) == size
-        chosen = {
-            "monolingual": same & present,
-            "cross_lingual": ~same & ~every & present,
-            "multilingual": every & present,
+        languages = self.collection.languages
+        columns = [*self.measures, "peer_at_20", "rank_distance"]
+        groups = self.table().group_by(["query_language", "pool"], use_threads=False)
+        found = {
+            (row["query_language"], row["pool"]): SettingScores(**{name: row[f"{name}_mean"] for name in columns})
+            for row in groups.aggregate([(name, "mean") for name in columns]).to_pylist()
         }
-
-        def scores(settings: Any, **more: Any) -> SettingScores:
-            averages: dict[str, Any] = {name: float(values[settings].mean()) for name, values in means.items()}
-            return SettingScores(**averages, **more)
-
-        per_pair = {}
-        for code, pool in np.argwhere(present).tolist():
-            more = {"peer_at_20": _number(peers[code]), "rank_distance": _number(distances[code])}
-            name = f"{languages[code]}-{[*languages, MULTI][pool]}"
-            per_pair[name] = scores((code, pool), **(more if pool == size else {}))
+        settings = [(a, b) for a in languages for b in (*languages, MULTI) if (a, b) in found]
+        chosen: dict[str, list[SettingScores]] = {kind: [] for kind in SETTINGS}
+        for a, b in settings:
+            kind = "multilingual" if b == MULTI else "monolingual" if a == b else "cross_lingual"
+            chosen[kind].append(found[a, b])
+        means = {kind: _mean_scores(of_kind) for kind, of_kind in chosen.items() if of_kind}
+        asked = np.where(np.isnan(self.measures["map"][:, -1]), -1, self.collection.query_languages)
         return RetrievalScores(
-            monolingual=scores(chosen["monolingual"]) if chosen["monolingual"].any() else None,
-            cross_lingual=scores(chosen["cross_lingual"]) if chosen["cross_lingual"].any() else None,
-            multilingual=scores(chosen["multilingual"], peer_at_20=_number(_nanmean(peers))),
-            rank_distance=_number(_nanmean(distances)),
-            per_pair=per_pair,
+            **{**means, "multilingual": replace(means["multilingual"], rank_distance=None)},
+            rank_distance=means["multilingual"].rank_distance,
+            per_pair={f"{a}-{b}": found[a, b] for a, b in settings},
             top_10_languages={
-                language: dict(zip(languages, self.top_10_languages[own].mean(axis=0).tolist(), strict=True))
-                for language, own in zip(languages, answered, strict=True)
-                if own.any()
+                language: dict(zip(languages, rows.mean(axis=0).tolist(), strict=True))
+                for code, language in enumerate(languages)
+                if len(rows := self.top_10_languages[asked == code])
             },
             counts=Counts(
                 queries=self.collection.query_counts,
                 passages=self.collection.passage_counts,
-                settings={kind: int(settings.sum()) for kind, settings in chosen.items()},
+                settings={kind: len(of_kind) for kind, of_kind in chosen.items()},
             ),
         )
 
     def table(self) -> pa.Table:
         """The scores as a table with a row per query and pool in which it has a relevant passage.
 
-        Returns:
-            A table with ``query_id``, ``query_language``, ``pool`` (a language, or ``"multi"``), the measures, and
-            ``rank_distance`` and ``peer_at_20``, which are null except for the pool of all languages.
+        ``rank_distance`` and ``peer_at_20`` are null except for the pool ``"multi"`` of all languages.
         """
         query, pool = np.nonzero(~np.isnan(self.measures["map"]))
         languages = pa.array(list(self.collection.languages), pa.string())
@@ -277,38 +212,23 @@ class QueryScores:
 def score_search(
     found: Mapping[str, Mapping[str, float]], relevant_docs: Mapping[str, Mapping[str, int]], pool_size: int
 ) -> SettingScores:
-    """Measure one setting from the scores that a search returned.
+    """Measure one setting from the scores by query id and passage id that a search returned.
 
-    Passages that the search left out rank last, and ties count against the model.
-
-    Args:
-        found: Scores of passages by query id and passage id.
-        relevant_docs: The relevant passages by query id and passage id, with any value.
-        pool_size: Number of passages in the pool.
-
-    Example:
-        ::
-
-            from st_hybrid.evaluation.scoring import score_search
-
-            print(score_search({"q": {"a": 0.9, "b": 0.8}}, {"q": {"b": 1}}, pool_size=5).map)  # 0.5
+    Passages that the search left out rank last. The values of ``relevant_docs`` do not matter.
     """
     at_or_above, above_best = [], []
     for query, relevant in relevant_docs.items():
-        scores = np.sort(np.fromiter(found.get(query, {}).values(), dtype=np.float64))
-        own = np.array([found.get(query, {}).get(passage, -np.inf) for passage in relevant])
-        reached = len(scores) - np.searchsorted(scores, own, side="left")
-        at_or_above.append(np.where(np.isneginf(own), pool_size, reached))
+        passages = found.get(query, {})
+        scores = np.sort(np.fromiter(passages.values(), dtype=np.float64))
+        own = np.array([passages.get(passage, -np.inf) for passage in relevant])
+        at_or_above.append(np.where(np.isneginf(own), pool_size, len(scores) - np.searchsorted(scores, own)))
         above_best.append(len(scores) - np.searchsorted(scores, own.max(), side="right"))
-    total = len(relevant_docs)
+    total, reached = len(relevant_docs), np.concatenate(at_or_above)
     rankings = np.repeat(np.arange(total), [len(relevant) for relevant in relevant_docs.values()])
-    reached = np.concatenate(at_or_above)
-    measures = measure_rankings(reached, rankings, total)
+    measures = {name: float(values.mean()) for name, values in measure_rankings(reached, rankings, total).items()}
     distances = rank_distance(reached, np.array(above_best), rankings, total)
-    return SettingScores(
-        **{name: float(values.mean()) for name, values in measures.items()},
-        rank_distance=_number(_nanmean(distances)),
-    )
+    known = distances[~np.isnan(distances)]
+    return SettingScores(**measures, rank_distance=float(known.mean()) if len(known) else None)
 
 
 def _checked(embeddings: Floats, rows: int, what: str) -> Floats:
@@ -321,13 +241,8 @@ def _checked(embeddings: Floats, rows: int, what: str) -> Floats:
     return embeddings
 
 
-def _nanmean(values: Doubles) -> Doubles:
-    """Means over the first axis without NaN; NaN, and no warning, where there is nothing else."""
-    known = ~np.isnan(values)
-    counts = known.sum(axis=0)
-    means = np.full(counts.shape, np.nan)
-    return np.divide(np.where(known, values, 0.0).sum(axis=0), counts, out=means, where=counts > 0)
-
-
-def _number(value: Doubles) -> float | None:
-    return None if np.isnan(value) else float(value)
+def _mean_scores(settings: Sequence[SettingScores]) -> SettingScores:
+    """Means over settings of each measure that any of them has."""
+    values = {field.name: [getattr(scores, field.name) for scores in settings] for field in fields(SettingScores)}
+    known = {name: [value for value in column if value is not None] for name, column in values.items()}
+    return SettingScores(**{name: fmean(column) for name, column in known.items() if column})

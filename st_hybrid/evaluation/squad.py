@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from operator import index
 from pathlib import Path
@@ -31,8 +30,7 @@ class Question(NamedTuple):
     answers: list[Answer]
 
 
-@dataclass(frozen=True)
-class Paragraph:
+class Paragraph(NamedTuple):
     """A paragraph of a file and the questions on it."""
 
     where: str  # for messages: file, language, article and paragraph
@@ -43,38 +41,25 @@ class Paragraph:
     questions: list[Question]
 
 
-def squad_paragraphs(path: str | Path, language: str, *, format_name: str = "SQuAD format") -> Iterator[Paragraph]:
-    """Walk a file of SQuAD's JSON, paragraph by paragraph.
+def squad_paragraphs(path: str | Path, language: str) -> Iterator[Paragraph]:
+    """Walk a file of SQuAD's JSON, plain or compressed, paragraph by paragraph.
 
-    Args:
-        path: The file, plain or compressed. The flat form of the hub, a JSON object per question, is read from
-            ``.jsonl`` and from the ``data`` list.
-        language: Its language, for messages.
-        format_name: Name of the format, for messages.
-
-    Yields:
-        The paragraphs, in the file's order.
-
-    Raises:
-        ValueError: The file is malformed, a sentence break leaves its paragraph or overlaps another, or a question id
-            occurs twice; the message names file, language, article and paragraph.
+    The flat form of the hub, a JSON object per question, is read from ``.jsonl`` and from the ``data`` list. The
+    language is for messages, which name file, language, article and paragraph.
     """
-    path = Path(path)
+    path, seen = Path(path), set[str]()
     where = f"{path} (language {language})"
-    seen: set[str] = set()
-    for article_number, article in enumerate(_articles(path, where, format_name)):
-        try:
-            paragraphs = list(article["paragraphs"])
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"{where}, article {article_number}: it has no 'paragraphs' list.") from error
-        for number, content in enumerate(paragraphs):
+    for article_number, article in enumerate(_articles(path, where)):
+        if not isinstance(article, dict) or not isinstance(article.get("paragraphs"), list):
+            raise ValueError(f"{where}, article {article_number}: it has no 'paragraphs' list.")
+        for number, content in enumerate(article["paragraphs"]):
             place = f"{where}, article {article_number}, paragraph {number}"
             try:
                 text = _text(content["context"])
                 breaks = _breaks(content["sentence_breaks"], text, place) if "sentence_breaks" in content else None
                 questions = [_question(question) for question in content["qas"]]
             except (LookupError, TypeError) as error:
-                raise ValueError(f"{place}: not in the {format_name} ({type(error).__name__}: {error}).") from error
+                raise ValueError(f"{place}: not in the SQuAD format ({type(error).__name__}: {error}).") from error
             for question in questions:
                 if question.id in seen:
                     raise ValueError(f"{place}: the question id {question.id!r} occurs twice in the file.")
@@ -88,7 +73,7 @@ def sentence_at(breaks: Sequence[Span], position: int) -> int | None:
     return sentence if sentence >= 0 and position < breaks[sentence][1] else None
 
 
-def _articles(path: Path, where: str, format_name: str) -> list[Any]:
+def _articles(path: Path, where: str) -> list[Any]:
     """The articles of a file; rows of the flat form become articles of one paragraph."""
     try:
         content = pa.input_stream(str(path)).read().decode("utf-8-sig")
@@ -101,7 +86,7 @@ def _articles(path: Path, where: str, format_name: str) -> list[Any]:
     except json.JSONDecodeError as error:
         raise ValueError(f"{where} is not valid JSON: {error}. Download the file again.") from error
     except (KeyError, TypeError) as error:
-        raise ValueError(f"{where} is not in the {format_name}: it has no 'data' list.") from error
+        raise ValueError(f"{where} is not in the SQuAD format: it has no 'data' list.") from error
     if not all(isinstance(row, dict) and {"context", "question"} <= row.keys() for row in articles):
         return articles
     same_context = groupby(articles, key=lambda row: row["context"])
@@ -117,14 +102,13 @@ def _text(value: Any) -> str:
 def _question(content: dict[str, Any]) -> Question:
     answers = content.get("answers") or []
     if isinstance(answers, dict):  # as data sets on the hub have it
-        texts = answers.get("text") or [None] * len(answers["answer_start"])
-        answers = [
-            {"answer_start": start, "text": text} for start, text in zip(answers["answer_start"], texts, strict=True)
-        ]
-    identifier = content["id"] if "id" in content else content["question_id"]
-    starts = [one["answer_start"] for one in answers]
+        starts = answers["answer_start"]
+        texts = answers.get("text") or [None] * len(starts)
+    else:
+        starts, texts = [one["answer_start"] for one in answers], [one.get("text") for one in answers]
     starts = [int(start) if isinstance(start, str) and start.strip().isdecimal() else index(start) for start in starts]
-    found = [Answer(start, one.get("text")) for start, one in zip(starts, answers, strict=True)]
+    identifier = content["id"] if "id" in content else content["question_id"]
+    found = [Answer(start, text) for start, text in zip(starts, texts, strict=True)]
     return Question(str(identifier), _text(content["question"]), found)
 
 

@@ -14,26 +14,17 @@ import torch
 def model_fingerprint(module: torch.nn.Module, settings: Iterable[str] = ()) -> str:
     """Fingerprint of everything that decides which embedding a model gives a text.
 
-    Args:
-        module: The model. Its weights, its structure as ``repr`` prints it, its tokenizer and its maximum sequence
-            length count.
-        settings: Whatever else decides, such as a prompt.
-
-    Returns:
-        A SHA-256 sum, 64 hexadecimal digits. It is the same on every machine, before and after the model is used.
+    Its weights, its structure as ``repr`` prints it, its tokenizer and its maximum sequence length count, and the
+    ``settings``, such as a prompt. The SHA-256 sum is the same on every machine, before and after the model is used.
     """
     digest = hashlib.sha256(repr(module).encode())
     tokenizer = getattr(module, "tokenizer", None)
     if backend := getattr(tokenizer, "backend_tokenizer", None):
-        described = json.loads(backend.to_str())
-        # The settings for the last batch: absent before the first one.
-        for transient in ("truncation", "padding"):
-            described.pop(transient, None)
+        # Truncation and padding are the settings for the last batch: absent before the first one.
+        described = {**json.loads(backend.to_str()), "truncation": None, "padding": None}
         digest.update(json.dumps(described, sort_keys=True).encode())
-    for name in ("truncation_side", "padding_side"):
-        digest.update(f"\0{name} {getattr(tokenizer, name, None)}".encode())
-    digest.update(f"\0max_seq_length {getattr(module, 'max_seq_length', None)}".encode())
-    for setting in settings:
+    sides = [f"{name} {getattr(tokenizer, name, None)}" for name in ("truncation_side", "padding_side")]
+    for setting in (*sides, f"max_seq_length {getattr(module, 'max_seq_length', None)}", *settings):
         digest.update(b"\0" + setting.encode())
     for name, tensor in sorted(module.state_dict().items()):
         digest.update(f"\0{name} {tensor.dtype} {tuple(tensor.shape)}\0".encode())

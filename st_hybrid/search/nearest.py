@@ -18,23 +18,16 @@ from st_hybrid.search.encoding import Floats
 from st_hybrid.search.fingerprint import texts_fingerprint
 from st_hybrid.search.shards import EmbeddingShards
 
-SIMILARITIES = ("cosine", "dot", "euclidean")
-
-_RECALL_QUERIES = 256
-_RECALL_CUTOFF = 100
+SIMILARITIES = {"cosine": faiss.METRIC_INNER_PRODUCT, "dot": faiss.METRIC_INNER_PRODUCT, "euclidean": faiss.METRIC_L2}
+_RECALL_QUERIES, _RECALL_CUTOFF = 256, 100
 
 
 @dataclass(frozen=True)
 class TopRows:
-    """The best rows of a corpus for each query, best first.
+    """The best rows of a corpus for each query, best first."""
 
-    Args:
-        scores: Similarity to the query, shape ``(queries, k)``, minus infinity where the corpus has fewer rows.
-        rows: Row numbers, shape ``(queries, k)``, -1 where the corpus has fewer.
-    """
-
-    scores: Floats
-    rows: npt.NDArray[np.int64]
+    scores: Floats  #: Similarity to the query: ``(queries, k)``, minus infinity where the corpus has fewer rows.
+    rows: npt.NDArray[np.int64]  #: Row numbers: ``(queries, k)``, -1 where the corpus has fewer.
 
     @classmethod
     def none(cls, queries: int, k: int) -> TopRows:
@@ -60,28 +53,11 @@ def top_rows(
 ) -> TopRows:
     """The best of some vectors for each query, by brute force.
 
-    Args:
-        queries: Query embeddings, shape ``(queries, dimensions)``.
-        vectors: Embeddings of a part of the corpus, shape ``(rows, dimensions)``.
-        k: Rows per query.
-        similarity: ``"cosine"``, ``"dot"`` or ``"euclidean"`` (minus the distance).
-        first_row: Row number of the first vector in the whole corpus.
-        overwrite_vectors: Allow scaling ``vectors`` in place, which saves the memory of a copy.
-
-    Raises:
-        ValueError: faiss cannot rank by the similarity.
-
-    Example:
-        ::
-
-            import numpy as np
-            from st_hybrid.search.nearest import top_rows
-
-            vectors = np.random.default_rng(0).normal(size=(10_000, 384)).astype(np.float32)
-            print(top_rows(vectors[:2], vectors, 3).rows[:, 0])  # [0 1]
+    The similarity is one of :data:`SIMILARITIES`, for ``"euclidean"`` minus the distance. Rows are counted from
+    ``first_row``. ``overwrite_vectors`` allows scaling the vectors in place, which saves the memory of a copy.
     """
-    vectors = _scaled(vectors, similarity, overwrite=overwrite_vectors)
-    distances, rows = faiss.knn(_scaled(queries, similarity), vectors, k, metric=_metric(similarity))
+    vectors, metric = _scaled(vectors, similarity, overwrite=overwrite_vectors), _metric(similarity)
+    distances, rows = faiss.knn(_scaled(queries, similarity), vectors, k, metric=metric)
     return _ranked(distances, np.where(rows < 0, rows, rows + first_row), similarity)
 
 
@@ -97,18 +73,7 @@ def search_shards(
     """The best rows of a whole corpus for each query, by brute force, with one shard in memory at a time.
 
     A killed run continues at the last finished shard, to the same result: from the shards' own files if they are kept,
-    else from ``resume_file``, which holds the best rows so far.
-
-    Args:
-        queries: Query embeddings, shape ``(queries, dimensions)``.
-        shards: The corpus; shards that are missing are encoded.
-        k: Rows per query.
-        similarity: ``"cosine"``, ``"dot"`` or ``"euclidean"``.
-        resume_file: File to write after each shard, and to resume from; removed in the end.
-        show_progress_bar: Show the progress over the shards.
-
-    Raises:
-        ValueError: ``resume_file`` is given although the shards are kept, or faiss cannot rank by the similarity.
+    else from ``resume_file``, which holds the best rows so far and is removed in the end.
     """
     best, done = TopRows.none(len(queries), k), list[str]()
     settings = f"{similarity} {k} {shards.model} {shards.rows} {len(shards.corpus)}"
@@ -141,10 +106,11 @@ def search_index(
     parameters: str | None = None,
     similarity: str = "cosine",
     memory: int,
-    seed: int = 0,
     show_progress_bar: bool = True,
 ) -> tuple[TopRows, float]:
-    """Approximate search through an index of faiss, and the recall of the index.
+    """Search approximately through an index of faiss; returns the best rows and the recall of the index.
+
+    The recall is the share of the true 100 best rows among the first 100 of the index, over 256 random queries.
 
     Args:
         queries: Query embeddings, shape ``(queries, dimensions)``.
@@ -152,21 +118,13 @@ def search_index(
         k: Rows per query.
         factory: Description of the index for ``faiss.index_factory``, such as ``"IVF4096,PQ48"``.
         parameters: Search parameters for ``faiss.ParameterSpace``, such as ``"nprobe=32"``.
-        similarity: ``"cosine"``, ``"dot"`` or ``"euclidean"``.
+        similarity: One of :data:`SIMILARITIES`.
         memory: Bytes that the index and its training sample may take.
-        seed: Seed of the training sample and of the queries that measure recall.
         show_progress_bar: Show the progress over the shards.
-
-    Returns:
-        The best rows that the index finds, and its recall: the share of the true 100 best rows (``k`` if fewer) among
-        its first 100, over 256 random queries (all if fewer).
-
-    Raises:
-        ValueError: faiss does not know the factory string or a parameter, or the index would take more memory.
     """
     total, dimensions = len(shards.corpus), queries.shape[1]
     index = _build_index(factory, parameters, dimensions, similarity, total, memory)
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(0)
     cutoff = min(k, _RECALL_CUTOFF, total)
     probe = np.sort(random.choice(len(queries), size=min(_RECALL_QUERIES, len(queries)), replace=False))
     truth = TopRows.none(len(probe), cutoff)
@@ -205,14 +163,14 @@ def _build_index(
         reason = str(error).strip().splitlines()[-1]
         raise ValueError(f"faiss cannot build {factory!r}{options} for {dimensions} dimensions: {reason}") from error
     try:
-        size = index.sa_code_size()
+        size = total * (index.sa_code_size() + 8)
     except RuntimeError:  # an index without a codec keeps the vectors as they are
-        size = 4 * dimensions
-    if total * (size + 8) > memory:
+        size = total * (4 * dimensions + 8)
+    if size > memory:
         raise ValueError(
-            f"{factory!r} takes {total * (size + 8) / 1e9:.1f} GB for {total:,} vectors, more than the "
-            f"{memory / 1e9:.1f} GB it may take. Choose a code with fewer bytes per vector, such as "
-            f"'IVF4096,PQ{max(1, dimensions // 8)}', or allow more memory."
+            f"{factory!r} takes {size / 1e9:.1f} GB for {total:,} vectors, more than the {memory / 1e9:.1f} GB it may "
+            f"take. Choose a code with fewer bytes per vector, such as 'IVF4096,PQ{max(1, dimensions // 8)}', or allow "
+            "more memory."
         )
     return index
 
@@ -220,7 +178,7 @@ def _build_index(
 def _metric(similarity: str) -> int:
     if similarity not in SIMILARITIES:
         raise ValueError(f"faiss cannot rank by {similarity!r}, only by {', '.join(SIMILARITIES)}.")
-    return int(faiss.METRIC_L2 if similarity == "euclidean" else faiss.METRIC_INNER_PRODUCT)
+    return int(SIMILARITIES[similarity])
 
 
 def _scaled(vectors: Floats, similarity: str, *, overwrite: bool = False) -> Floats:
@@ -247,6 +205,5 @@ def _resume(empty: TopRows, path: Path, search: str, shards: EmbeddingShards) ->
     except (SafetensorError, OSError):
         return empty, []
     done = state.get("shards", "").split()
-    if state.get("search") != search or done != [texts_fingerprint(shards.texts(i)) for i in range(len(done))]:
-        return empty, []
-    return best, done
+    same = state.get("search") == search and done == [texts_fingerprint(shards.texts(i)) for i in range(len(done))]
+    return (best, done) if same else (empty, [])

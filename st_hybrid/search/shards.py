@@ -27,23 +27,13 @@ class EmbeddingShards:
     A file carries the fingerprints of the model and of its texts, and is used only if both match. So a killed run
     continues at the first missing shard, several processes or machines may fill one folder, and a changed model or
     corpus never reads the embeddings of another.
-
-    Args:
-        corpus: The passages: a data set with the column ``text`` and, optionally, ``title``.
-        encoder: Encodes passages: one vector per text, shape ``(texts, dimensions)``, float32.
-        model: Fingerprint of the encoder; see :func:`~st_hybrid.search.fingerprint.model_fingerprint`.
-        rows: Passages per shard.
-        folder: Folder for the shards of this model and corpus; ``None`` keeps nothing.
-
-    Raises:
-        ValueError: The corpus is empty or has no column ``text``, or ``rows`` is not positive.
     """
 
-    corpus: Dataset
-    encoder: Encode
-    model: str
-    rows: int
-    folder: Path | None = None
+    corpus: Dataset  #: The passages: a data set with the column ``text`` and, optionally, ``title``.
+    encoder: Encode  #: Encodes passages: one vector per text, float32.
+    model: str  #: Fingerprint of the encoder.
+    rows: int  #: Passages per shard.
+    folder: Path | None = None  #: Folder for the shards of this model and corpus; None keeps nothing.
 
     def __post_init__(self) -> None:
         if self.rows < 1:
@@ -89,23 +79,14 @@ class EmbeddingShards:
         return [number for number in range(len(self)) if not self.holds(number)]
 
     def load(self, number: int) -> Floats:
-        """Embeddings of a shard, shape ``(rows, dimensions)``: from its file, or encoded and written now."""
+        """Embeddings of a shard, shape ``(rows, dimensions)``: read from its file, or encoded and written now."""
         if not self.holds(number):
             return self.encode(number)
         with safe_open(self._path(number), framework="numpy") as file:
-            stored: Floats = file.get_tensor("embeddings").astype(np.float32)
-        return stored
+            return np.asarray(file.get_tensor("embeddings"), dtype=np.float32)
 
     def encode(self, number: int) -> Floats:
-        """Encode a shard, and write it as float16 if there is a folder.
-
-        Returns:
-            The embeddings in the order of the corpus, shape ``(rows, dimensions)``, float32. They are rounded to
-            float16 if they were written, so that a later run ranks with the same numbers.
-
-        Raises:
-            ValueError: The encoder returns another number of vectors, or a vector that is not finite.
-        """
+        """Encode a shard; if there is a folder, round to float16 and write it, so that a later run ranks alike."""
         texts = self.texts(number)
         embeddings = self.encoder(texts.to_pylist())
         if embeddings.ndim != 2 or len(embeddings) != len(texts):
@@ -116,11 +97,10 @@ class EmbeddingShards:
             row = self.bounds(number)[0] + int(np.flatnonzero(~np.isfinite(kept).all(axis=1))[0])
             name = repr(self.corpus[row]["id"]) if "id" in self.corpus.column_names else f"in row {row}"
             raise ValueError(f"The vector of passage {name} is not finite in {kept.dtype}; it cannot be ranked.")
-        if self.folder is None:
-            return embeddings
-        with replacing(self._path(number)) as temporary:
-            save_file({"embeddings": kept}, temporary, metadata=self.fingerprints(number))
-        return kept.astype(np.float32)
+        if self.folder is not None:
+            with replacing(self._path(number)) as temporary:
+                save_file({"embeddings": kept}, temporary, metadata=self.fingerprints(number))
+        return kept.astype(np.float32, copy=False)
 
     def _path(self, number: int) -> Path:
         assert self.folder is not None

@@ -1,15 +1,9 @@
-"""Generated parallel rows from Unicode CLDR, without a network: the data of ``st-hybrid quickstart``.
-
-The package `babel <https://babel.pocoo.org>`_ contains CLDR's names of territories, languages and currencies in many
-languages, and tables of the currency and the languages of each territory. A query names two territories and asks for
-the currency of the first and the main language of the second. Its answer contains neither name, so an encoder has to
-learn both facts and combine them. Each language has one sentence template for queries and one for answers.
-"""
+"""Parallel rows generated from Unicode CLDR (https://cldr.unicode.org): the data of ``st-hybrid quickstart``."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import product
 
 import numpy as np
@@ -17,169 +11,111 @@ from babel import Locale
 from babel.core import get_global
 from datasets import Dataset, DatasetDict
 
-_TEMPLATES = {
-    "ar": (
-        "محطتان في رحلة: {first} ثم {second}. ما العملة المستخدمة في الأولى، وما اللغة الأكثر انتشارا في الثانية؟",
-        "في المحطة الأولى يدفع الناس بهذه العملة: {currency}. وفي الثانية يتحدث معظمهم هذه اللغة: {language}.",
-    ),
-    "de": (
-        "Zwei Stationen einer Reise: {first}, danach {second}. "
-        "Welche Währung gilt an der ersten, und welche Sprache hört man an der zweiten am meisten?",
-        "An der ersten Station zahlt man mit dieser Währung: {currency}. An der zweiten spricht man meist {language}.",
-    ),
-    "el": (
-        "Δύο σταθμοί ενός ταξιδιού: {first}, μετά {second}. "
-        "Ποιο νόμισμα ισχύει στον πρώτο και ποια γλώσσα μιλιέται περισσότερο στον δεύτερο;",
-        "Στον πρώτο σταθμό πληρώνουν με αυτό το νόμισμα: {currency}. Στον δεύτερο μιλούν κυρίως {language}.",
-    ),
-    "en": (
-        "Two stops on a trip: {first}, then {second}. "
-        "Which currency is used at the first, and which language is most spoken at the second?",
-        "At the first stop people pay in this currency: {currency}. At the second they mostly speak {language}.",
-    ),
-    "es": (
-        "Dos paradas de un viaje: {first}, luego {second}. "
-        "¿Qué moneda se usa en la primera y qué idioma se habla más en la segunda?",
-        "En la primera parada se paga con esta moneda: {currency}. En la segunda se habla sobre todo {language}.",
-    ),
-    "hi": (
-        "यात्रा के दो पड़ाव: {first}, फिर {second}। "
-        "पहले पड़ाव पर कौन सी मुद्रा चलती है और दूसरे पर सबसे ज़्यादा कौन सी भाषा बोली जाती है?",
-        "पहले पड़ाव पर लोग इस मुद्रा में भुगतान करते हैं: {currency}। दूसरे पर ज़्यादातर लोग {language} बोलते हैं।",
-    ),
-    "ru": (
-        "Две остановки в пути: {first}, затем {second}. "
-        "Какая валюта в ходу на первой и какой язык самый распространённый на второй?",
-        "На первой остановке платят такой валютой: {currency}. На второй чаще всего звучит этот язык: {language}.",
-    ),
-    "th": (
-        "การเดินทางมีสองจุดหมาย: {first} แล้วต่อด้วย {second} จุดหมายแรกใช้สกุลเงินใด และจุดหมายที่สองพูดภาษาใดมากที่สุด",
-        "ที่จุดหมายแรกผู้คนจ่ายเงินด้วยสกุลเงินนี้: {currency} ส่วนที่จุดหมายที่สองผู้คนส่วนใหญ่พูดภาษา {language}",
-    ),
-    "tr": (
-        "Yolculukta iki durak: {first}, sonra {second}. "
-        "İlkinde hangi para birimi geçer, ikincisinde en çok hangi dil konuşulur?",
-        "İlk durakta şu para birimiyle ödeme yapılır: {currency}. İkincisinde çoğunluk şu dili konuşur: {language}.",
-    ),
-    "vi": (
-        "Hai chặng của chuyến đi: {first}, sau đó {second}. "
-        "Chặng đầu dùng đồng tiền nào, và ở chặng thứ hai người ta nói ngôn ngữ nào nhiều nhất?",
-        "Ở chặng đầu, người ta trả bằng đồng tiền này: {currency}. "
-        "Ở chặng thứ hai, phần lớn mọi người nói ngôn ngữ này: {language}.",
-    ),
-    "zh": (
-        "旅途中有两站：{first}、{second}。第一站使用哪种货币？第二站最常说哪种语言？",
-        "在第一站用这种货币付款：{currency}。在第二站人们大多说这种语言：{language}。",
-    ),
+# fmt: off
+_TEMPLATES = {  # of queries and of answers
+    "ar": ("محطتان في رحلة: {first} ثم {second}. ما العملة المستخدمة في الأولى، وما اللغة الأكثر انتشارا في الثانية؟",
+           "في المحطة الأولى يدفع الناس بهذه العملة: {currency}. وفي الثانية يتحدث معظمهم هذه اللغة: {language}."),
+    "de": ("Zwei Stationen einer Reise: {first}, danach {second}. "
+           "Welche Währung gilt an der ersten, und welche Sprache hört man an der zweiten am meisten?",
+           "An der ersten Station zahlt man mit dieser Währung: {currency}. "
+           "An der zweiten spricht man meist {language}."),
+    "el": ("Δύο σταθμοί ενός ταξιδιού: {first}, μετά {second}. "
+           "Ποιο νόμισμα ισχύει στον πρώτο και ποια γλώσσα μιλιέται περισσότερο στον δεύτερο;",
+           "Στον πρώτο σταθμό πληρώνουν με αυτό το νόμισμα: {currency}. Στον δεύτερο μιλούν κυρίως {language}."),
+    "en": ("Two stops on a trip: {first}, then {second}. "
+           "Which currency is used at the first, and which language is most spoken at the second?",
+           "At the first stop people pay in this currency: {currency}. At the second they mostly speak {language}."),
+    "es": ("Dos paradas de un viaje: {first}, luego {second}. "
+           "¿Qué moneda se usa en la primera y qué idioma se habla más en la segunda?",
+           "En la primera parada se paga con esta moneda: {currency}. En la segunda se habla sobre todo {language}."),
+    "hi": ("यात्रा के दो पड़ाव: {first}, फिर {second}। "
+           "पहले पड़ाव पर कौन सी मुद्रा चलती है और दूसरे पर सबसे ज़्यादा कौन सी भाषा बोली जाती है?",
+           "पहले पड़ाव पर लोग इस मुद्रा में भुगतान करते हैं: {currency}। दूसरे पर ज़्यादातर लोग {language} बोलते हैं।"),
+    "ru": ("Две остановки в пути: {first}, затем {second}. "
+           "Какая валюта в ходу на первой и какой язык самый распространённый на второй?",
+           "На первой остановке платят такой валютой: {currency}. На второй чаще всего звучит этот язык: {language}."),
+    "th": ("การเดินทางมีสองจุดหมาย: {first} แล้วต่อด้วย {second} จุดหมายแรกใช้สกุลเงินใด และจุดหมายที่สองพูดภาษาใดมากที่สุด",
+           "ที่จุดหมายแรกผู้คนจ่ายเงินด้วยสกุลเงินนี้: {currency} ส่วนที่จุดหมายที่สองผู้คนส่วนใหญ่พูดภาษา {language}"),
+    "tr": ("Yolculukta iki durak: {first}, sonra {second}. "
+           "İlkinde hangi para birimi geçer, ikincisinde en çok hangi dil konuşulur?",
+           "İlk durakta şu para birimiyle ödeme yapılır: {currency}. "
+           "İkincisinde çoğunluk şu dili konuşur: {language}."),
+    "vi": ("Hai chặng của chuyến đi: {first}, sau đó {second}. "
+           "Chặng đầu dùng đồng tiền nào, và ở chặng thứ hai người ta nói ngôn ngữ nào nhiều nhất?",
+           "Ở chặng đầu, người ta trả bằng đồng tiền này: {currency}. "
+           "Ở chặng thứ hai, phần lớn mọi người nói ngôn ngữ này: {language}."),
+    "zh": ("旅途中有两站：{first}、{second}。第一站使用哪种货币？第二站最常说哪种语言？",
+           "在第一站用这种货币付款：{currency}。在第二站人们大多说这种语言：{language}。"),
 }
+# fmt: on
 
 LANGUAGES = tuple(_TEMPLATES)
 """The languages that have templates: the 11 of XQuAD-R."""
 
 
-def cldr_rows(
-    languages: Sequence[str] = LANGUAGES, *, groups: int = 1000, held_out: float = 0.2, seed: int = 0
-) -> DatasetDict:
-    """Generate parallel rows that ask for a currency and a language.
+def cldr_rows(*, groups: int = 1000, seed: int = 0) -> DatasetDict:
+    """Generate parallel rows that ask for the currency of one territory and the main language of another.
 
-    The rows of a group share an ``id`` such as ``JP-KE``: what do people pay with in Japan, what do they speak in
-    Kenya? Only territories with a currency or main language of their own are used, so all answers differ. Held-out
-    groups are new *combinations*: both territories occur in the same role in training groups. An encoder trained from
-    scratch can therefore know every name in them, and has to combine two of them.
+    A group such as ``JP-KE`` asks what people pay with in Japan and speak in Kenya. The answer names neither, so an
+    encoder has to learn two facts and combine them. All answers differ. A fifth of the groups is held out in ``test``:
+    new *combinations* of territories that occur in the same role in training groups.
 
     Args:
-        languages: Two or more of :data:`LANGUAGES`.
         groups: Number of combinations. With about 1,000 every territory occurs several times.
-        held_out: Share of the groups in ``test``, from 0 to below 1.
         seed: Seed of the draw. Equal arguments and versions of babel give equal rows.
-
-    Returns:
-        ``train`` and ``test``, with the text columns ``id``, ``language``, ``query`` and ``positive`` and one row per
-        group and language.
-
-    Raises:
-        ValueError: A language has no templates, there are fewer than two languages or too few combinations, or a
-            held-out name would not occur in training.
-
-    References:
-        Names and tables: Unicode CLDR, https://cldr.unicode.org, in babel.
 
     Example:
         ::
 
             from st_hybrid.study.cldr import cldr_rows
 
-            rows = cldr_rows(["en", "de"])
-            print(rows["train"][0]["query"], rows["train"][1]["query"])
+            print(cldr_rows()["train"][0]["query"])
     """
-    languages = list(dict.fromkeys(languages))
-    if unknown := [language for language in languages if language not in _TEMPLATES]:
-        raise ValueError(f"There are no templates for {', '.join(unknown)}, only for {', '.join(LANGUAGES)}.")
-    if len(languages) < 2:
-        raise ValueError(f"Parallel rows need two or more languages, got {languages}.")
-    if not 0 <= held_out < 1:
-        raise ValueError(f"held_out is a share of the groups in [0, 1), got {held_out}.")
-    locales = [Locale(language) for language in languages]
-    firsts = _single(_currencies(), "currencies", locales)
-    seconds = _single(_main_languages(), "languages", locales)
-    possible = [(first, second) for first, second in product(firsts, seconds) if first != second]
+    locales = [Locale(language) for language in LANGUAGES]
+    currencies, languages = _unshared(_currencies(), "currencies", locales), _unshared(_main(), "languages", locales)
+    possible = [(first, second) for first, second in product(currencies, languages) if first != second]
     if not 1 <= groups <= len(possible):
         raise ValueError(f"groups must be between 1 and {len(possible):,}, the number of combinations, got {groups}.")
-
-    chosen = np.random.default_rng(seed).permutation(len(possible))[:groups].tolist()
-    parts: dict[str, list[tuple[str, str]]] = {"train": [], "test": []}
-    uses = Counter(name for i in chosen for name in enumerate(possible[i]))  # of each territory, by its role
-    wanted = round(held_out * groups)
-    for pair in (possible[i] for i in chosen):
-        hold_out = len(parts["test"]) < wanted and all(uses[name] > 1 for name in enumerate(pair))
-        parts["test" if hold_out else "train"].append(pair)
-        uses.subtract(enumerate(pair) if hold_out else ())
-    if len(parts["test"]) < wanted:
+    chosen = [possible[i] for i in np.random.default_rng(seed).permutation(len(possible))[:groups]]
+    wanted = round(groups / 5)
+    parts: dict[str, list[dict[str, str]]] = {"train": [], "test": []}
+    uses = Counter(name for pair in chosen for name in enumerate(pair))  # of each territory, by its role
+    for first, second in chosen:
+        pair = set(enumerate((first, second)))
+        hold_out = len(parts["test"]) < wanted * len(locales) and all(uses[name] > 1 for name in pair)
+        uses.subtract(pair if hold_out else ())
+        for locale in locales:
+            query, positive = _TEMPLATES[locale.language]
+            query = query.format(first=locale.territories[first], second=locale.territories[second])
+            currency, language = locale.currencies[currencies[first]], locale.languages[languages[second]]
+            texts = {"query": query, "positive": positive.format(currency=currency, language=language)}
+            row = {"id": f"{first}-{second}", "language": locale.language, **texts}
+            parts["test" if hold_out else "train"].append(row)
+    if len(parts["test"]) < wanted * len(locales):
         raise ValueError(
-            f"Only {len(parts['test'])} of {wanted} groups can be held out with their names left in training. Use more "
-            f"than {groups} groups or a smaller share than {held_out}."
+            f"There are too few groups to hold out {wanted} of known names. Use more than {groups} groups."
         )
-    return DatasetDict({name: _rows(part, firsts, seconds, locales) for name, part in parts.items()})
-
-
-def _rows(
-    part: Iterable[tuple[str, str]], firsts: dict[str, str], seconds: dict[str, str], locales: Iterable[Locale]
-) -> Dataset:
-    rows: dict[str, list[str]] = {"id": [], "language": [], "query": [], "positive": []}
-    for (first, second), locale in product(part, locales):
-        query, positive = _TEMPLATES[locale.language]
-        rows["id"].append(f"{first}-{second}")
-        rows["language"].append(locale.language)
-        rows["query"].append(query.format(first=locale.territories[first], second=locale.territories[second]))
-        currency, language = locale.currencies[firsts[first]], locale.languages[seconds[second]]
-        rows["positive"].append(positive.format(currency=currency, language=language))
-    return Dataset.from_dict(rows)
+    return DatasetDict({name: Dataset.from_list(rows) for name, rows in parts.items()})
 
 
 def _currencies() -> dict[str, str]:
     """The currency of each territory that has exactly one now."""
-    now = {
-        territory: [code for code, _, end, tender in entries if tender and end is None]
-        for territory, entries in get_global("territory_currencies").items()
-    }
-    return {territory: codes[0] for territory, codes in now.items() if len(codes) == 1}
+    territories = get_global("territory_currencies").items()
+    now = {name: [code for code, _, end, tender in uses if tender and end is None] for name, uses in territories}
+    return {name: codes[0] for name, codes in now.items() if len(codes) == 1}
 
 
-def _main_languages() -> dict[str, str]:
+def _main() -> dict[str, str]:
     """The language that most people of each territory use."""
-    return {
-        territory: max(entries, key=lambda code: (entries[code]["population_percent"], code))
-        for territory, entries in get_global("territory_languages").items()
-        if entries
-    }
+    uses = get_global("territory_languages").items()
+    return {name: max(of, key=lambda code: (of[code]["population_percent"], code)) for name, of in uses if of}
 
 
-def _single(answers: dict[str, str], kind: str, locales: Sequence[Locale]) -> dict[str, str]:
-    """The answers that belong to one territory only and have a name in all locales."""
+def _unshared(answers: dict[str, str], kind: str, locales: Sequence[Locale]) -> dict[str, str]:
+    """The answers of the territories that share theirs with no other, where all locales have a name for both."""
     uses = Counter(answers.values())
     return {
         territory: code
         for territory, code in sorted(answers.items())
-        if uses[code] == 1
-        and all(territory in locale.territories and code in getattr(locale, kind) for locale in locales)
+        if uses[code] == 1 and all(territory in one.territories and code in getattr(one, kind) for one in locales)
     }

@@ -1,22 +1,17 @@
-"""The whole library in a minute, without a network: train with each sampler, measure and compare.
-
-The data are generated facts about currencies and languages (:mod:`st_hybrid.study.cldr`). The encoder is a bag of word
-vectors with random start values. It is small enough to train nine times on a laptop, and it shows what the batches
-decide: whether a query finds its answer in its own language only, or in every language. This encoder starts without any
-translations and learns them from cross-lingual batches alone; a pretrained encoder depends on these batches less.
-"""
+"""The whole library in a minute, without a network: train with each sampler, measure and compare."""
 
 from __future__ import annotations
 
 import copy
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from itertools import product
 from pathlib import Path
 from statistics import mean, stdev
+from textwrap import fill
 from typing import Any
 
 import torch
@@ -26,7 +21,7 @@ from rich.table import Table
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments
 from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
-from transformers import PrinterCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import PrinterCallback
 
 from st_hybrid.evaluation import SETTINGS, RetrievalCollection, evaluate_retrieval
 from st_hybrid.files import replacing, write_json
@@ -46,57 +41,39 @@ MEASURES = {
     "Mo.": "mAP, pool in the query's language",
     "Cr.": "mAP, pool in one other language",
     "Mul.": "mAP, pool in all languages",
-    RANK_DISTANCE: "ranks between the best and the worst translation of an answer in this pool, "
-    f"lower is better (at best {len(LANGUAGES) - 1})",
+    RANK_DISTANCE: f"ranks from the best to the worst translation, lower is better (at best {len(LANGUAGES) - 1})",
 }
 
 
 def run_quickstart(
-    output: str | Path = "quickstart",
-    *,
-    seeds: int = 3,
-    steps: int = 300,
-    batch_size: int = 128,
-    groups: int = 1000,
-    show_progress_bar: bool = True,
-    console: Console | None = None,
+    output: str | Path = "quickstart", *, seeds: int = 3, steps: int = 300, batch_size: int = 128, groups: int = 1000
 ) -> dict[str, Any]:
-    """Train small encoders from scratch with each sampler, and print and plot how they retrieve.
+    """Train small encoders from scratch with each sampler, print and plot how they retrieve, and return the results.
 
-    Each seed has its own data and its own start values. X-X-mono, X-Y and hybrid begin with the same weights and take
-    the same number of steps. They are evaluated on held-out combinations of known names, plain and with each language's
-    mean vector of the training rows subtracted (centered).
+    All begin with the same weights. They are evaluated on held-out combinations of known names, plain and with each
+    language's mean vector of the training rows subtracted (centered).
 
     Args:
-        output: Folder for ``results.json`` and ``results.png``.
-        seeds: Number of repetitions, with seeds 0, 1, ...
+        output: Folder for ``results.json``, whose content is returned, and ``results.png``.
+        seeds: Number of repetitions, at least 1. Each has its own data and its own start values.
         steps: Training steps per model.
         batch_size: Pairs per step.
         groups: Parallel groups to generate, for training and test together.
-        show_progress_bar: Show a progress bar.
-        console: Where to print; ``Console(quiet=True)`` prints nothing.
-
-    Returns:
-        The content of ``results.json``: ``settings``, ``seconds``, ``command``, ``date``, ``versions``, ``hardware``,
-        and ``scores``, a list with ``seed``, ``model``, ``centered``, ``Mo.``, ``Cr.``, ``Mul.`` and ``rank distance``.
-
-    Raises:
-        ValueError: ``seeds`` is below 1, or there are too few groups for a batch.
 
     Example:
         ::
 
             from st_hybrid.study.quickstart import run_quickstart
 
-            results = run_quickstart("quickstart", seeds=1, steps=100)
+            run_quickstart("quickstart", seeds=1, steps=100)
     """
     if seeds < 1:
         raise ValueError(f"seeds must be at least 1, got {seeds}.")
     began, output = time.perf_counter(), Path(output)
     output.mkdir(parents=True, exist_ok=True)  # an error comes before the work
     scores: list[dict[str, Any]] = []
-    total = seeds * len(ALPHAS) * steps
-    with _one_thread(), progress_bar(total, "Training", unit="steps", show=show_progress_bar) as advance:
+    total = seeds * len(ALPHAS)
+    with _one_thread(), progress_bar(total, "Training", unit="models") as advance:
         for seed in range(seeds):
             rows = cldr_rows(groups=groups, seed=seed)
             pairs, collection = parallel_pairs(rows["train"]), RetrievalCollection.from_rows(rows["test"], name="CLDR")
@@ -104,26 +81,21 @@ def run_quickstart(
             scores += _measure(start, collection, rows["train"], seed=seed, model=UNTRAINED)
             for name, alpha in ALPHAS.items():
                 model = copy.deepcopy(start)
-                options = {"max_steps": steps, "per_device_train_batch_size": batch_size, "seed": seed}
-                _train(model, pairs, alpha, _Advance(advance), **options)
+                _train(model, pairs, alpha, max_steps=steps, per_device_train_batch_size=batch_size, seed=seed)
                 scores += _measure(model, collection, rows["train"], seed=seed, model=name)
+                advance(1)
+    settings = {"seeds": seeds, "steps": steps, "batch_size": batch_size, "groups": groups, "languages": [*LANGUAGES]}
     results = {
-        "settings": {
-            "seeds": seeds,
-            "steps": steps,
-            "batch_size": batch_size,
-            "groups": groups,
-            "languages": list(LANGUAGES),
-            "queries": len(collection.queries),
-            "passages": len(collection.passages),
-        },
+        "settings": {**settings, "queries": len(collection.queries), "passages": len(collection.passages)},
         "seconds": round(time.perf_counter() - began, 1),
         "scores": scores,
         **provenance(),
     }
     write_json(output / "results.json", results)
-    _plot(results, output / "results.png")
-    _print(results, output, console or Console())
+    seeds_of = f"mean ± standard deviation of {seeds} seeds" if seeds > 1 else "one seed"
+    title = f"{len(LANGUAGES)} languages, {seeds_of}"
+    _plot(results, title, output / "results.png")
+    _print(results, title, output)
     return results
 
 
@@ -139,7 +111,7 @@ def _one_thread() -> Iterator[None]:
 
 
 def _encoder(rows: Dataset, seed: int) -> SentenceTransformer:
-    """Make a bag of random word vectors, with a vocabulary learned from the rows."""
+    """A bag of random word vectors: all that it learns of translations comes from cross-lingual batches."""
     tokenizer = Tokenizer(models.BPE(unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
@@ -148,52 +120,29 @@ def _encoder(rows: Dataset, seed: int) -> SentenceTransformer:
     generator = torch.Generator().manual_seed(seed)
     weights = torch.randn(tokenizer.get_vocab_size(), 128, generator=generator) / 10
     encoder = SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_weights=weights)], device="cpu")
-    # With an example for the model card, the trainer does not search the pairs for one.
-    encoder.model_card_data.widget = [{"text": rows[0]["query"]}]
+    encoder.model_card_data.widget = [{"text": rows[0]["query"]}]  # otherwise the trainer searches for an example
     return encoder
 
 
-def _train(model: SentenceTransformer, pairs: Dataset, alpha: float, callback: TrainerCallback, **options: Any) -> None:
+def _train(model: SentenceTransformer, pairs: Dataset, alpha: float, **options: Any) -> None:
+    quiet: dict[str, Any] = {"disable_tqdm": True, "logging_strategy": "no", "save_strategy": "no", "report_to": "none"}
     with tempfile.TemporaryDirectory() as folder:
-        args = SentenceTransformerTrainingArguments(
-            folder,
-            learning_rate=0.01,
-            use_cpu=True,
-            disable_tqdm=True,
-            logging_strategy="no",
-            save_strategy="no",
-            report_to="none",
-            **options,
-        )
-        sampler = partial(HybridBatchSampler, alpha=alpha)
-        trainer = HybridTrainer(model, args, pairs, batch_sampler=sampler, callbacks=[callback])
+        args = SentenceTransformerTrainingArguments(folder, learning_rate=0.01, use_cpu=True, **quiet, **options)
+        trainer = HybridTrainer(model, args, pairs, batch_sampler=partial(HybridBatchSampler, alpha=alpha))
         trainer.remove_callback(PrinterCallback)
         trainer.train()
-
-
-class _Advance(TrainerCallback):
-    """Move the progress bar with each step."""
-
-    def __init__(self, advance: Callable[[int], None]) -> None:
-        self.advance = advance
-
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        self.advance(1)
 
 
 def _measure(
     encoder: SentenceTransformer, collection: RetrievalCollection, rows: Dataset, **about: Any
 ) -> list[dict[str, Any]]:
     """Evaluate a model plain and centered."""
-    known = rows[: 200 * len(collection.languages)]  # 200 texts of each language
-    languages = known["language"]
-    centering = LanguageCentering.fit(encoder, known["query"], languages, known["positive"], languages)
-    measured = []
+    known = rows.select(range(200 * len(collection.languages)))  # 200 texts of each language
+    centering, measured = LanguageCentering.fit_rows(encoder, known), []
     for centered in (False, True):
         scores = evaluate_retrieval(encoder, collection, centering=centering if centered else None)
-        values = [scores.by_setting[setting].map for setting in SETTINGS]
-        measures = dict(zip(MEASURES, [*values, scores.rank_distance], strict=True))
-        measured.append({**about, "centered": centered, **measures})
+        values = [*(scores.by_setting[setting].map for setting in SETTINGS), scores.rank_distance]
+        measured.append({**about, "centered": centered, **dict(zip(MEASURES, values, strict=True))})
     return measured
 
 
@@ -203,55 +152,41 @@ def _over_seeds(results: dict[str, Any], model: str, centered: bool, measure: st
     return mean(values), stdev(values) if len(values) > 1 else None
 
 
-def _title(results: dict[str, Any], what: str) -> str:
+def _print(results: dict[str, Any], title: str, output: Path) -> None:
     settings = results["settings"]
-    seeds = f"mean ± std. deviation of {settings['seeds']} seeds" if settings["seeds"] > 1 else "one seed"
-    return f"{what} in {len(settings['languages'])} languages, {seeds}"
-
-
-def _print(results: dict[str, Any], output: Path, console: Console) -> None:
-    settings = results["settings"]
-    table = Table("model", title=_title(results, f"{settings['queries']:,} held-out queries"))
-    for measure in MEASURES:
-        table.add_column(measure, justify="right")
-    for model, centered in product((UNTRAINED, *ALPHAS), (False, True)):
+    table = Table("model", *MEASURES, title=f"{settings['queries']:,} held-out queries in {title}")
+    for model, centered in product(COLORS, (False, True)):
         cells = []
         for measure in MEASURES:
-            digits = 0 if measure == RANK_DISTANCE else 3
             middle, spread = _over_seeds(results, model, centered, measure)
+            digits = 0 if measure == RANK_DISTANCE else 3
             cells.append(f"{middle:,.{digits}f}" + ("" if spread is None else f" ± {spread:,.{digits}f}"))
         table.add_row("  centered" if centered else model, *cells, end_section=centered)
-    console.print(table)
-    for measure, meaning in MEASURES.items():
-        console.print(f"{measure}: {meaning}")
-    console.print("centered: each language's mean vector is subtracted from its texts")
-    console.print(
+    meanings = MEASURES | {"centered": "each language's mean vector is subtracted from its texts"}
+    Console().print(
+        table,
+        *(f"{name}: {meaning}" for name, meaning in meanings.items()),
         f"{settings['seeds'] * len(ALPHAS)} encoders were trained from scratch with {settings['steps']} steps of "
-        f"{settings['batch_size']} pairs each, in {results['seconds']:.0f} seconds."
+        f"{settings['batch_size']} pairs each, in {results['seconds']:.0f} seconds.",
+        f"Plot and scores: {output / 'results.png'}, {output / 'results.json'}",
+        sep="\n",
     )
-    console.print(f"Plot and scores: {output / 'results.png'}, {output / 'results.json'}")
 
 
-def _plot(results: dict[str, Any], path: Path) -> None:
+def _plot(results: dict[str, Any], title: str, path: Path) -> None:
     from matplotlib.figure import Figure  # imported here because it takes long
 
-    figure = Figure(figsize=(11, 4.6), layout="constrained")
-    left, right = figure.subplots(1, 2, width_ratios=(3, 1.2))
-    for place, measure in enumerate(MEASURES):
-        axes, digits = (right, 0) if measure == RANK_DISTANCE else (left, 2)
-        for number, (model, color) in enumerate(COLORS.items()):
+    figure = Figure(figsize=(11, 4), layout="constrained")
+    for axes, measure in zip(figure.subplots(1, len(MEASURES)), MEASURES, strict=True):
+        digits, top = (0, None) if measure == RANK_DISTANCE else (2, 1.1)
+        for model, color in COLORS.items():
             middle, spread = _over_seeds(results, model, False, measure)
-            x = place + 0.2 * (number - 1.5)
-            bar = axes.bar(x, middle, 0.18, yerr=spread, color=color, label=model, error_kw={"linewidth": 1})
+            bar = axes.bar(model, middle, yerr=spread, color=color, label=model, error_kw={"linewidth": 1})
             axes.bar_label(bar, fmt=f"{{:,.{digits}f}}", fontsize=9, padding=2)
-    for axes in (left, right):
+        axes.set(xticks=[], ylim=(0, top))
+        axes.set_title(f"{measure}\n{fill(MEASURES[measure], 30)}", fontsize=10)
         axes.spines[["top", "right"]].set_visible(False)
-    left.set(ylim=(0, 1.1), ylabel="mAP", title="retrieval: higher is better")
-    left.set_xticks(range(3), [f"{name}\n{MEASURES[name].split(', ')[1]}" for name in list(MEASURES)[:3]], fontsize=9)
-    right.set(yscale="log", ylim=(1, 1.5 * right.get_ylim()[1]), xticks=[], ylabel="rank distance (log scale)")
-    right.set_title("language bias: lower is better")
-    right.yaxis.set_major_formatter("{x:,.0f}")
-    figure.legend(*right.get_legend_handles_labels(), loc="outside lower center", ncols=len(COLORS), frameon=False)
-    figure.suptitle(_title(results, "Encoders trained from scratch"))
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=len(COLORS), frameon=False)
+    figure.suptitle(f"Encoders trained from scratch, {title}")
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=150, format="png")

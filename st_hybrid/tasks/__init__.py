@@ -1,4 +1,6 @@
-"""XQuAD-R, MLQA-R and MIRACL as tasks of mteb. Importing this module registers them.
+"""XQuAD-R, MLQA-R and MIRACL as tasks of mteb, and the benchmark ``st-hybrid`` of the three.
+
+Importing this module registers them.
 
 Example:
     ::
@@ -21,27 +23,14 @@ from st_hybrid.tasks.miracl_task import MIRACL, load_miracl
 from st_hybrid.tasks.registry import add_to_mteb
 from st_hybrid.tasks.sharded_search import ShardedSearch
 
-__all__ = [
-    "MIRACL",
-    "MLQAR",
-    "LareqaTask",
-    "ShardedSearch",
-    "XQuADR",
-    "group_means",
-    "load_miracl",
-    "register",
-]
+__all__ = ["MIRACL", "MLQAR", "LareqaTask", "ShardedSearch", "XQuADR", "group_means", "load_miracl"]
 
-
-def register() -> None:
-    """Register the tasks and the benchmark ``st-hybrid`` of the three; importing this module calls it."""
-    benchmark = Benchmark(
+add_to_mteb(
+    [XQuADR, MLQAR, MIRACL],
+    Benchmark(
         name="st-hybrid",
         tasks=[XQuADR(), MLQAR(), MIRACL()],
         description="Retrieval within a language, across languages and from mixed-language pools.",
         reference="https://arxiv.org/abs/2408.10536",
-    )
-    add_to_mteb([XQuADR, MLQAR, MIRACL], [benchmark])
-
-
-register()
+    ),
+)

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import mteb
 import numpy as np
 import pyarrow as pa
 import pytrec_eval
-from mteb import CrossEncoderProtocol
 from mteb.abstasks.retrieval import AbsTaskRetrieval
 from mteb.abstasks.retrieval_dataset_loaders import RetrievalDatasetLoader, RetrievalSplitData
 
-from st_hybrid.evaluation.miracl import PAPER_LANGUAGES, PUBLISHED_COUNTS, SPLIT, miracl_languages, read_miracl
+from st_hybrid.evaluation.miracl import PUBLISHED_COUNTS, SPLIT, miracl_languages, read_miracl
 from st_hybrid.search.nearest import SIMILARITIES
-from st_hybrid.tasks.means import MIRACL_MEASURES, Group, RunningMeans
-from st_hybrid.tasks.metadata import CountedTaskMetadata
 from st_hybrid.tasks.mteb_encoder import is_plain_encoder, similarity_of
+from st_hybrid.tasks.registry import adapted_metadata
 from st_hybrid.tasks.sharded_search import ShardedSearch
 
 
@@ -58,9 +54,8 @@ def load_miracl(language: str, data_dir: str | Path | None = None) -> RetrievalS
 def available_languages(data_dir: str | Path | None = None) -> list[str]:
     """Languages in a folder in MIRACL's official layout, or all 18 if neither it nor ``ST_HYBRID_DATA`` is given."""
     folder = data_dir or os.environ.get("ST_HYBRID_DATA")
-    if folder is None:
-        return list(PUBLISHED_COUNTS)
-    if not (languages := miracl_languages(folder)):
+    languages = miracl_languages(folder) if folder else list(PUBLISHED_COUNTS)
+    if not languages:
         raise FileNotFoundError(f"MIRACL: {folder} holds no miracl-v1.0-<language> folder.")
     return languages
 
@@ -70,32 +65,19 @@ def score_language(
 ) -> tuple[dict[str, Any], pa.Table]:
     """Measure a model on one language, query by query.
 
-    Args:
-        search: The model.
-        language: Language code.
-        data_dir: See :func:`load_miracl`.
-        encode_kwargs: Arguments for the model's ``encode``.
-
     Returns:
-        The means of ``ndcg_at_10`` and ``recall_at_100`` over the queries, ``index_recall_at_100`` of an approximate
-        search, and the numbers of ``queries`` and ``passages``; and a table with the measures of each query: the
-        columns ``query_id``, ``query_language``, ``pool``, ``ndcg_at_10`` and ``recall_at_100``.
+        The fields of :class:`~st_hybrid.evaluation.results.MiraclLanguageScores` but ``seconds``, and a table of the
+        queries: ``query_id``, ``query_language``, ``pool``, ``ndcg_at_10`` and ``recall_at_100``.
     """
     data = load_miracl(language, data_dir)
     search.index(data["corpus"])
-    found = search.search(
-        data["queries"],
-        task_metadata=MIRACL.metadata,
-        hf_split=SPLIT,
-        hf_subset=language,
-        top_k=max(MIRACL.k_values),
-        encode_kwargs=encode_kwargs,
-    )
+    about: dict[str, Any] = {"task_metadata": MIRACL.metadata, "hf_split": SPLIT, "hf_subset": language}
+    found = search.search(data["queries"], top_k=max(MIRACL.k_values), encode_kwargs=encode_kwargs, **about)
+    judged = pytrec_eval.RelevanceEvaluator(data["relevant_docs"], {"ndcg_cut.10", "recall.100"}).evaluate(found)
     names = {"ndcg_at_10": "ndcg_cut_10", "recall_at_100": "recall_100"}
-    per_query = pytrec_eval.RelevanceEvaluator(data["relevant_docs"], {"ndcg_cut.10", "recall.100"}).evaluate(found)
-    measures = {name: [scores[theirs] for scores in per_query.values()] for name, theirs in names.items()}
-    same = [language] * len(per_query)
-    table = pa.table({"query_id": list(per_query), "query_language": same, "pool": same, **measures})
+    measures = {name: [of_query[theirs] for of_query in judged.values()] for name, theirs in names.items()}
+    same = [language] * len(judged)
+    table = pa.table({"query_id": list(judged), "query_language": same, "pool": same, **measures})
     scores: dict[str, Any] = {name: float(np.mean(values)) for name, values in measures.items()}
     if language in search.index_recall:
         scores["index_recall_at_100"] = search.index_recall[language]
@@ -105,14 +87,11 @@ def score_language(
 class MIRACL(AbsTaskRetrieval):
     """MIRACL: passage retrieval within each of 18 languages, over whole Wikipedias.
 
-    mteb computes the measures by trec_eval: ``ndcg_at_10`` (the main score), ``recall_at_100`` and others. When all
-    languages are done that the task was asked for, each also has the means over them (``macro_ndcg_at_10`` and
-    ``macro_recall_at_100``), and over the 15 languages of the paper on hybrid batch training if they are among them
-    (``paper_ndcg_at_10`` and ``paper_recall_at_100``).
-
-    Dense encoders search in bounded memory: the task wraps them in :class:`~st_hybrid.tasks.ShardedSearch`. Wrap the
-    model yourself to keep its embeddings or to search approximately. Models with a search of their own, and encoders
-    with a similarity that faiss does not have, are evaluated in mteb's ordinary way.
+    mteb computes ``ndcg_at_10`` (the main score), ``recall_at_100`` and others of each language;
+    :func:`~st_hybrid.tasks.group_means` averages them. The task wraps dense encoders in
+    :class:`~st_hybrid.tasks.ShardedSearch`; wrap the model yourself to keep its embeddings or to search approximately.
+    Models with a search of their own, and encoders with a similarity that faiss does not have, are evaluated in mteb's
+    ordinary way. Cross-encoders are refused.
 
     Attributes:
         data_dir: Folder in MIRACL's official layout; by default the variable ``ST_HYBRID_DATA``, else mteb's copy on
@@ -121,47 +100,23 @@ class MIRACL(AbsTaskRetrieval):
     Source: MIRACL, Zhang et al. 2023, https://doi.org/10.1162/tacl_a_00595.
     """
 
-    metadata = CountedTaskMetadata(
-        **{
-            **mteb.get_task("MIRACLRetrieval").metadata.model_dump(),
-            "name": "MIRACL",
-            "description": "Retrieval of Wikipedia passages that answer a question, within each of 18 languages.",
-            "task_subtypes": ["Question answering"],
-            "adapted_from": ["MIRACLRetrieval"],
-            "counts": {SPLIT: PUBLISHED_COUNTS},
-        }
+    metadata = adapted_metadata(
+        "MIRACLRetrieval",
+        name="MIRACL",
+        description="Retrieval of Wikipedia passages that answer a question, within each of 18 languages.",
+        task_subtypes=["Question answering"],
+        counts={SPLIT: PUBLISHED_COUNTS},
     )
     _support_cross_encoder = False
-
     data_dir: str | Path | None = None
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._means = RunningMeans()
 
     def load_data(self, num_proc: int | None = None, **kwargs: Any) -> None:
         """Prepare to load each language when it is evaluated, since all of them together take long."""
-        self.dataset = _Languages(self.data_dir)
-        self._means = RunningMeans()
-        self.data_loaded = True
-
-    def evaluate(
-        self, model: Any, split: str = SPLIT, subsets_to_run: list[str] | None = None, **kwargs: Any
-    ) -> Mapping[str, dict[str, float]]:
-        """Measure a model; see :meth:`mteb.AbsTask.evaluate` for the arguments. Refuses cross-encoders."""
-        if isinstance(model, CrossEncoderProtocol):
-            raise TypeError(
-                "MIRACL ranks whole Wikipedias, which a cross-encoder cannot do in reasonable time. "
-                "Pass an encoder or a model with a search of its own."
-            )
-        search = ShardedSearch(model) if is_plain_encoder(model) and similarity_of(model) in SIMILARITIES else model
-        scores = super().evaluate(search, split, subsets_to_run, **kwargs)
-        groups = [Group("macro", self.hf_subsets, MIRACL_MEASURES)]
-        if set(PAPER_LANGUAGES) <= set(self.hf_subsets):
-            groups.append(Group("paper", PAPER_LANGUAGES, MIRACL_MEASURES))
-        return self._means.add(model, scores, groups)
+        self.dataset, self.data_loaded = _Languages(self.data_dir), True
 
     def _evaluate_subset(self, model: Any, *args: Any, hf_subset: str, **kwargs: Any) -> dict[str, Any]:
+        if is_plain_encoder(model) and similarity_of(model) in SIMILARITIES:
+            model = ShardedSearch(model)
         scores = dict(super()._evaluate_subset(model, *args, hf_subset=hf_subset, **kwargs))
         if isinstance(model, ShardedSearch) and hf_subset in model.index_recall:
             scores["index_recall_at_100"] = model.index_recall[hf_subset]

@@ -3,13 +3,7 @@
 from __future__ import annotations
 
 from st_hybrid.translation.checks import REASONS, Checks, reasons_of
-from st_hybrid.translation.models import (
-    FunctionTranslator,
-    ModelOptions,
-    ModelTranslator,
-    TranslateFunction,
-    Translator,
-)
+from st_hybrid.translation.models import FunctionTranslator, ModelOptions, ModelTranslator, TranslateFunction
 from st_hybrid.translation.translate import LanguageReport, TranslationReport, translate_rows
 
 __all__ = [
@@ -21,7 +15,6 @@ __all__ = [
     "ModelTranslator",
     "TranslateFunction",
     "TranslationReport",
-    "Translator",
     "reasons_of",
     "translate_rows",
 ]

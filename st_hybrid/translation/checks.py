@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from types import MappingProxyType
 from typing import Literal
 
@@ -13,10 +14,10 @@ from numpy.typing import NDArray
 
 from st_hybrid.languages import LanguageDetector, count_letters, language_scripts
 
-Mask = NDArray[np.uint8]
+Flags = NDArray[np.bool_]
 Check = Literal["emptied", "copied", "script", "language", "length", "repetition", "truncated"]
 
-REASONS = MappingProxyType(
+REASONS: Mapping[str, str] = MappingProxyType(
     {
         "emptied": "a text with letters became empty",
         "copied": "not translated",
@@ -43,7 +44,7 @@ _WORD = regex.compile(r"(?V1)[\p{Script=Latn}\p{M}\p{N}]+|[[\p{L}\p{M}]--[\p{Scr
 _NOT_LETTERS = regex.compile(r"[^\p{L}\p{M}]+")
 _DENSE = regex.compile("[" + "".join(rf"\p{{Script={script}}}" for script in _WEIGHTS) + "]")
 _SPARSE = regex.compile("[^" + "".join(rf"\p{{Script={script}}}" for script in _WEIGHTS) + r"\s]")
-_LONGEST_PERIOD, _SHORTEST_RUN = 60, 16  # characters
+_RUN = regex.compile(r"(?s)(.)\1{15}|(..)\2{7}|(...)\3{5}|(.{4,60}?)\4{3}")
 
 
 @dataclass(frozen=True)
@@ -57,19 +58,14 @@ class Checks:
         skip: Checks to leave out. Between close languages such as Danish and Norwegian skip ``copied``: a correct
             translation may equal its source.
         copied: Largest allowed share, in [0, 1], of a translation's letters in strings of 20 letters and spaces (8 of
-            Han, Kana, Hangul and Ethiopic) that the source contains too. A shorter translation must differ from its
-            source. Names and codes such as ``LibreOffice``, ``A1:B2`` and ``example.org`` do not count.
-        script: Smallest allowed share, in [0, 1], of letters in the language's script, apart from words of the
-            source.
-        ratio: Largest allowed ratio of the lengths of source and translation, the longer divided by the shorter.
-            Lengths are in Latin letters without white space: a Han character counts as 3, Hangul 2.3, Kana 1.8 and
-            Ethiopic 1.6. Both get 10 more, so that short texts may differ more.
+            Han, Kana, Hangul and Ethiopic) that the source contains too. Names and codes such as ``LibreOffice``,
+            ``A1:B2`` and ``example.org`` do not count. A shorter translation must differ from its source.
+        script: Smallest allowed share, in [0, 1], of letters in the language's script, apart from words of the source.
+        ratio: Largest allowed ratio of the lengths of source and translation, in Latin letters without white space. A
+            Han character counts as 3, Hangul 2.3, Kana 1.8 and Ethiopic 1.6. Both get 10 more, for short texts.
         repeated: Largest allowed share, in [0, 1], of a translation's strings of 10 characters (5 in Han, Kana, Hangul
-            and Ethiopic) that occurred in it before, in excess of the source's share. Independent of it, no string of
-            up to 60 characters may follow itself three times over 16 characters, unless one does in the source.
-
-    Raises:
-        ValueError: A check is unknown, or a number is outside its range.
+            and Ethiopic) that occurred in it before, in excess of the source's share. No string of up to 60 characters
+            may follow itself three times over 16 characters, unless one does in the source.
 
     Example:
         ::
@@ -102,22 +98,19 @@ class Checks:
         language: str,
         *,
         detector: LanguageDetector | None = None,
-        known: Mapping[str, NDArray[np.bool_]] = MappingProxyType({}),
-    ) -> Mask:
+        known: Mapping[str, Flags] = MappingProxyType({}),
+    ) -> Flags:
         """Check translations into one language.
 
         Args:
             sources: The source texts.
-            translations: Their translations, as many as there are sources.
-            language: The code of the language that they should be in. A script in it is the required script.
-            detector: Detects their language. Without it, or for a language that it does not know, ``language`` is not
-                checked.
-            known: Checks that texts fail for reasons outside the text, such as ``"truncated"``: arrays of shape
-                ``(texts,)``.
+            translations: Their translations.
+            language: Code of the language that they should be in. A script in it is the required script.
+            detector: Detects the language of the translations.
+            known: Which texts fail a check for reasons outside them, such as ``"truncated"``, shape ``(texts,)``.
 
         Returns:
-            The sum of ``1 << n`` over the checks that each translation fails, ``n`` being their places in
-            :data:`REASONS`; 0 if it passes. Shape ``(texts,)``, uint8.
+            Which checks each translation fails, shape ``(texts, checks)``, the checks in the order of :data:`REASONS`.
         """
         scripts = language_scripts(language)
         fails: dict[str, Callable[[str, str], bool]] = {
@@ -126,36 +119,34 @@ class Checks:
             "length": lambda source, text: length_ratio(source, text) > self.ratio,
             "repetition": lambda source, text: repeats(source, text, self.repeated),
         }
-        found = {name: np.zeros(len(sources), dtype=bool) for name in REASONS}
+        failed = np.zeros((len(sources), len(REASONS)), dtype=bool)
+        column = dict(zip(REASONS, failed.T, strict=True))
         for number, (source, text) in enumerate(zip(sources, translations, strict=True)):
             if not count_letters(source):
                 continue
             if not count_letters(text) and not _CODE.search(text):
-                found["emptied"][number] = True
+                column["emptied"][number] = True
                 continue
             for name in fails.keys() - self.skip:
-                found[name][number] = fails[name](source, text)
+                column[name][number] = fails[name](source, text)
         if detector is not None and "language" not in self.skip:
-            found["language"] = detector.other(translations, language) & ~found["emptied"]
-        mask = np.zeros(len(sources), dtype=np.uint8)
-        for place, name in enumerate(REASONS):
-            if name not in self.skip:
-                mask |= (found[name] | known.get(name, False)).astype(np.uint8) << place
-        return mask
+            column["language"][:] = detector.other(translations, language) & ~column["emptied"]
+        for name, flags in known.items():
+            column[name] |= flags
+        failed[:, [name in self.skip for name in REASONS]] = False
+        return failed
 
 
-def reasons_of(mask: int) -> list[str]:
-    """The names of the failed checks in a number of :meth:`Checks.run`."""
-    return [name for place, name in enumerate(REASONS) if mask >> place & 1]
+def reasons_of(failed: Flags) -> list[str]:
+    """The names of the checks that a translation fails: of a row of what :meth:`Checks.run` returns."""
+    return list(compress(REASONS, failed))
 
 
 def copied_share(source: str, text: str) -> float:
     """Share of a translation's letters in strings that the source contains too."""
     before, after = _plain(source), _plain(text)
-    if not before or not after:
-        return 0.0
-    if before == after:
-        return 1.0
+    if not before or not after or before == after:
+        return float(before == after != "")
     covered = np.zeros(len(after), dtype=bool)
     for size in (20, 8) if _DENSE.search(after) else (20,):
         known = {before[start : start + size] for start in range(len(before) - size + 1)}
@@ -168,12 +159,10 @@ def copied_share(source: str, text: str) -> float:
 
 def script_share(source: str, text: str, scripts: frozenset[str]) -> float:
     """Share of a translation's letters in the given scripts, apart from words of the source."""
-    if not scripts:
-        return 1.0
     known = {word.casefold() for word in _WORD.findall(source)}
     rest = " ".join(word for word in _WORD.findall(_CODE.sub(" ", text)) if word.casefold() not in known)
     letters = count_letters(rest)
-    return count_letters(rest, scripts) / letters if letters else 1.0
+    return count_letters(rest, scripts) / letters if letters and scripts else 1.0
 
 
 def length_ratio(source: str, text: str) -> float:
@@ -184,31 +173,21 @@ def length_ratio(source: str, text: str) -> float:
 
 def repeats(source: str, text: str, allowed: float) -> bool:
     """Whether a translation repeats itself more than its source does; see :class:`Checks`."""
-    before, after = (_repeated_share(part) for part in (source, text))
+    before, after = _repeated_share(source), _repeated_share(text)
     # A run contains repeated strings, so most texts need not be searched for one.
     return after > before + allowed or (after > 0 and has_run(text) and not has_run(source))
 
 
 def has_run(text: str) -> bool:
     """Whether a string of up to 60 characters with a letter occurs four times in a row, over 16 characters or more."""
-    characters = np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32)
-    for period in range(1, min(_LONGEST_PERIOD, len(characters) // 3) + 1):
-        # In a run of four, three periods repeat the one before; white space may be missing after the last.
-        needed = max(3 * period - 1, _SHORTEST_RUN - period)
-        same = characters[period:] == characters[:-period]
-        if np.count_nonzero(same) < needed:
-            continue
-        edges = np.flatnonzero(np.diff(same, prepend=False, append=False))
-        starts, lengths = edges[::2], np.diff(edges)[::2]
-        if any(count_letters(text[start : start + period]) for start in starts[lengths >= needed].tolist()):
-            return True
-    return False
+    # White space may be missing before the first and after the last.
+    return any(count_letters(found[0]) for found in _RUN.finditer(f" {text} ", overlapped=True))
 
 
 def _plain(text: str) -> str:
     """The words in lower case without names and codes."""
-    capitals = not any(character.isalpha() and not character.isupper() for character in text)
-    return _NOT_LETTERS.sub(" ", (_IN_CAPITALS if capitals else _CODE).sub(" ", text)).strip().casefold()
+    code = _CODE if any(character.isalpha() and not character.isupper() for character in text) else _IN_CAPITALS
+    return _NOT_LETTERS.sub(" ", code.sub(" ", text)).strip().casefold()
 
 
 def _weights(text: str) -> NDArray[np.float64]:

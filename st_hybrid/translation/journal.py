@@ -15,15 +15,9 @@ _WRITE = "INSERT OR REPLACE INTO translations VALUES (?, ?, ?, ?, ?)"
 
 
 class Journal:
-    """An SQLite file of translations. No other process can open it until it is closed.
+    """An SQLite file of translations by a translator and its settings; those of others stay in the file, unread.
 
-    Args:
-        path: The file. It is created if it does not exist.
-        translator: Fingerprint of the translator and its settings. Translations of others stay in the file, unread.
-
-    Raises:
-        BlockingIOError: Another process uses the file.
-        ValueError: The file is not a journal.
+    It is created if it does not exist. No other process can open it until it is closed.
     """
 
     def __init__(self, path: str | Path, translator: str) -> None:

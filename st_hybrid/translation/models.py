@@ -8,23 +8,21 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Literal, Protocol, get_args, runtime_checkable
+from typing import Any, Literal, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
 from st_hybrid.files import cache_folder, replacing, sha256
+from st_hybrid.grouping import Ints
 from st_hybrid.languages import check_language, close_languages, language_tag, suggestion, supported_code
 
 # torch, transformers and CTranslate2 are imported where they are used: the options load fast.
 
-Ints = NDArray[np.int64]
 TranslateFunction = Callable[[list[str], str, str], list[str]]
 """Takes texts, the code of their language and the target's, and returns the translations in the same order."""
 
-ComputeType = Literal[
-    "float32", "float16", "bfloat16", "int8", "int8_float32", "int8_float16", "int8_bfloat16", "int16"
-]
+_Float = Literal["float32", "float16", "bfloat16"]
+ComputeType = Literal[_Float, "int8", "int8_float32", "int8_float16", "int8_bfloat16", "int16"]
 _FLORES_TOKEN, _M2M_TOKEN = re.compile(r"[a-z]{3}_[A-Z][a-z]{3}"), re.compile(r"__([a-z]{2,3})__")
 
 
@@ -35,18 +33,14 @@ class ModelOptions:
     Args:
         backend: What runs the model. ``ctranslate2`` is faster; it comes with the extra ``translate``.
         device: ``cpu``, ``cuda`` or ``cuda:1``. By default a GPU if there is one.
-        compute_type: The number type. transformers has ``float32``, ``float16`` and ``bfloat16``; ``int8`` of
-            ctranslate2 is the fastest on a CPU. By default, for transformers float16 on a GPU and float32 elsewhere,
-            for ctranslate2 the type in which the model is stored.
+        compute_type: The number type. transformers has ``float32``, ``float16`` and ``bfloat16`` (float16 on a GPU and
+            float32 elsewhere by default); ``int8`` of ctranslate2 is the fastest on a CPU (as stored by default).
         tokenizer: Folder or hub name of the tokenizer, if the model's folder has none.
         beam_size: Hypotheses kept in beam search; 1 is greedy. More are slightly better and slower.
-        max_length: Largest number of tokens in the translation of a sentence. For short sentences it is lower, five
-            times their tokens plus 20, so that one endless translation does not delay its batch.
+        max_length: Largest number of tokens in the translation of a sentence, and at most five times its batch's
+            longest plus 20.
         max_source_length: Tokens of a sentence that the model reads. Longer sentences are cut off, and their
             translations count as suspicious.
-
-    Raises:
-        ValueError: A number is not positive, or the back end does not have the compute type.
     """
 
     backend: Literal["transformers", "ctranslate2"] = "transformers"
@@ -61,7 +55,7 @@ class ModelOptions:
         for name in ("beam_size", "max_length", "max_source_length"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}.")
-        types = get_args(ComputeType)[: 3 if self.backend == "transformers" else None]
+        types = get_args(_Float if self.backend == "transformers" else ComputeType)
         if self.compute_type is not None and self.compute_type not in types:
             raise ValueError(f"compute_type must be one of {', '.join(types)}, got {self.compute_type!r}.")
 
@@ -70,35 +64,8 @@ class ModelOptions:
         return min(self.max_length, 5 * longest + 20)
 
 
-@runtime_checkable
-class Translator(Protocol):
-    """What :func:`~st_hybrid.translation.translate_rows` needs of a model.
-
-    Attributes:
-        name: The model's name in messages.
-        max_source_length: Tokens of a text that it reads, or None if it reads any text whole.
-    """
-
-    name: str
-    max_source_length: int | None
-
-    def code(self, language: str) -> str:
-        """The model's code of a language; ValueError for a language that it does not have."""
-
-    def fingerprint(self) -> str:
-        """A string that changes whenever translations may. May load the model."""
-
-    def lengths(self, texts: list[str], source: str) -> Ints:
-        """Tokens of each text in a language, by the model's code."""
-
-    def translate(self, texts: list[str], source: str, target: str) -> list[str]:
-        """Translate one batch, between languages by the model's codes."""
-
-
 class FunctionTranslator:
     """Translates with a function: another library, a service, a dictionary.
-
-    It counts a quarter of a text's bytes in UTF-8 as tokens.
 
     Args:
         function: Called with the texts of a batch, their language and the target language, in the codes of the rows and
@@ -115,31 +82,31 @@ class FunctionTranslator:
             print(upper.translate(["hello"], "en", "de"))  # ['HELLO']
     """
 
-    max_source_length: int | None = None
+    max_source_length: int | None = None  #: Tokens of a text that the function reads, or None if it reads any.
 
     def __init__(self, function: TranslateFunction, name: str | None = None) -> None:
         self.function = function
         self.name = name or f"{function.__module__}.{getattr(function, '__qualname__', type(function).__qualname__)}"
 
     def code(self, language: str) -> str:
-        """The code itself, if it is a language's."""
+        """What the function calls a language: the code itself. ValueError if it is none."""
         return check_language(language, self.name)
 
     def fingerprint(self) -> str:
-        """The name."""
+        """A string that changes whenever translations may."""
         return f"function {self.name}"
 
     def lengths(self, texts: list[str], source: str) -> Ints:
-        """A quarter of each text's bytes, rounded up."""
+        """Tokens of each text: a quarter of its bytes in UTF-8."""
         return np.array([-(-len(text.encode()) // 4) for text in texts], dtype=np.int64)
 
     def translate(self, texts: list[str], source: str, target: str) -> list[str]:
-        """Call the function."""
+        """Translate one batch."""
         return list(self.function(texts, source, target))
 
 
 class ModelTranslator:
-    """Translates with NLLB-200 or M2M100, through transformers or CTranslate2.
+    """Translates with NLLB-200 (arXiv 2207.04672) or M2M100 (2010.11125), through transformers or CTranslate2.
 
     CTranslate2 runs a converted model. It is made once, in the user's cache folder or the one in ``ST_HYBRID_CACHE``.
 
@@ -149,11 +116,7 @@ class ModelTranslator:
             model when it is first needed.
         options: How the model runs.
 
-    Attributes:
-        languages: The token of each language by the model's code.
-
     Raises:
-        ModuleNotFoundError: CTranslate2 is not installed.
         OSError: There is no such model or tokenizer.
         ValueError: The model is of another kind.
 
@@ -165,19 +128,15 @@ class ModelTranslator:
             options = ModelOptions(backend="ctranslate2", compute_type="int8")
             translator = ModelTranslator("facebook/m2m100_418M", options)
             translator.translate(["How are you?"], translator.code("en"), translator.code("de"))
-
-    References:
-        NLLB-200: https://arxiv.org/abs/2207.04672. M2M100: https://arxiv.org/abs/2010.11125.
-        https://github.com/OpenNMT/CTranslate2
     """
 
     def __init__(self, model: str | Path, options: ModelOptions | None = None) -> None:
         from transformers import AutoTokenizer
 
         self.name, self.options = str(model), options or ModelOptions()
+        self.max_source_length: int | None = self.options.max_source_length
         if self.options.backend == "ctranslate2":
             _ctranslate2()
-        self.max_source_length: int | None = self.options.max_source_length
         name = self.options.tokenizer or self.name
         try:
             self.tokenizer: Any = AutoTokenizer.from_pretrained(name)
@@ -188,9 +147,8 @@ class ModelTranslator:
             ) from error
         vocabulary: dict[str, int] = self.tokenizer.get_vocab()
         names = {*vocabulary, *getattr(self.tokenizer, "lang_token_to_id", ())}
-        self.languages = {found[1]: found[0] for name in names if (found := _M2M_TOKEN.fullmatch(name))}
-        if not self.languages:
-            self.languages = {name: name for name in names if _FLORES_TOKEN.fullmatch(name)}
+        tokens = {found[1]: found[0] for name in names if (found := _M2M_TOKEN.fullmatch(name))}
+        self.languages = tokens or {name: name for name in names if _FLORES_TOKEN.fullmatch(name)}
         if len(self.languages) < 2:
             raise ValueError(
                 f"{model} is neither NLLB-200 nor M2M100: its tokenizer has no languages. In Python, a function can "
@@ -214,15 +172,11 @@ class ModelTranslator:
 
     def code(self, language: str) -> str:
         """The model's code of a language."""
-        found = supported_code(language, self.languages)
-        if found is None:
-            close = [code for code in close_languages(language) if supported_code(code, self.languages)]
-            tags = sorted(map(language_tag, self.languages))
-            has = ", ".join(tags) if len(tags) <= 20 else f"{len(tags)} others"
-            raise ValueError(
-                f"{self.name} has no language {language!r}" + (f". {suggestion(close)}" if close else f", but {has}.")
-            )
-        return found
+        if found := supported_code(language, self.languages):
+            return found
+        close = [code for code in close_languages(language) if supported_code(code, self.languages)]
+        languages = f"It has {', '.join(sorted(map(language_tag, self.languages)))}."
+        raise ValueError(f"{self.name} has no language {language!r}. {suggestion(close) or languages}")
 
     def fingerprint(self) -> str:
         """A string of the model's version and the settings."""
@@ -230,7 +184,8 @@ class ModelTranslator:
 
     def lengths(self, texts: list[str], source: str) -> Ints:
         """Tokens of each text, including special tokens, before any is cut off."""
-        return np.array([len(ids) for ids in self.encode(texts, source, cut=False)], dtype=np.int64)
+        parts = (texts[start : start + 10_000] for start in range(0, len(texts), 10_000))  # to hold few ids
+        return np.array([len(ids) for part in parts for ids in self.encode(part, source, cut=False)], dtype=np.int64)
 
     def translate(self, texts: list[str], source: str, target: str) -> list[str]:
         """Translate one batch."""
@@ -245,13 +200,10 @@ class ModelTranslator:
     def decode(self, ids: Iterable[int]) -> str:
         """The text of ids, without special tokens, languages and embeddings that belong to no token."""
         kept = [number for number in ids if number in self._text_ids]
-        text: str = self.tokenizer.decode(kept, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        return text.strip()
+        return self.tokenizer.decode(kept, skip_special_tokens=True, clean_up_tokenization_spaces=False).strip()
 
 
 class _Transformers:
-    """Runs a model with transformers."""
-
     def __init__(self, translator: ModelTranslator) -> None:
         import torch
         from transformers import AutoModelForSeq2SeqLM
@@ -263,7 +215,6 @@ class _Transformers:
         self.model = model.to(device).eval()
 
     def translate(self, ids: list[list[int]], language: str) -> list[list[int]]:
-        """The ids of the translations into the language of a token."""
         padded = self.tokenizer.pad({"input_ids": ids}, return_tensors="pt").to(self.model.device)
         return self.model.generate(
             **padded,
@@ -278,19 +229,8 @@ class _Transformers:
         ).tolist()
 
 
-def _ctranslate2() -> Any:
-    try:
-        import ctranslate2.converters
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError("This back end needs CTranslate2: pip install 'st-hybrid[translate]'.") from error
-    return ctranslate2
-
-
 class _CTranslate2:
-    """Runs a model with CTranslate2, after converting it unless that was done before."""
-
     def __init__(self, translator: ModelTranslator) -> None:
-        ctranslate2 = _ctranslate2()
         self.options, self.tokenizer = translator.options, translator.tokenizer
         self.folder = Path(translator.name)
         if not (self.folder / "model.bin").is_file():
@@ -298,18 +238,14 @@ class _CTranslate2:
             self.folder = cache_folder() / "ctranslate2" / name
             if not self.folder.is_dir():
                 self._convert(translator.name)
-        device = self.options.device or ("cuda" if ctranslate2.get_cuda_device_count() else "cpu")
+        package = _ctranslate2()
+        device = self.options.device or ("cuda" if package.get_cuda_device_count() else "cpu")
         kind, _, index = device.partition(":")
-        self.model = ctranslate2.Translator(
-            str(self.folder),
-            device=kind,
-            device_index=int(index or 0),
-            compute_type=self.options.compute_type or "default",
-        )
+        numbers = self.options.compute_type or "default"
+        self.model = package.Translator(str(self.folder), kind, device_index=int(index or 0), compute_type=numbers)
         self.compute_type = self.model.compute_type
 
     def translate(self, ids: list[list[int]], language: str) -> list[list[int]]:
-        """The ids of the translations into the language of a token."""
         results = self.model.translate_batch(
             [self.tokenizer.convert_ids_to_tokens(row) for row in ids],
             target_prefix=[[language]] * len(ids),
@@ -320,26 +256,21 @@ class _CTranslate2:
         return [self.tokenizer.convert_tokens_to_ids(result.hypotheses[0]) for result in results]
 
     def _convert(self, model: str) -> None:
-        converter: Any = _ctranslate2().converters.TransformersConverter
         from transformers import AutoConfig
 
-        # CTranslate2 takes the vocabulary from the tokenizer, whose own lacks M2M100's languages.
-        vocabulary = {}
+        converter: Any = _ctranslate2().converters.TransformersConverter
+        vocabulary = {}  # CTranslate2 takes it from the tokenizer, whose own lacks M2M100's languages
         for number in range(AutoConfig.from_pretrained(model).vocab_size):
             token = self.tokenizer.convert_ids_to_tokens(number)
             own = token is not None and self.tokenizer.convert_tokens_to_ids(token) == number
             vocabulary[token if own else f"unused {number}"] = number
         used = ("bos_token", "eos_token", "unk_token", "unk_token_id", "convert_ids_to_tokens")
-        tokenizer = SimpleNamespace(
-            get_vocab=lambda: vocabulary,
-            num_madeup_words=0,
-            special_tokens_map={},
-            **{name: getattr(self.tokenizer, name) for name in used},
-        )
+        parts: dict[str, Any] = {name: getattr(self.tokenizer, name) for name in used}
+        parts |= {"get_vocab": lambda: vocabulary, "num_madeup_words": 0, "special_tokens_map": {}}
 
         class Converter(converter):
             def load_tokenizer(self, *_: Any, **__: Any) -> Any:
-                return tokenizer
+                return SimpleNamespace(**parts)
 
         try:
             with replacing(self.folder) as temporary:
@@ -347,3 +278,11 @@ class _CTranslate2:
         except OSError:
             if not self.folder.is_dir():  # which another process may have made in the meantime
                 raise
+
+
+def _ctranslate2() -> Any:
+    try:
+        import ctranslate2.converters
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError("This back end needs CTranslate2: pip install 'st-hybrid[translate]'.") from error
+    return ctranslate2

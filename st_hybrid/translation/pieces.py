@@ -10,22 +10,11 @@ from numpy.typing import NDArray
 from st_hybrid.languages import count_letters, language_scripts, language_tag
 from st_hybrid.sentences import sentence_spans
 
-_WITHOUT_SPACES = frozenset({"Hani", "Hira", "Kana"})
-
 
 class Pieces:
-    """Texts cut into pieces to translate.
+    """Texts in a language, cut into sentences or whole. Pieces without letters, such as numbers, are not translated.
 
-    Models such as NLLB-200 were trained on sentences, and often leave out most of a paragraph. A piece without letters,
-    such as a number, is not translated.
-
-    Args:
-        texts: The texts.
-        language: The code of their language.
-        sentences: Cut the texts into sentences; False makes each text one piece.
-
-    Attributes:
-        distinct: The distinct pieces with letters, in order of appearance.
+    ``distinct`` has the distinct pieces with letters, in order of appearance.
     """
 
     def __init__(self, texts: Sequence[str], language: str, *, sentences: bool = True) -> None:
@@ -43,14 +32,9 @@ class Pieces:
         self.distinct = list(numbers)
 
     def join(self, translations: Sequence[str], language: str) -> list[str]:
-        """Put the texts together from the translations of the distinct pieces.
-
-        Args:
-            translations: One translation per distinct piece.
-            language: The code of their language. A language written without spaces has none between sentences.
-        """
+        """The texts from one translation per distinct piece. Chinese and Japanese have no spaces between sentences."""
         scripts = language_scripts(language)
-        space = "" if scripts and scripts <= _WITHOUT_SPACES else " "
+        space = "" if scripts and scripts <= {"Hani", "Hira", "Kana"} else " "
         joined = []
         for parts in self._parts:
             made, after_piece = [], False

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import closing, nullcontext
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -17,63 +18,42 @@ from numpy.typing import ArrayLike
 from rich.table import Table
 
 from st_hybrid.files import temporary_folder
-from st_hybrid.grouping import numbered
+from st_hybrid.grouping import Ints, numbered
 from st_hybrid.languages import LanguageDetector, check_language
 from st_hybrid.progress import progress_bar
 from st_hybrid.rows import ParallelRows
-from st_hybrid.translation.checks import REASONS, Checks, Mask, reasons_of
+from st_hybrid.translation.checks import REASONS, Checks, Flags, reasons_of
 from st_hybrid.translation.journal import Journal
-from st_hybrid.translation.models import FunctionTranslator, Ints, TranslateFunction, Translator
+from st_hybrid.translation.models import FunctionTranslator, ModelTranslator, TranslateFunction
 from st_hybrid.translation.pieces import Pieces
 
 logger = logging.getLogger(__name__)
 
-SUSPICIOUS = "suspicious"
-"""The column with the checks that a row fails."""
-
-_BLOCK = 10_000  # rows or texts handled at once
+_BLOCK = 10_000  # rows written at once
 
 
 @dataclass
 class LanguageReport:
-    """What was translated into one language.
+    """What was translated into one language."""
 
-    Args:
-        language_checked: Whether the language of the translations was checked.
-        rows: Rows translated.
-        suspicious: Number of suspicious rows by the first check that one of their texts fails.
-    """
-
-    language_checked: bool
-    rows: int = 0
-    suspicious: dict[str, int] = field(default_factory=dict)
+    language_checked: bool  #: Whether the language of the translations was checked.
+    rows: int = 0  #: Rows translated.
+    suspicious: dict[str, int] = field(default_factory=dict)  #: Rows by the first check that one of their texts fails.
 
 
 @dataclass
 class TranslationReport:
-    """What was translated and what was left out; print it with rich.
+    """What was translated and what was left out; print it with rich."""
 
-    Args:
-        given: Rows given.
-        groups: Distinct ids.
-        kept_suspicious: Whether suspicious rows were kept.
-        languages: What was translated into each language.
-        kept: Rows of the result, including those given.
-        pieces: Distinct sentences to translate, summed over the languages.
-        reused: Those of them that the journal contained.
-        tokens: Tokens of the sentences that this run translated.
-        seconds: Time that it took to translate them.
-    """
-
-    given: int
-    groups: int
-    kept_suspicious: bool
+    given: int  #: Rows given.
+    groups: int  #: Distinct ids.
+    kept_suspicious: bool  #: Whether suspicious rows were kept.
     languages: dict[str, LanguageReport]
-    kept: int = 0
-    pieces: int = 0
-    reused: int = 0
-    tokens: int = 0
-    seconds: float = 0.0
+    kept: int = 0  #: Rows of the result, including those given.
+    pieces: int = 0  #: Distinct sentences to translate, summed over the languages.
+    reused: int = 0  #: Those of them that the journal contained.
+    tokens: int = 0  #: Tokens of the sentences that this run translated.
+    seconds: float = 0.0  #: Time that it took to translate them.
 
     def to_dict(self) -> dict[str, Any]:
         """The report as a dictionary for JSON."""
@@ -98,12 +78,11 @@ class TranslationReport:
 def translate_rows(
     rows: Dataset,
     languages: Sequence[str],
-    translator: Translator | TranslateFunction,
+    translator: ModelTranslator | FunctionTranslator | TranslateFunction,
     *,
     language: str | None = None,
     journal: str | Path | None = None,
     checks: Checks | None = None,
-    detector: LanguageDetector | Literal["lingua"] | None = "lingua",
     keep_suspicious: bool = False,
     sentences: bool = True,
     max_batch_tokens: int = 4096,
@@ -112,10 +91,9 @@ def translate_rows(
 ) -> tuple[Dataset, TranslationReport]:
     """Translate rows in one language into parallel rows.
 
-    Every text of a row is translated into each language, and the translations get the row's id. A distinct sentence is
-    translated once per language. A row with a suspicious translation is left out.
-
-    If an id has rows in several languages, they are kept, and the first is translated into the languages that it lacks.
+    The translations of a row get its id. Each distinct sentence is translated once per language. If an id has rows in
+    several languages, they are kept, and the first is translated into the languages that it lacks. A row with a
+    suspicious translation is left out; the language of translations is checked if lingua is installed.
 
     Args:
         rows: Rows with the columns ``id``, ``query``, ``positive``, any ``negative…``, and ``language`` unless it is
@@ -126,8 +104,6 @@ def translate_rows(
         journal: File that stores each batch as it is translated. A run with the same translator takes what it contains:
             after a crash at most one batch is lost, and with more rows or languages only new sentences are translated.
         checks: What makes a translation suspicious.
-        detector: Detects the language of translations: lingua if it is installed, another detector, or None to skip
-            this check.
         keep_suspicious: Keep suspicious rows, and name the failed checks in a column ``suspicious``, separated by
             commas; null if there are none.
         sentences: Translate sentence by sentence, as models were trained; False translates each text at once.
@@ -140,8 +116,7 @@ def translate_rows(
         temporary file that is deleted when the process ends; :func:`~st_hybrid.data.write_rows` keeps them.
 
     Raises:
-        ValueError: The rows are not valid parallel rows, a language is unknown to the model, or there is nothing to
-            translate. It is raised before the model is loaded.
+        ValueError: The rows are not valid, the model lacks a language, or there is nothing to translate.
         BlockingIOError: Another process uses the journal.
 
     Example:
@@ -159,44 +134,37 @@ def translate_rows(
     """
     if max_batch_tokens < 1:
         raise ValueError(f"max_batch_tokens must be positive, got {max_batch_tokens}.")
-    model = translator if isinstance(translator, Translator) else FunctionTranslator(translator)
+    model = FunctionTranslator(translator) if callable(translator) else translator
     checks = checks or Checks()
     parallel = _parallel_rows(rows, language)
     tasks = _tasks(parallel, languages, model)
-    if detector == "lingua":
-        detector = _lingua([code for task in tasks for code in (task.source, task.target)], checks)
-    checked = {
-        target: detector is not None and "language" not in checks.skip and detector.knows(model.code(target))
-        for target in languages
-    }
-    about = {target: LanguageReport(known) for target, known in checked.items()}
+    detector = _detector([code for task in tasks for code in (task.source, task.target)], checks)
+    about = {one: LanguageReport(detector is not None and detector.knows(model.code(one))) for one in languages}
     report = TranslationReport(len(parallel), int(parallel.group.max()) + 1, keep_suspicious, about)
 
     given = parallel.table.replace_schema_metadata()
     if keep_suspicious:
-        given = given.append_column(SUSPICIOUS, pa.nulls(len(given), pa.string()))
+        given = given.append_column("suspicious", pa.nulls(len(given), pa.string()))
     path = temporary_folder(scratch) / "rows.arrow"
     with (
-        closing(Journal(journal, model.fingerprint())) if journal else nullcontext() as opened,
+        closing(Journal(journal or ":memory:", model.fingerprint())) as opened,
         pa.OSFile(str(path), "wb") as sink,
         pa.ipc.new_stream(sink, given.schema) as writer,
     ):
         writer.write_table(given, max_chunksize=_BLOCK)
         run = _Run(model, opened, checks, detector, sentences, max_batch_tokens, report, show_progress_bar)
         for task in tasks:
-            for block in run.translated_rows(parallel.table.take(pa.array(task.rows)), task):
-                writer.write_table(block.cast(given.schema))
+            translated = run.translate_rows(parallel.table.take(pa.array(task.rows)), task)
+            writer.write_table(translated.cast(given.schema), max_chunksize=_BLOCK)
     result = Dataset.from_file(str(path))
     report.kept = len(result)
     return result, report
 
 
 def token_batches(lengths: ArrayLike, max_tokens: int) -> list[Ints]:
-    """The numbers of the texts of each batch, the longest first, so that one too large for the memory fails early.
+    """The numbers of the texts of each batch, of at most ``max_tokens`` with padding unless one text alone has more.
 
-    Args:
-        lengths: Tokens of each text.
-        max_tokens: Largest number of tokens in a batch, including padding. A longer text is a batch of its own.
+    The longest come first, so that a batch too large for the memory fails early.
     """
     tokens = np.maximum(np.asarray(lengths, dtype=np.int64), 1)
     order = np.argsort(-tokens, kind="stable")
@@ -221,8 +189,8 @@ class _Task(NamedTuple):
 class _Run:
     """Translates and checks rows, and counts in the report."""
 
-    model: Translator
-    journal: Journal | None
+    model: ModelTranslator | FunctionTranslator
+    journal: Journal
     checks: Checks
     detector: LanguageDetector | None
     sentences: bool
@@ -230,51 +198,41 @@ class _Run:
     report: TranslationReport
     show: bool
 
-    def translated_rows(self, table: pa.Table, task: _Task) -> Iterator[pa.Table]:
-        """The translations of rows, a block at a time."""
+    def translate_rows(self, table: pa.Table, task: _Task) -> pa.Table:
         names = [name for name in table.column_names if name not in ("id", "language")]
         chunks = [chunk for name in names for chunk in table[name].cast(pa.large_string()).chunks]
-        numbers, distinct = numbered(pa.chunked_array(chunks))
-        translations, failed = self._translate_texts(distinct.to_pylist(), task)
-        columns = numbers.reshape(len(names), -1)  # the number of each row's text
-        mask = np.bitwise_or.reduce(failed[columns], axis=0)
+        text_of_row, texts = numbered(pa.chunked_array(chunks))
+        translations, failed = self._translate_texts(texts.to_pylist(), task)
+        text_of_row = text_of_row.reshape(len(names), -1)
+        failed = np.logical_or.reduce(failed[text_of_row])
+        suspicious = failed.any(axis=1)
         about = self.report.languages[task.language]
-        about.rows += len(mask)
-        first = mask & -mask  # the lowest bit
-        for place, name in enumerate(REASONS):
-            if count := int(np.count_nonzero(first == 1 << place)):
-                about.suspicious[name] = about.suspicious.get(name, 0) + count
+        about.rows += len(table)
+        first = np.array([*REASONS])[failed[suspicious].argmax(axis=1)]
+        about.suspicious = dict(Counter(about.suspicious) + Counter(first.tolist()))
+        kept = np.flatnonzero(~suspicious | self.report.kept_suspicious)
         made = pa.array(translations, pa.large_string())
-        kept = np.arange(len(mask)) if self.report.kept_suspicious else np.flatnonzero(mask == 0)
-        for block in _blocks(len(kept), _BLOCK):
-            row = kept[block]
-            values = {"id": table["id"].take(pa.array(row)), "language": pa.repeat(task.language, len(row))}
-            values |= {name: made.take(pa.array(column[row])) for name, column in zip(names, columns, strict=True)}
-            if self.report.kept_suspicious:
-                reasons = [", ".join(reasons_of(failures)) or None for failures in mask[row].tolist()]
-                values[SUSPICIOUS] = pa.array(reasons, pa.string())
-            yield pa.table(values)
+        columns = {"id": table["id"].take(pa.array(kept)), "language": pa.repeat(task.language, len(kept))}
+        columns |= {name: made.take(pa.array(text[kept])) for name, text in zip(names, text_of_row, strict=True)}
+        if self.report.kept_suspicious:
+            columns["suspicious"] = pa.array([", ".join(reasons_of(one)) or None for one in failed], pa.string())
+        return pa.table(columns)
 
-    def _translate_texts(self, texts: list[str], task: _Task) -> tuple[list[str], Mask]:
+    def _translate_texts(self, texts: list[str], task: _Task) -> tuple[list[str], Flags]:
         """The translations of texts and the checks that they fail."""
         pieces = Pieces(texts, task.source, sentences=self.sentences)
-        blocks = _blocks(len(pieces.distinct), _BLOCK)
-        counted = [self.model.lengths(pieces.distinct[block], task.source) for block in blocks]
-        lengths = np.concatenate([np.zeros(0, dtype=np.int64), *counted])
+        lengths = self.model.lengths(pieces.distinct, task.source)
         made = self._translate_pieces(pieces.distinct, lengths, task)
         translations = pieces.join(made, task.target)
-        known = {
-            "emptied": pieces.any(np.array([not translation.strip() for translation in made], dtype=bool)),
-            "truncated": pieces.any(lengths > (self.model.max_source_length or np.inf)),
-        }
-        failed = self.checks.run(texts, translations, task.target, detector=self.detector, known=known)
-        return translations, failed
+        emptied = np.array([not translation.strip() for translation in made], dtype=bool)
+        truncated = lengths > (self.model.max_source_length or np.inf)
+        known = {"emptied": pieces.any(emptied), "truncated": pieces.any(truncated)}
+        return translations, self.checks.run(texts, translations, task.target, detector=self.detector, known=known)
 
     def _translate_pieces(self, pieces: list[str], lengths: Ints, task: _Task) -> list[str]:
         """Translations from the journal and from the model."""
-        stored = self.journal.read(pieces, task.source, task.target) if self.journal else [None] * len(pieces)
+        stored = self.journal.read(pieces, task.source, task.target)
         done = np.array([translation is not None for translation in stored], dtype=bool)
-        made = [translation or "" for translation in stored]
         batches = token_batches(lengths, self.max_batch_tokens)
         # A resumed run makes the same batches as an undisturbed one: padding changes the last digits of sums, and so
         # perhaps a word. With other rows than before, the batches are made of what is left.
@@ -294,33 +252,23 @@ class _Run:
                 self.report.seconds += time.perf_counter() - began
                 if len(translations) != len(texts) or not all(isinstance(text, str) for text in translations):
                     raise ValueError(f"{self.model.name} must give {len(texts)} texts, not {translations!r}.")
-                if self.journal is not None:
-                    self.journal.write(dict(zip(texts, translations, strict=True)), task.source, task.target)
-                for number, translation in zip(batch.tolist(), translations, strict=True):
-                    made[number] = translation
-                tokens = int(lengths[batch].sum())
-                self.report.tokens += tokens
-                advance(tokens)
-        return made
-
-
-def _blocks(length: int, size: int) -> Iterator[slice]:
-    return (slice(start, start + size) for start in range(0, length, size))
+                self.journal.write(dict(zip(texts, translations, strict=True)), task.source, task.target)
+                self.report.tokens += int(lengths[batch].sum())
+                advance(int(lengths[batch].sum()))
+        return [translation or "" for translation in self.journal.read(pieces, task.source, task.target)]
 
 
 def _parallel_rows(rows: Dataset, language: str | None) -> ParallelRows:
     """The rows, with the language that is given for all of them."""
+    if (language is None) == ("language" not in rows.column_names):
+        has = "no column 'language'. Give the" if language is None else "a column 'language'. Do not give a"
+        raise ValueError(f"The rows have {has} language of all rows: language='en'.")
     if language is not None:
-        check_language(language, "language")
-        if "language" in rows.column_names:
-            raise ValueError("The rows have a column 'language'. Do not give a language for all rows as well.")
-        rows = rows.add_column("language", [language] * len(rows))
-    elif "language" not in rows.column_names:
-        raise ValueError("The rows have no column 'language'. Give the language of all rows: language='en'.")
+        rows = rows.add_column("language", [check_language(language, "language")] * len(rows))
     return ParallelRows(rows)
 
 
-def _tasks(rows: ParallelRows, languages: Sequence[str], model: Translator) -> list[_Task]:
+def _tasks(rows: ParallelRows, languages: Sequence[str], model: ModelTranslator | FunctionTranslator) -> list[_Task]:
     """What to translate: the first row of each id, into each language that the id lacks."""
     if not languages:
         raise ValueError("Name at least one language to translate into.")
@@ -332,16 +280,15 @@ def _tasks(rows: ParallelRows, languages: Sequence[str], model: Translator) -> l
     tasks = []
     for number, source in enumerate(sources.tolist()):
         for language, target in zip(languages, targets, strict=True):
-            complete = np.unique(rows.group[sources[rows.language] == target])
+            complete = rows.group[sources[rows.language] == target]
             mine = first[(rows.language[first] == number) & ~np.isin(rows.group[first], complete)]
-            if len(mine):
-                tasks.append(_Task(language, source, target, mine))
+            tasks += [_Task(language, source, target, mine)] if len(mine) else []
     if not tasks:
         raise ValueError("There is nothing to translate: every id has a row in each target language.")
     return tasks
 
 
-def _lingua(languages: Sequence[str], checks: Checks) -> LanguageDetector | None:
+def _detector(languages: Sequence[str], checks: Checks) -> LanguageDetector | None:
     if "language" in checks.skip:
         return None
     try:

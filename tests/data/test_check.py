@@ -61,10 +61,10 @@ def test_each_trouble_is_counted_by_language(rows: Dataset) -> None:
         "wrong_language": {"de": 2},
     }
     assert report.languages["de"].detected == {"en": 2}
-    assert [one.row for one in report.examples["wrong_language"]] == [11, 14]
-    assert {(one.column, one.detected) for one in report.examples["wrong_language"]} == {("positive", "en")}
-    assert [one.row for one in report.examples["empty"]] == [2, 5]
-    assert [one.row for one in report.examples["repeated"]] == [25]
+    assert [one["row"] for one in report.examples["wrong_language"]] == [11, 14]
+    assert {(one["column"], one["detected"]) for one in report.examples["wrong_language"]} == {("positive", "en")}
+    assert [one["row"] for one in report.examples["empty"]] == [2, 5]
+    assert [one["row"] for one in report.examples["repeated"]] == [25]
     assert report.clusters == 7  # g1 and g9, and g3 and g4, share a passage
     assert len(report.problems) == 4
     assert any("de: 2 of" in problem and "most often in en" in problem for problem in report.problems)

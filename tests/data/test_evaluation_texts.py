@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from st_hybrid.data.evaluation_texts import read_evaluation_texts
-from st_hybrid.files import sha256
 
 
 def test_lareqa_gives_questions_and_sentences(evaluation: Path) -> None:
@@ -19,7 +18,6 @@ def test_lareqa_gives_questions_and_sentences(evaluation: Path) -> None:
     assert len(by_id) == 2 + 4
     assert by_id["de question q0"] == "de: ?"
     assert "Nobody else may touch it." in by_id.values()
-    assert read.files == {f"{code}.json": sha256(evaluation / "xquad-r" / f"{code}.json") for code in ("de", "en")}
 
 
 def test_only_the_published_files_count_as_published(evaluation: Path) -> None:
@@ -43,7 +41,6 @@ def test_files_of_texts(tmp_path: Path) -> None:
     read = read_evaluation_texts(str(lines))
     assert read.texts.to_pylist() == ["First text.", "Second text."]
     assert read.ids.to_pylist() == ["line 1", "line 4"]
-    assert read.files == {"held-out.txt": sha256(lines)}
 
     table = tmp_path / "table.jsonl"
     rows = [{"id": "a", "language": "en", "question": "Who?", "answer": "Ada."}, {"id": "b", "question": "Why?"}]

@@ -8,7 +8,6 @@ import pytest
 from rich.console import Console
 
 from st_hybrid.data import Dropped, ReadReport
-from st_hybrid.data.report import Tally
 
 
 def test_a_report_prints_what_was_read_kept_and_left_out() -> None:
@@ -31,12 +30,12 @@ def test_a_report_prints_what_was_read_kept_and_left_out() -> None:
     ]
 
 
-def test_a_tally_adds_up_and_keeps_the_first_place() -> None:
-    tally = Tally()
-    tally.source("a", 2)
-    tally.source("a", 3)
-    tally.drop("no query", 0, lambda: pytest.fail("no place is needed"))
-    tally.drop("no query", 2, lambda: "a:4")
-    tally.drop("no query", 1, lambda: pytest.fail("the first is known"))
-    assert tally.sources == {"a": 5}
-    assert tally.dropped == {"no query": Dropped(3, "a:4")}
+def test_a_report_adds_up_and_keeps_the_first_place() -> None:
+    report = ReadReport()
+    report.count("a", 2)
+    report.count("a", 3)
+    report.drop("no query", 0, lambda: pytest.fail("no place is needed"))
+    report.drop("no query", 2, lambda: "a:4")
+    report.drop("no query", 1, lambda: pytest.fail("the first is known"))
+    assert report.sources == {"a": 5}
+    assert report.dropped == {"no query": Dropped(3, "a:4")}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from datasets import Dataset
+from hypothesis import given
+from hypothesis import strategies as st
 
 from st_hybrid import parallel_pairs
-from st_hybrid.data import Dropped, open_rows
+from st_hybrid.data import Dropped, open_rows, tables
 
 TEXTS = ["Wer?", 'Er sagte: "ja, so"', "zwei\nZeilen\tund mehr", "日本語、中文", "emoji 😀 ", "\\n 'x'", "NULL", "NA"]
 
@@ -77,12 +80,11 @@ KINDS = ["jsonl", "jsonl.gz", "jsonl.zst", "csv", "csv.gz", "tsv", "tsv.zst", "p
 def test_every_kind_and_form_gives_the_same_rows(kind: str, form: str, tmp_path: Path) -> None:
     rows = long_rows()
     path = write(tmp_path / f"rows.{kind}", rows if form == "long" else wide_rows(rows))
-    for given in (form, "auto"):
-        found, report = open_rows(path, form=given)  # type: ignore[arg-type]
-        assert found.to_list() == rows
-        assert (report.read, report.kept, report.groups, report.dropped) == (len(rows), len(rows), len(TEXTS), {})
-        assert report.languages == dict.fromkeys(("de", "el", "zh"), len(TEXTS))
-        assert report.sources == {str(path): len(rows) if form == "long" else len(TEXTS)}
+    found, report = open_rows(path)
+    assert found.to_list() == rows
+    assert (report.read, report.kept, report.groups, report.dropped) == (len(rows), len(rows), len(TEXTS), {})
+    assert report.languages == dict.fromkeys(("de", "el", "zh"), len(TEXTS))
+    assert report.sources == {str(path): len(rows) if form == "long" else len(TEXTS)}
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet"])
@@ -148,7 +150,7 @@ def test_a_group_may_lack_languages_in_wide_form(tmp_path: Path) -> None:
 
 
 def test_a_language_that_only_a_later_block_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("st_hybrid.data.tables._ROWS", 4)
+    monkeypatch.setattr("st_hybrid.data.tables._BLOCK", 1)
     rows = [{"id": n, "query_de": f"Wer {n}?", "positive_de": f"{n}."} for n in range(20)]
     rows[15] |= {"query_yo": "Ta ni?", "positive_yo": "Èmi."}
     found, report = open_rows(lines(tmp_path / "a.jsonl", *rows))
@@ -159,7 +161,7 @@ def test_a_language_that_only_a_later_block_has(tmp_path: Path, monkeypatch: pyt
 
 
 def test_blocks_that_lack_a_column_altogether(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("st_hybrid.data.tables._ROWS", 1)
+    monkeypatch.setattr("st_hybrid.data.tables._BLOCK", 1)
     path = lines(tmp_path / "a.jsonl", row(id=1), {"id": 2, "language": "de", "query": "Wo?"}, {"note": "x"}, row(id=3))
     found, report = open_rows(path)
     assert found["id"][:] == [1, 3]
@@ -321,14 +323,12 @@ def test_options_that_contradict_the_source(tmp_path: Path) -> None:
     assert "has no split 'test'" in error(path, split="test")
     assert "streaming and revision are for data sets on the hub" in error(path, streaming=True)
     assert "streaming and revision are for data sets on the hub" in error(path, revision="main")
-    with pytest.raises(ValueError, match="language is for long form"):
-        open_rows(path, language="en", form="wide")
     with pytest.raises(ValueError, match="max_rows must be at least 1"):
         open_rows(path, max_rows=0)
 
 
 def test_the_first_rows_of_several_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("st_hybrid.data.tables._ROWS", 2)
+    monkeypatch.setattr("st_hybrid.data.tables._BLOCK", 99)
     paths = [lines(tmp_path / f"{part}.jsonl", *(row(id=part * 3 + n) for n in range(3))) for part in range(3)]
     for rows in range(1, 9):
         assert open_rows(paths, max_rows=rows).rows["id"][:] == list(range(rows))
@@ -339,9 +339,8 @@ def test_errors_of_columns_and_kinds(tmp_path: Path) -> None:
     assert error(lines(path, {"id": 1, "language": "de", "question": "Wer?", "positive": "Ich."})).startswith(
         "a.jsonl has no column 'query'; its columns are 'id', 'language', 'question', 'positive'."
     )
-    assert "no columns such as query_de and positive_de" in error(lines(path, row()), form="wide")
     assert "no columns such as query_de and positive_de in fr" in error(
-        lines(path, {"query_de": "Wer?", "positive_de": "Ich."}), languages=["fr"], form="wide"
+        lines(path, {"query_de": "Wer?", "positive_de": "Ich."}), languages=["fr"]
     )
     with pytest.raises(ValueError, match="No row is in fr, only in de: 1 of 1 rows kept"):
         open_rows(lines(path, row()), languages=["de", "fr"])
@@ -363,12 +362,55 @@ def test_arguments_are_checked_before_anything_is_read(tmp_path: Path) -> None:
     missing = tmp_path / "missing.jsonl"
     with pytest.raises(ValueError, match="columns names 'answer', but its keys are id, language"):
         open_rows(missing, columns={"answer": "positive"})
-    with pytest.raises(ValueError, match="form must be"):
-        open_rows(missing, form="tall")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="languages: 'english' is not"):
         open_rows(missing, languages=["english"])
     with pytest.raises(ValueError, match="language: 'english' is not"):
         open_rows(missing, language="english")
+
+
+# Small files of what parsers differ in, and of what they do not.
+_VALUES = ["", "x", "é", '"a,b"', '"a""b"', '""', '"a\nb"', 'a"b', '"a" ', ' "a"', '"a"b', '"', "a\rb", "2011-01-01"]
+_RECORD = st.lists(st.sampled_from(_VALUES), min_size=1, max_size=3) | st.lists(
+    st.sampled_from(_VALUES[:7]), min_size=2, max_size=2
+)
+_CSV = st.lists(st.tuples(_RECORD.map(",".join), st.sampled_from(["\n", "\r\n", "\n\n"])).map("".join), max_size=6).map(
+    "".join
+)
+_JSON = st.lists(
+    st.dictionaries(
+        st.sampled_from(["a", "b", "id"]), st.sampled_from([1, 2.5, 2**64, None, True, "\ud83d", "2011-01-01"])
+    ).map(json.dumps)
+    | st.sampled_from(["", " {}", '{"a": "x"}{"a": "x"}', "[]", '{"a":']),
+    max_size=8,
+).map("\n".join)
+
+
+@pytest.mark.parametrize(("kind", "texts"), [("csv", _CSV), ("tsv", _CSV), ("jsonl", _JSON)])
+@given(data=st.data(), size=st.integers(1, 40))
+def test_arrow_reads_what_python_reads(
+    kind: str, texts: st.SearchStrategy[str], data: st.DataObject, size: int
+) -> None:
+    types = {"a": pa.string(), "b": pa.string(), "id": tables.IDENTIFIER}
+    text = data.draw(texts)
+
+    def read() -> tuple[list[Any], str]:
+        found = []
+        try:
+            for batch in tables.Source(str(path)).read(types.get):
+                places = [batch.place(row) for row in range(len(batch.table))]
+                found += zip(batch.table.to_pylist(), places, strict=True)
+        except ValueError as error:
+            return [], str(error)
+        return [({name: row.get(name) for name in types}, place) for row, place in found], ""
+
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tables, "_BLOCK", size)
+        path = Path(folder, f"a.{kind}")
+        path.write_text(f"a,b\n{text}".replace(",", "\t" if kind == "tsv" else ",") if kind != "jsonl" else text)
+        by_arrow = read()
+        for name in ("_csv_by_arrow", "_json_by_arrow"):
+            patch.setattr(tables, name, lambda *_: None)
+        assert by_arrow == read()
 
 
 def test_rows_lie_on_disk_and_survive_a_pickle(tmp_path: Path) -> None:

@@ -38,15 +38,13 @@ def texts_of_pairs(collection: RetrievalCollection) -> set[tuple[str, str]]:
     return {(collection.queries[q], collection.passages[c]) for q, c in pairs}
 
 
-@pytest.mark.parametrize("whole_pool", [False, True])
-def test_sample_takes_questions_in_all_their_languages(collection: RetrievalCollection, whole_pool: bool) -> None:
-    sample = collection.sample(7, seed=3, whole_pool=whole_pool)
+def test_sample_takes_questions_in_all_their_languages(collection: RetrievalCollection) -> None:
+    sample = collection.sample(7, seed=3)
     assert sample.query_counts == {"en": 7, "de": 7}
     assert sample.query_ids[:7] == sample.query_ids[7:]
     assert texts_of_pairs(sample) == {pair for pair in texts_of_pairs(collection) if pair[0] in sample.queries}
     passages = {int(identifier[1:]) // 2 for identifier in sample.query_ids}
-    kept = 120 if whole_pool else 2 * 3 * len(passages)
-    assert len(sample.passages) == kept
+    assert len(sample.passages) == 2 * 3 * len(passages)
 
 
 def test_sample_is_seeded_and_nested(collection: RetrievalCollection) -> None:

@@ -6,69 +6,51 @@ import pytrec_eval
 from hypothesis import given
 from hypothesis import strategies as st
 
-from st_hybrid.evaluation.metrics import (
-    average_precision,
-    ndcg_at,
-    pessimistic_ranks,
-    recall_at,
-    reciprocal_rank_at,
-)
+from st_hybrid.evaluation.metrics import measure_rankings
+from st_hybrid.evaluation.results import MEASURES
 
 
-def test_ranks_without_ties_are_the_counts() -> None:
-    assert pessimistic_ranks(np.array([5, 1, 2]), np.array([0, 0, 1])).tolist() == [5, 1, 2]
+def test_by_hand() -> None:
+    """Three rankings: relevant passages in places 4 and 1, none, and in place 12."""
+    measures = measure_rankings(np.array([4, 1, 12]), np.array([0, 0, 2]), 3)
+    assert tuple(measures) == MEASURES
+    expected = {
+        "map": [(1 / 1 + 2 / 4) / 2, np.nan, 1 / 12],
+        "recall_at_1": [0.5, np.nan, 0],
+        "recall_at_10": [1, np.nan, 0],
+        "ndcg_at_10": [(1 + 1 / np.log2(5)) / (1 + 1 / np.log2(3)), np.nan, 0],
+        "mrr_at_10": [1, np.nan, 0],
+    }
+    for measure, values in expected.items():
+        assert measures[measure] == pytest.approx(values, nan_ok=True), measure
 
 
 def test_tied_relevant_passages_take_the_last_places_of_their_tie() -> None:
-    # Ranking 0: one passage above, then three relevant ones and one other tie in places 2 to 5.
-    assert pessimistic_ranks(np.array([5, 5, 5, 9]), np.array([0, 0, 0, 1])).tolist() == [3, 4, 5, 9]
-
-
-def test_average_precision_and_recall() -> None:
-    ranks, rankings = np.array([4, 1, 2]), np.array([0, 0, 2])
-    assert average_precision(ranks, rankings, 3) == pytest.approx([(1 / 1 + 2 / 4) / 2, np.nan, 1 / 2], nan_ok=True)
-    assert recall_at(1, ranks, rankings, 3) == pytest.approx([0.5, np.nan, 0.0], nan_ok=True)
-    assert recall_at(4, ranks, rankings, 3) == pytest.approx([1.0, np.nan, 1.0], nan_ok=True)
+    # One passage above, then three relevant ones and one other tie in places 2 to 5.
+    tied = measure_rankings(np.array([5, 5, 9, 5]), np.array([0, 0, 1, 0]), 2)
+    apart = measure_rankings(np.array([3, 4, 5, 9]), np.array([0, 0, 0, 1]), 2)
+    for measure in MEASURES:
+        assert tied[measure].tolist() == apart[measure].tolist()
+    assert tied["map"][0] == pytest.approx((1 / 3 + 2 / 4 + 3 / 5) / 3)
 
 
 def test_nothing_relevant() -> None:
     none = np.zeros(0, dtype=np.int64)
-    assert len(pessimistic_ranks(none, none)) == 0
-    assert np.isnan(average_precision(none, none, 2)).all()
-    assert np.isnan(ndcg_at(10, none, none, 2)).all()
-    assert np.isnan(reciprocal_rank_at(10, none, none, 2)).all()
+    assert all(np.isnan(values).tolist() == [True, True] for values in measure_rankings(none, none, 2).values())
 
 
-def test_ndcg_and_reciprocal_rank() -> None:
-    ranks, rankings = np.array([3, 1, 5]), np.array([0, 0, 2])
-    ideal = 1 + 1 / np.log2(3)
-    assert ndcg_at(3, ranks, rankings, 3) == pytest.approx([(1 + 1 / 2) / ideal, np.nan, 0], nan_ok=True)
-    assert ndcg_at(1, ranks, rankings, 3) == pytest.approx([1, np.nan, 0], nan_ok=True)  # the ideal is cut too
-    assert reciprocal_rank_at(5, ranks, rankings, 3) == pytest.approx([1, np.nan, 1 / 5], nan_ok=True)
-    assert reciprocal_rank_at(4, ranks, rankings, 3) == pytest.approx([1, np.nan, 0], nan_ok=True)
-
-
-@given(
-    rankings=st.lists(st.lists(st.booleans(), min_size=1, max_size=40), min_size=1, max_size=8),
-    k=st.integers(1, 30),
-)
-def test_all_agree_with_pytrec_eval(rankings: list[list[bool]], k: int) -> None:
+@given(st.lists(st.lists(st.booleans(), min_size=1, max_size=40), min_size=1, max_size=8), st.integers(0, 99))
+def test_all_agree_with_pytrec_eval(rankings: list[list[bool]], seed: int) -> None:
     found = [(r, place + 1) for r, row in enumerate(rankings) for place, hit in enumerate(row) if hit]
-    pairs = np.random.default_rng(k).permutation(np.array(found, dtype=np.int64).reshape(-1, 2))
+    pairs = np.random.default_rng(seed).permutation(np.array(found, dtype=np.int64).reshape(-1, 2))
     run = {f"{r}": {f"{place}": -float(place) for place in range(len(row))} for r, row in enumerate(rankings)}
     qrels = {f"{r}": {f"{place}": int(hit) for place, hit in enumerate(row)} for r, row in enumerate(rankings)}
-    theirs = pytrec_eval.RelevanceEvaluator(qrels, {"map", f"recall.{k}", f"ndcg_cut.{k}", "recip_rank"}).evaluate(run)
-
-    given_pairs = pairs[:, 1], pairs[:, 0], len(rankings)
-    ours = {
-        "map": average_precision(*given_pairs),
-        f"recall_{k}": recall_at(k, *given_pairs),
-        f"ndcg_cut_{k}": ndcg_at(k, *given_pairs),
-        "recip_rank": reciprocal_rank_at(k, *given_pairs),
-    }
+    names = ("map", "recall_1", "recall_10", "ndcg_cut_10", "recip_rank")
+    theirs = pytrec_eval.RelevanceEvaluator(qrels, {"map", "recall.1,10", "ndcg_cut.10", "recip_rank"}).evaluate(run)
+    ours = measure_rankings(pairs[:, 1], pairs[:, 0], len(rankings))
     for r, row in enumerate(rankings):
-        for measure, values in ours.items():
-            expected = theirs[str(r)][measure]
-            if measure == "recip_rank" and not any(row[:k]):
+        for name, measure in zip(names, MEASURES, strict=True):
+            expected = theirs[str(r)][name]
+            if name == "recip_rank" and not any(row[:10]):
                 expected = 0.0  # trec_eval's has no cutoff
-            assert values[r] == pytest.approx(expected if any(row) else np.nan, abs=1e-9, nan_ok=True), measure
+            assert ours[measure][r] == pytest.approx(expected if any(row) else np.nan, abs=1e-9, nan_ok=True), measure

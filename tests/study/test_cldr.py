@@ -6,7 +6,7 @@ import re
 from collections import Counter
 
 import pytest
-from datasets import DatasetDict
+from datasets import DatasetDict, concatenate_datasets
 
 from st_hybrid import parallel_pairs
 from st_hybrid.study.cldr import LANGUAGES, cldr_rows
@@ -14,7 +14,7 @@ from st_hybrid.study.cldr import LANGUAGES, cldr_rows
 
 @pytest.fixture(scope="module")
 def rows() -> DatasetDict:
-    return cldr_rows(groups=1000, held_out=0.2, seed=0)
+    return cldr_rows(groups=1000, seed=0)
 
 
 def test_every_group_has_a_row_in_every_language(rows: DatasetDict) -> None:
@@ -46,15 +46,14 @@ def test_each_group_is_a_passage_cluster_of_its_own(rows: DatasetDict) -> None:
     assert len({cluster for cluster, _, _ in labels}) == 200
 
 
-def test_a_known_fact_reads_as_written() -> None:
-    rows = cldr_rows(["en", "es"], groups=10_000, held_out=0)["train"]
-    japan_denmark = {row["language"]: row for row in rows.filter(lambda row: row["id"] == "JP-DK")}
-    assert japan_denmark["en"]["query"] == (
-        "Two stops on a trip: Japan, then Denmark. "
+def test_a_known_fact_reads_as_written(rows: DatasetDict) -> None:
+    japan_india = {row["language"]: row for row in concatenate_datasets([*rows.values()]) if row["id"] == "JP-IN"}
+    assert japan_india["en"]["query"] == (
+        "Two stops on a trip: Japan, then India. "
         "Which currency is used at the first, and which language is most spoken at the second?"
     )
-    assert japan_denmark["es"]["positive"] == (
-        "En la primera parada se paga con esta moneda: yen japonés. En la segunda se habla sobre todo danés."
+    assert japan_india["es"]["positive"] == (
+        "En la primera parada se paga con esta moneda: yen japonés. En la segunda se habla sobre todo hindi."
     )
 
 
@@ -66,16 +65,8 @@ def test_the_seed_decides() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"languages": ["en", "xx"]}, "no templates for xx"),
-        ({"languages": ["en", "en"]}, "two or more languages"),
-        ({"held_out": 1.0}, r"in \[0, 1\)"),
-        ({"groups": 1_000_000}, "the number of combinations"),
-        ({"groups": 50}, "Use more than 50 groups"),
-        ({"groups": 0}, "the number of combinations"),
-    ],
+    ("groups", "message"), [(1_000_000, "combinations"), (50, "more than 50"), (0, "combinations")]
 )
-def test_arguments_out_of_range_are_refused(arguments: dict[str, object], message: str) -> None:
+def test_numbers_of_groups_out_of_range_are_refused(groups: int, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        cldr_rows(**arguments)  # type: ignore[arg-type]
+        cldr_rows(groups=groups)

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import io
 import json
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from rich.console import Console
 
 from st_hybrid.study.quickstart import ALPHAS, MEASURES, UNTRAINED, run_quickstart
 
-TINY: dict[str, Any] = {"show_progress_bar": False, "steps": 4, "batch_size": 8, "groups": 300}
+TINY: dict[str, Any] = {"steps": 4, "batch_size": 8, "groups": 300}
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path, str]:
     folder = tmp_path_factory.mktemp("quickstart")
-    console = Console(record=True, width=100, file=(folder / "screen.txt").open("w", encoding="utf-8"))
-    return run_quickstart(folder, seeds=2, console=console, **TINY), folder, console.export_text()
+    with redirect_stdout(io.StringIO()) as screen:
+        results = run_quickstart(folder, seeds=2, **TINY)
+    return results, folder, screen.getvalue()
 
 
 def test_every_model_is_measured_for_every_seed(run: tuple[dict[str, Any], Path, str]) -> None:
@@ -44,7 +46,7 @@ def test_results_are_saved_and_shown(run: tuple[dict[str, Any], Path, str]) -> N
 
 def test_the_same_seed_gives_the_same_scores(run: tuple[dict[str, Any], Path, str], tmp_path: Path) -> None:
     threads = torch.get_num_threads()
-    again = run_quickstart(tmp_path / "new" / "folder", seeds=1, console=Console(quiet=True), **TINY)
+    again = run_quickstart(tmp_path / "new" / "folder", seeds=1, **TINY)
     assert again["scores"] == run[0]["scores"][: len(again["scores"])]
     assert torch.get_num_threads() == threads
 
@@ -57,7 +59,7 @@ def test_seeds_must_be_positive(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_mixed_batches_lower_the_language_bias(tmp_path: Path) -> None:
     """What the library is for: both samplers with cross-lingual batches find answers in all languages."""
-    results = run_quickstart(tmp_path, seeds=1, console=Console(quiet=True))
+    results = run_quickstart(tmp_path, seeds=1)
     scores = {row["model"]: row for row in results["scores"] if not row["centered"]}
     for sampler in ("X-Y", "hybrid"):
         assert scores[sampler]["Mul."] > scores["X-X-mono"]["Mul."]

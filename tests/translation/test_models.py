@@ -13,7 +13,7 @@ import ctranslate2
 import pytest
 from safetensors.torch import load_file, save_file
 
-from st_hybrid.translation import FunctionTranslator, ModelOptions, ModelTranslator, Translator
+from st_hybrid.translation import FunctionTranslator, ModelOptions, ModelTranslator
 
 from .conftest import WORDS, translate_words
 
@@ -150,7 +150,7 @@ def test_what_is_wrong_is_said_before_the_model_is_loaded(
     model = load(tokenizer_alone, back_end)
     with pytest.raises(ValueError, match=r"no language 'german'\. Did you mean 'de' \(German\)\?"):
         model.code("german")
-    with pytest.raises(ValueError, match="no language 'fr', but de, en, ru"):
+    with pytest.raises(ValueError, match=r"no language 'fr'\. It has de, en, ru"):
         model.code("fr")
     with pytest.raises(ValueError, match="neither NLLB-200 nor M2M100"):
         load(tiny_model_path, back_end)
@@ -166,7 +166,6 @@ def upper(texts: list[str], source: str, target: str) -> list[str]:
 
 def test_a_function_translates() -> None:
     translator = FunctionTranslator(upper)
-    assert isinstance(translator, Translator)
     assert translator.translate(["a", "b"], "en", "de") == ["A en>de", "B en>de"]
     assert translator.fingerprint() == f"function {__name__}.upper"
     assert translator.lengths(["", "a", "abcd", "abcde", "日本"], "ja").tolist() == [0, 1, 1, 2, 2]

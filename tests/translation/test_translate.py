@@ -30,6 +30,7 @@ from .conftest import translate_words
 from .test_checks import GOOD, SOURCE
 
 NO_CHECKS = Checks(skip=tuple(REASONS))
+FORM = Checks(skip=("language",))
 
 
 class Recorder:
@@ -59,7 +60,7 @@ def monolingual(*texts: tuple[str, str], **more: list[str]) -> Dataset:
 
 
 def translate(rows: Dataset, languages: list[str], function: Callable[..., list[str]], **options: object) -> Dataset:
-    given = {"language": "en", "checks": NO_CHECKS, "detector": None, **options}
+    given = {"language": "en", "checks": NO_CHECKS, **options}
     return translate_rows(rows, languages, function, **given)[0]
 
 
@@ -88,7 +89,7 @@ def test_equal_sentences_are_translated_once_a_language() -> None:
         ("same.", "same. other. same."), ("same.", "other."), ("new.", "same."), negative=["same.", "new.", "12."]
     )
     function = Recorder()
-    made, report = translate_rows(rows, ["de", "fr"], function, language="en", checks=NO_CHECKS, detector=None)
+    made, report = translate_rows(rows, ["de", "fr"], function, language="en", checks=NO_CHECKS)
     for target in ("de", "fr"):
         assert function.asked(target) == {"same.": 1, "other.": 1, "new.": 1}
     assert (report.pieces, report.reused) == (6, 0)
@@ -148,7 +149,7 @@ def test_rows_and_texts_belong_together(texts: list[tuple[str, str]], max_batch_
 def test_what_has_no_letters_is_never_sent_to_the_model() -> None:
     function = Recorder()
     made, report = translate_rows(
-        monolingual(("12", "3.5 %"), ("—", "7")), ["de"], function, language="en", detector=None
+        monolingual(("12", "3.5 %"), ("—", "7")), ["de"], function, language="en", checks=FORM
     )
     assert not function.calls
     assert made["query"][:] == ["12", "—", "12", "—"]
@@ -185,7 +186,7 @@ class TestSuspicious:
         return [self.answers[text] for text in texts]
 
     def test_are_left_out_and_counted(self) -> None:
-        made, report = translate_rows(monolingual(*self.texts), ["de"], self.answer, language="en", detector=None)
+        made, report = translate_rows(monolingual(*self.texts), ["de"], self.answer, language="en", checks=FORM)
         assert [(row["id"], row["language"]) for row in made] == [(n, "en") for n in range(4)] + [(0, "de"), (3, "de")]
         assert report.languages["de"].rows == 4
         assert report.languages["de"].suspicious == {"emptied": 1, "script": 1}
@@ -193,7 +194,7 @@ class TestSuspicious:
 
     def test_or_kept_and_marked(self) -> None:
         rows = monolingual(*self.texts)
-        made, report = translate_rows(rows, ["de"], self.answer, language="en", detector=None, keep_suspicious=True)
+        made, report = translate_rows(rows, ["de"], self.answer, language="en", checks=FORM, keep_suspicious=True)
         assert made["suspicious"][:] == [None] * 4 + [None, "script", "emptied", None]
         assert report.languages["de"].suspicious == {"emptied": 1, "script": 1}
         assert report.kept == len(made) == 8
@@ -201,13 +202,13 @@ class TestSuspicious:
     def test_a_row_counts_for_its_first_reason(self) -> None:
         self.answers = {**self.answers, SOURCE: SOURCE}
         rows = monolingual(*self.texts)
-        made, report = translate_rows(rows, ["de"], self.answer, language="en", detector=None, keep_suspicious=True)
+        made, report = translate_rows(rows, ["de"], self.answer, language="en", checks=FORM, keep_suspicious=True)
         assert made["suspicious"][4:] == ["copied", "copied, script", "emptied, copied", None]
         assert report.languages["de"].suspicious == {"emptied": 1, "copied": 2}
 
     def test_one_empty_sentence_is_enough(self) -> None:
         rows = monolingual((SOURCE, f"One. Three. {SOURCE}"))
-        _, report = translate_rows(rows, ["de"], self.answer, language="en", detector=None)
+        _, report = translate_rows(rows, ["de"], self.answer, language="en", checks=FORM)
         assert report.languages["de"].suspicious == {"emptied": 1}
 
     def test_another_language_is_found_with_lingua(self) -> None:
@@ -231,7 +232,7 @@ class TestSuspicious:
         translator = FunctionTranslator(self.answer)
         translator.max_source_length = 10  # a quarter of the bytes
         made, _ = translate_rows(
-            monolingual(*self.texts), ["de"], translator, language="en", detector=None, keep_suspicious=True
+            monolingual(*self.texts), ["de"], translator, language="en", checks=FORM, keep_suspicious=True
         )
         assert made["suspicious"][4:] == ["truncated", "script, truncated", "emptied, truncated", None]
 
@@ -264,7 +265,6 @@ class TestJournal:
             FunctionTranslator(again, "f"),
             language="en",
             checks=NO_CHECKS,
-            detector=None,
             **options,
         )
         assert made.to_list() == expected
@@ -297,7 +297,7 @@ def test_with_a_model(nllb_path: Path, tmp_path: Path, monkeypatch: pytest.Monke
         ["de", "rus_Cyrl"],
         ModelTranslator(nllb_path, ModelOptions(back_end, device="cpu")),
         language="en",
-        detector=None,
+        checks=FORM,
         max_batch_tokens=20,
     )
     assert [row["query"] for row in made][3:6] == [translate_words(query, "deu_Latn") for query in rows["query"]]
@@ -328,9 +328,9 @@ class TestBadInput:
             ({}, [], "en", "Name at least one language"),
             ({}, ["de"], None, r"no column 'language'\. Give the language of all rows"),
             ({}, ["de"], "english", r"language: 'english' .* Did you mean 'en'"),
-            ({}, ["de"], "fr", "no language 'fr', but de, en, ru"),
+            ({}, ["de"], "fr", r"no language 'fr'\. It has de, en, ru"),
             ({}, ["de"], "de", "nothing to translate"),
-            ({"language": ["en", "en"]}, ["de"], "en", "have a column 'language'. Do not give"),
+            ({"language": ["en", "en"]}, ["de"], "en", "have a column 'language'. Do not give a language of all rows"),
             ({"query": ["abc", " "]}, ["de"], "en", "'query' is null or empty in row 1"),
             ({"positive": [None, "ox"]}, ["de"], "en", "'positive' is null or empty in row 0"),
             ({"id": [None, "1"]}, ["de"], "en", "'id' is null or empty in row 0"),

@@ -1,4 +1,7 @@
-"""Encode the passages of MIRACL before an evaluation, on one machine or on many: the command ``st-hybrid encode``."""
+"""Encode the passages of MIRACL before an evaluation, on one machine or on many: what ``st-hybrid encode`` does.
+
+What is slow to import is imported where it is used, so that the command line can read the options without it.
+"""
 
 from __future__ import annotations
 
@@ -9,23 +12,24 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import starmap
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
-from sentence_transformers import SentenceTransformer
 
-from st_hybrid.evaluation.miracl import SPLIT
 from st_hybrid.progress import progress_bar
-from st_hybrid.search.shards import EmbeddingShards
-from st_hybrid.tasks.miracl_task import MIRACL, available_languages, load_miracl
-from st_hybrid.tasks.mteb_encoder import wrap_model
-from st_hybrid.tasks.sharded_search import ShardedSearch
+
+if TYPE_CHECKING:
+    from st_hybrid.search.shards import EmbeddingShards
+    from st_hybrid.tasks import ShardedSearch
+
+__all__ = ["EncodingReport", "encode_miracl"]
 
 
 @dataclass(frozen=True)
 class EncodedShard:
-    """A shard that a run encoded: its language and number, its passages, by which process, in how many seconds."""
+    """A shard that a run encoded: its language, number and passages, the process, and its seconds."""
 
     language: str
     number: int
@@ -52,7 +56,6 @@ def encode_miracl(
     data_dir: str | Path | None = None,
     engine: Literal["local", "ray"] = "local",
     workers: int | None = None,
-    gpus_per_worker: float | None = None,
     batch_size: int = 32,
     memory_gb: float = 8.0,
     document_prompt: str | None = None,
@@ -60,16 +63,10 @@ def encode_miracl(
 ) -> EncodingReport:
     """Encode the passages of MIRACL, on one machine or on many, so that a later evaluation only encodes the queries.
 
-    With the engine ``ray``, the workers of a Ray cluster (https://docs.ray.io) or of this machine share the work. A
-    lost worker is replaced, and its shard is encoded again. A killed run continues where it stopped: shards that
-    ``output`` holds are not encoded again. On equal hardware and thread counts, both engines give equal embeddings.
-
-    An evaluation with the same model, document prompt, passages and ``memory_gb`` finds the embeddings:
-    ``st-hybrid evaluate --embeddings``, or :class:`~st_hybrid.tasks.ShardedSearch` in Python.
-
-    Each worker reads the model and the passages and writes into ``output``. On several machines all three need the same
-    path or hub name everywhere, and ``output`` must be in a shared folder. A worker that finds another model or other
-    passages stops the run. If ``HF_DATASETS_CACHE`` is in a shared folder, the passages are converted only once.
+    ``st-hybrid evaluate --embeddings-dir`` and :class:`~st_hybrid.tasks.ShardedSearch` find the embeddings, given the
+    same model, document prompt, passages and ``memory_gb``. A killed run continues where it stopped. Ray
+    (https://docs.ray.io) replaces a lost worker and encodes its shard again. On several machines the model, the data
+    and ``output`` need the same path everywhere; ``output`` must be shared, as ``HF_DATASETS_CACHE`` should be.
 
     Args:
         model: SentenceTransformer: a folder or a hub name.
@@ -79,36 +76,33 @@ def encode_miracl(
             the Hugging Face Hub.
         engine: ``local`` for this process, ``ray`` for the connected Ray cluster, the one that ``RAY_ADDRESS`` names,
             or else workers on this machine.
-        workers: Number of Ray workers; by default one per GPU, or one.
-        gpus_per_worker: GPUs per Ray worker, also a fraction; by default one if the cluster has any.
+        workers: Number of Ray workers; by default one per GPU, or one. More workers than GPUs share them.
         batch_size: Passages per batch.
         memory_gb: Memory per worker besides the model, in gigabytes.
         document_prompt: Text put before each passage; by default the model's own document prompt.
         show_progress_bar: Show the progress over passages.
 
     Raises:
-        ValueError: An argument is out of range or has no effect, a file is malformed, faiss cannot rank by the model's
-            similarity, or a worker finds another model or other passages.
+        ValueError: An argument or a file is wrong, faiss cannot rank by the model's similarity, or a worker finds
+            another model or other passages.
         FileNotFoundError: A file is missing, or a worker's shards do not arrive in ``output``.
         ModuleNotFoundError: Ray is not installed.
 
     Example:
         ::
 
-            from st_hybrid.tasks.encode_ahead import encode_miracl
+            from st_hybrid.encode_ahead import encode_miracl
 
             encode_miracl("intfloat/multilingual-e5-small", "embeddings", ["sw"], engine="ray", workers=2)
     """
     if engine not in ("local", "ray"):
         raise ValueError(f"engine must be 'local' or 'ray', not {engine!r}.")
-    if engine == "local" and not (workers is None and gpus_per_worker is None):
-        raise ValueError("workers and gpus_per_worker have no effect with engine='local'. Use engine='ray'.")
-    if (workers is not None and workers < 1) or (gpus_per_worker is not None and gpus_per_worker < 0):
-        raise ValueError(
-            f"workers must be at least 1 and gpus_per_worker at least 0, not {workers}, {gpus_per_worker}."
-        )
+    if workers is not None and (engine == "local" or workers < 1):
+        raise ValueError(f"workers must be at least 1 and needs engine='ray', not {workers} with engine={engine!r}.")
     if engine == "ray":
         _import_ray()
+    from st_hybrid.tasks.miracl_task import available_languages
+
     data_dir = data_dir or os.environ.get("ST_HYBRID_DATA")
     os.makedirs(output, exist_ok=True)
     job: dict[str, Any] = {
@@ -122,27 +116,25 @@ def encode_miracl(
     # With Ray this process only finds the missing shards, and leaves the GPU to the workers.
     here = _ShardEncoder(**job, device="cpu" if engine == "ray" else None)
     corpora = {code: here.shards(code) for code in dict.fromkeys(languages or available_languages(data_dir))}
-    requests = [_request(code, number, shards) for code, shards in corpora.items() for number in shards.missing()]
+    requests = [(code, i, part.fingerprints(i)) for code, part in corpora.items() for i in part.missing()]
 
     began, encoded = time.perf_counter(), list[EncodedShard]()
-    total = sum(len(shards.corpus) for shards in corpora.values())
-    done = total - sum(request["passages"] for request in requests)
-    local = engine == "local" or not requests
-    answers = map(here.encode, requests) if local else _encode_with_ray(job, requests, workers, gpus_per_worker)
-    with progress_bar(total, "Encoding", show=show_progress_bar, unit="passages", done=done) as advance:
+    passages = {code: len(part.corpus) for code, part in corpora.items()}
+    shards = {code: len(part) for code, part in corpora.items()}
+    total, done = sum(shards.values()), sum(shards.values()) - len(requests)
+    answers = _encode_with_ray(job, requests, workers) if engine == "ray" else starmap(here.encode, requests)
+    with progress_bar(total, "Encoding", show=show_progress_bar, unit="shards", done=done) as advance:
         for shard in answers:
             encoded.append(shard)
-            advance(shard.passages)
+            advance(1)
     seconds = time.perf_counter() - began
-    for language, shards in corpora.items():
-        if missing := shards.missing():
+    for code, part in corpora.items():
+        if missing := part.missing():
             raise FileNotFoundError(
-                f"{len(missing)} of {len(shards)} shards of {language} are not in {output}, or belong to another model "
-                f"or other passages. All machines must share this folder. If they do, run the command again: a shared "
-                f"folder may show new files late, and nothing is encoded twice."
+                f"{len(missing)} of {len(part)} shards of {code} did not arrive in {output}. Machines must share it."
+                f" If they do, it may show new files late: run the command again. Nothing is encoded twice."
             )
-    passages = {language: len(shards.corpus) for language, shards in corpora.items()}
-    return EncodingReport(passages, {language: len(shards) for language, shards in corpora.items()}, encoded, seconds)
+    return EncodingReport(passages, shards, encoded, seconds)
 
 
 def print_encoding(report: EncodingReport, console: Console) -> None:
@@ -151,8 +143,8 @@ def print_encoding(report: EncodingReport, console: Console) -> None:
         now = sum(shard.language == language for shard in report.encoded)
         console.print(f"{language}: {report.passages[language]:,} passages in {shards:,} shards, {now:,} encoded now")
     if passages := sum(shard.passages for shard in report.encoded):
-        processes, speed = len({shard.worker for shard in report.encoded}), f"{passages / report.seconds:,.0f}"
-        console.print(f"{passages:,} passages in {report.seconds:,.1f} s: {speed} per second, processes: {processes}")
+        speed = f"{passages:,} passages in {report.seconds:,.1f} s: {passages / report.seconds:,.0f} per second"
+        console.print(f"{speed}, processes: {len({shard.worker for shard in report.encoded})}")
 
 
 @dataclass
@@ -171,6 +163,11 @@ class _ShardEncoder:
     @cached_property
     def _search(self) -> tuple[ShardedSearch, int]:
         """The search that will read the shards, and the length of the embeddings."""
+        from sentence_transformers import SentenceTransformer
+
+        from st_hybrid.tasks import ShardedSearch
+        from st_hybrid.tasks.mteb_encoder import wrap_model
+
         model = SentenceTransformer(self.model, device=self.device)
         wrapped = wrap_model(model, document_prompt=self.document_prompt)
         search = ShardedSearch(wrapped, embeddings_dir=self.output, memory_gb=self.memory_gb)
@@ -178,77 +175,55 @@ class _ShardEncoder:
 
     def shards(self, language: str) -> EmbeddingShards:
         """The shards of a language, as the task MIRACL looks for them."""
+        from st_hybrid.evaluation.miracl import SPLIT
+        from st_hybrid.tasks import MIRACL, load_miracl
+
         if language not in self._shards:
             corpus = load_miracl(language, self.data_dir)["corpus"]
             search, dimensions = self._search
-            self._shards[language] = search.shards(
-                corpus,
-                dimensions=dimensions,
-                task_metadata=MIRACL.metadata,
-                hf_split=SPLIT,
-                hf_subset=language,
-                encode_kwargs={"batch_size": self.batch_size},
-            )
+            about: dict[str, Any] = {"task_metadata": MIRACL.metadata, "hf_split": SPLIT, "hf_subset": language}
+            about["encode_kwargs"] = {"batch_size": self.batch_size}
+            self._shards[language] = search.shards(corpus, dimensions=dimensions, **about)
         return self._shards[language]
 
-    def encode(self, request: dict[str, Any]) -> EncodedShard:
-        """Encode a shard and write it."""
-        began, language, number = time.perf_counter(), request["language"], request["number"]
-        shards = self.shards(language)
-        if shards.model != request["model"]:
-            raise ValueError(
-                f"the model {self.model} differs from that of the process that started the run, or is loaded by other "
-                f"versions of sentence-transformers or transformers. Every machine needs the same."
-            )
-        if len(shards.corpus) != request["corpus"] or _request(language, number, shards) != request:
-            raise ValueError(
-                f"the passages of MIRACL, language {language}, differ from those of the process that started the run. "
-                f"Every machine needs the same files."
-            )
+    def encode(self, language: str, number: int, known: dict[str, str]) -> EncodedShard:
+        """Encode a shard and write it, if model and passages have the fingerprints of the process that asks."""
         if not os.path.isdir(self.output):
-            raise FileNotFoundError(f"there is no folder {self.output}. Every machine needs it under this path.")
-        # A worker may have been lost between writing a shard and reporting it.
-        if not shards.holds(number):
-            shards.encode(number)
-        process = f"{self.host()}:{os.getpid()}"
-        return EncodedShard(language, number, request["passages"], process, time.perf_counter() - began)
+            raise FileNotFoundError(f"There is no folder {self.output}. Every machine needs it under this path.")
+        began, shards = time.perf_counter(), self.shards(language)
+        if shards.fingerprints(number) != known:
+            what = "passages" if shards.model == known["model"] else "weights or settings of the model"
+            raise ValueError(
+                f"MIRACL, language {language}: the {what} differ from those of the process that started the run. Every "
+                f"machine needs the same files, and the same versions of sentence-transformers and transformers."
+            )
+        # A lost worker may have written the shard already.
+        passages = len(shards.load(number))
+        return EncodedShard(language, number, passages, f"{self.host()}:{os.getpid()}", time.perf_counter() - began)
 
     def host(self) -> str:
-        """Name of the machine."""
         return platform.node()
 
 
-def _request(language: str, number: int, shards: EmbeddingShards) -> dict[str, Any]:
-    """A shard to encode, and what shows a worker that it has the same model and passages."""
-    start, stop = shards.bounds(number)
-    known = {"corpus": len(shards.corpus), **shards.fingerprints(number)}
-    return {"language": language, "number": number, "passages": stop - start, **known}
-
-
-def _encode_with_ray(
-    job: dict[str, Any], requests: list[dict[str, Any]], workers: int | None, gpus_per_worker: float | None
-) -> Iterator[EncodedShard]:
+def _encode_with_ray(job: dict[str, Any], requests: Sequence[Any], workers: int | None) -> Iterator[EncodedShard]:
     """Let the workers of Ray encode shards; yields each shard when it is done."""
+    if not requests:
+        return
     ray = _import_ray()
     own, cores = not ray.is_initialized() and "RAY_ADDRESS" not in os.environ, os.cpu_count() or 1
-    settings: dict[str, Any] = {"logging_level": logging.WARNING}
+    settings: dict[str, Any] = {}
     if own:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        settings |= {"address": "local", "num_cpus": max(cores, workers or 1), "include_dashboard": False}
+        settings = {"address": "local", "num_cpus": max(cores, workers or 1), "include_dashboard": False}
         settings |= {"log_to_driver": False, "object_store_memory": 100 << 20}  # Ray stores requests only
-    if not ray.is_initialized():
-        ray.init(**settings)
+    ray.init(logging_level=logging.WARNING, ignore_reinit_error=True, **settings)
     try:
         gpus = ray.cluster_resources().get("GPU", 0)
-        if gpus_per_worker is None:
-            gpus_per_worker = min(gpus, 1)
-        elif gpus_per_worker > gpus:
-            raise ValueError(f"gpus_per_worker is {gpus_per_worker:g}, but the cluster has {gpus:g} GPUs.")
         workers = min(workers or max(int(gpus), 1), len(requests))
         # On this machine, a worker without a GPU takes its share of the cores, for torch's threads.
-        share = max(cores // workers, 1) if own and not gpus_per_worker else 1
+        share = max(cores // workers, 1) if own and not gpus else 1
         # Ray restarts a lost worker and repeats its call.
-        options = {"num_cpus": share, "num_gpus": gpus_per_worker, "max_restarts": -1, "max_task_retries": -1}
+        options = {"num_cpus": share, "num_gpus": min(gpus / workers, 1), "max_restarts": -1, "max_task_retries": -1}
         pool = [ray.remote(**options)(_ShardEncoder).remote(**job) for _ in range(workers)]
         # A worker gets a shard when it has started or has finished one: shards are few, long and unequal.
         calls, todo, left = {worker.host.remote(): worker for worker in pool}, iter(requests), len(requests)
@@ -262,7 +237,7 @@ def _encode_with_ray(
                 host, cause = ray.get(worker.host.remote()), getattr(error, "cause", error)
                 raise ValueError(f"Worker on {host}: {cause}") from None
             if (request := next(todo, None)) is not None:
-                calls[worker.encode.remote(request)] = worker
+                calls[worker.encode.remote(*request)] = worker
             if isinstance(answer, EncodedShard):
                 left -= 1
                 yield answer
