@@ -141,12 +141,10 @@ def _read(source: Source, columns: Mapping[str, str], language: str | None) -> I
         if roles is None:
             roles = _roles(batch.columns, source.name, columns, language)
         if "text" in roles:
-            parts = [table[name] for name in (roles.get("title"), roles["text"]) if name in table.column_names]
+            found = {role: _column(table, name) for role, name in roles.items()}
+            parts = [found[role] for role in ("title", "text") if role in found]
             text = pc.binary_join_element_wise(*parts, " ", null_handling="replace", null_replacement="")
-            codes = pa.repeat(language or _UNDETERMINED, len(table))
-            if "language" in roles:
-                name = roles["language"]
-                codes = table[name] if name in table.column_names else pa.nulls(len(table), pa.string())
+            codes = found.get("language", pa.repeat(language or _UNDETERMINED, len(table)))
             yield Batch(pa.table({"text": pc.utf8_trim_whitespace(text), "language": codes}), batch.place)
             continue
         for name in table.column_names:  # columns per language
@@ -168,6 +166,11 @@ def _roles(present: Sequence[str], source: str, columns: Mapping[str, str], lang
     if language is not None and ("language" in roles or "text" not in roles):
         raise ValueError(f"{source} has a language for each passage, so language={language!r} has no effect.")
     return roles
+
+
+def _column(table: pa.Table, name: str) -> pa.ChunkedArray | pa.Array:
+    """A column; JSON may leave it out in a whole batch, which then holds nulls."""
+    return table[name] if name in table.column_names else pa.nulls(len(table), pa.string())
 
 
 def _language_of(column: str) -> str | None:

@@ -67,7 +67,7 @@ def plot_top_languages(
 
 
 def plot_probe(probe: CorpusProbe, path: str | Path, *, title: str = "") -> None:
-    """Draw the share of the own language among the nearest passages of each language, before and after centring.
+    """Draw the share of each language among the passages nearest to its own, before and after centring.
 
     Args:
         probe: The measures.
@@ -86,21 +86,23 @@ def plot_probe(probe: CorpusProbe, path: str | Path, *, title: str = "") -> None
     """
     from matplotlib.figure import Figure  # slow to import
 
-    languages = sorted(probe.languages, key=lambda code: probe.languages[code].own.value)
-    parts = [probe.languages[code] for code in languages]
-    places = np.arange(len(parts))
-    figure = Figure(figsize=(8, 2.3 + 0.32 * len(parts)), layout="constrained")
+    languages = dict(sorted(probe.languages.items(), key=lambda item: item[1].own.value + item[1].own_centered.value))
+    places = np.arange(len(languages))
+    figure = Figure(figsize=(8, 2.2 + 0.32 * len(languages)), layout="constrained")
     axes = figure.subplots()
-    before, after = ([getattr(part, name) for part in parts] for name in ("own", "own_centered"))
-    axes.hlines(places, [each.value for each in after], [each.value for each in before], color="0.8", lw=3, zorder=1)
-    axes.plot([part.pool for part in parts], places, "|", color="0.25", ms=15, mew=2, label="share of the pool")
-    for estimates, color, label in ((after, "#0072b2", "language means subtracted"), (before, "#d55e00", "as it is")):
-        values = np.array([each.value for each in estimates])
-        errors = np.abs(np.array([[each.low, each.high] for each in estimates]).T - values)
-        axes.errorbar(values, places, xerr=errors, fmt="o", color=color, ms=8, capsize=0, label=label)
-    axes.set_yticks(places, [f"{code}  ({part.passages:,})" for code, part in zip(languages, parts, strict=True)])
-    axes.set(xlim=(-0.02, 1.02), ylim=(-0.7, len(parts) - 0.3), ylabel="language (passages)")
-    axes.set_xlabel(f"share of the passage's own language among the {probe.k} nearest passages (bars: 95% intervals)")
+    own = [(part.own_centered, part.own) for part in languages.values()]
+    axes.hlines(places, *np.array([[after.value, before.value] for after, before in own]).T, color="0.85", lw=3)
+    pool = [part.pool for part in languages.values()]
+    axes.plot(pool, places, "|", color="0.25", markersize=14, markeredgewidth=2, label="share of the pool")
+    for estimates, color, label in zip(
+        zip(*own, strict=True), ("#0072b2", "#d55e00"), ("centred", "plain"), strict=True
+    ):
+        values = np.array([part.value for part in estimates])
+        errors = np.abs(np.array([[part.low, part.high] for part in estimates]).T - values)
+        axes.errorbar(values, places, xerr=errors, fmt="o", color=color, markersize=8, label=label)
+    axes.set_yticks(places, [f"{code} ({part.passages:,})" for code, part in languages.items()])
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.7, len(languages) - 0.3))
+    axes.set_xlabel(f"share of the own language among the {probe.k} nearest passages, with 95% intervals")
     axes.xaxis.set_major_formatter(lambda share, _: f"{100 * share:.0f}%")
     axes.grid(axis="x", color="0.92")
     axes.set_axisbelow(True)

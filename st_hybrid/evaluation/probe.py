@@ -20,17 +20,13 @@ from st_hybrid.methods.centering import Floats, LanguageCentering
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-Advice = Literal["nothing", "center", "train"]
 Numbers = npt.NDArray[np.float64]
 
-FEWEST = 50
-"""Passages that a language needs to be measured."""
-TOLERATED = 0.1
-"""Language preference up to which nothing needs to be done."""
+FEWEST = 50  # passages of a language to measure it
+TOLERATED = 0.1  # language preference up to which nothing needs to be done
 
 _DEVIATIONS = 1.96  # of a normal distribution, for a 95% interval
-_OTHERS = 3  # languages of a row of the table
-_BLOCK = 1 << 24  # similarities at once
+_BLOCK = 1 << 22  # similarities at once
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,23 +40,14 @@ class Estimate(JsonScores):
 
 @dataclass(frozen=True, kw_only=True)
 class LanguageProbe(JsonScores):
-    """The passages of one language.
+    """The passages of one language, and the languages of the ``k`` passages nearest to each."""
 
-    Args:
-        passages: Their number.
-        pool: Their share of the passages in which a passage of this language finds its nearest ones.
-        own: Share of this language among the nearest passages.
-        own_centered: The same after centring.
-        nearest: Share of each language among the nearest passages.
-        nearest_centered: The same after centring.
-    """
-
-    passages: int
-    pool: float
-    own: Estimate
-    own_centered: Estimate
-    nearest: dict[str, float]
-    nearest_centered: dict[str, float]
+    passages: int  #: Their number.
+    pool: float  #: Share of the language in the pool in which nearest passages are searched.
+    own: Estimate  #: Share of the language among the nearest passages.
+    own_centered: Estimate  #: The same after centring.
+    nearest: dict[str, float]  #: Share of each language among the nearest passages.
+    nearest_centered: dict[str, float]  #: The same after centring.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,15 +57,15 @@ class CorpusProbe(JsonScores):
     Args:
         passages: Number of passages measured.
         k: Number of nearest passages looked at.
-        language_variance: Share of the vectors' variance that the language means explain. Each language counts
-            equally, and chance is subtracted: 0 if vectors do not depend on language, 1 if on nothing else.
-        nearest_mean_accuracy: Share of the passages whose vector is nearest to the mean of their own language.
-        preference: Mean over languages of (own - pool) / (1 - pool): 1 if all nearest passages are in the passage's own
-            language, 0 if they have the languages of the pool, below 0 if other languages come first, as where a corpus
-            holds translations.
+        language_variance: Share of the vectors' variance that language means explain, less what they would explain by
+            chance. Languages count equally. 0 if vectors do not depend on language, 1 if on nothing else.
+        nearest_mean_accuracy: Share of the vectors that are nearest to the mean of their own language.
+        preference: Language preference, the mean over languages of (own - pool) / (1 - pool): 1 if all nearest passages
+            are in the passage's own language, 0 if their languages are those of the pool, below 0 if other languages
+            come first, as translations do.
         preference_centered: The same after centring.
-        languages: Measures of each language.
-        left_out: Languages with too few passages, and the number of these.
+        languages: The measures of each language.
+        left_out: Number of passages in each language that has too few.
     """
 
     passages: int
@@ -91,8 +78,8 @@ class CorpusProbe(JsonScores):
     left_out: dict[str, int]
 
     @property
-    def advice(self) -> Advice:
-        """``"nothing"`` up to a language preference of 0.1, ``"center"`` if centring gets there, else ``"train"``."""
+    def advice(self) -> Literal["nothing", "center", "train"]:
+        """Nothing up to a language preference of 0.1; center if that reduces it to 0.1; otherwise train."""
         if self.preference.value <= TOLERATED:
             return "nothing"
         return "center" if self.preference_centered.value <= TOLERATED else "train"
@@ -101,12 +88,11 @@ class CorpusProbe(JsonScores):
     def conclusion(self) -> str:
         """The advice in one sentence."""
         before, after = f"{self.preference.value:.2f}", f"{self.preference_centered.value:.2f}"
+        fall = f"without language means the preference for the own language falls from {before}"
         return {
-            "nothing": f"Do nothing: passages hardly prefer their own language (preference {before}).",
-            "center": f"Center: passages prefer their own language ({before}), and subtracting language means leaves "
-            f"{after}.",
-            "train": f"Train with hybrid batches: passages prefer their own language ({before}), and subtracting "
-            f"language means alone leaves {after}.",
+            "nothing": f"Do nothing: passages hardly prefer their own language ({before}).",
+            "center": f"Center: {fall} to {after}.",
+            "train": f"Train with hybrid batches: {fall} only to {after}.",
         }[self.advice]
 
     def to_dict(self) -> dict[str, Any]:
@@ -114,9 +100,7 @@ class CorpusProbe(JsonScores):
         return {"advice": self.advice, "conclusion": self.conclusion, **super().to_dict()}
 
     def __rich__(self) -> Group:
-        summary = Table(title=f"Language in the vectors of {self.passages:,} passages", title_justify="left")
-        for header, justify in (("", "left"), ("value", "right"), ("95% interval", "left")):
-            summary.add_column(header, justify=justify)  # type: ignore[arg-type]
+        summary = Table("", "value", "95% interval", title=f"{self.passages:,} passages", title_justify="left")
         for name, part in (
             ("variance explained by language", self.language_variance),
             ("vectors nearest to the mean of their own language", self.nearest_mean_accuracy),
@@ -124,13 +108,15 @@ class CorpusProbe(JsonScores):
             ("… centred", self.preference_centered),
         ):
             summary.add_row(name, f"{part.value:.3f}", f"{part.low:.3f} to {part.high:.3f}")
-        table = Table(title=f"Own language among the {self.k} nearest passages, in per cent", title_justify="left")
-        for header in ("language", "passages", "pool", "nearest", "… centred", "most frequent others"):
-            table.add_column(header, justify="left" if header[0] in "lm" else "right")
+        title = f"Own language among the {self.k} nearest passages, in per cent"
+        table = Table("language", title=title, title_justify="left")
+        for header in ("passages", "pool", "nearest", "… centred"):
+            table.add_column(header, justify="right")
+        table.add_column("most frequent others")
         for code, language in self.languages.items():
             own = (f"{100 * e.value:.0f} ± {50 * (e.high - e.low):.0f}" for e in (language.own, language.own_centered))
-            others = sorted(language.nearest.items(), key=lambda item: (item[0] == code, -item[1]))[:_OTHERS]
-            shown = ", ".join(f"{other} {100 * share:.0f}" for other, share in others if share)
+            others = sorted((-share, other) for other, share in language.nearest.items() if other != code)[:3]
+            shown = ", ".join(f"{other} {-100 * share:.0f}" for share, other in others if share < -0.005)
             table.add_row(escape(code), f"{language.passages:,}", f"{100 * language.pool:.0f}", *own, escape(shown))
         left_out = ", ".join(f"{escape(code)} ({count:,})" for code, count in self.left_out.items())
         return Group(summary, table, *([f"Left out, too few passages: {left_out}"] if left_out else []))
@@ -150,14 +136,14 @@ def probe_corpus(
 ) -> CorpusProbe:
     """Measure how much language decides which passages of a corpus a model puts close together.
 
-    A bi-encoder that separates languages finds passages in the language of the query first, whatever they say. It shows
-    without queries or judgements: most of the passages nearest to a passage (by cosine) are then in its own language,
-    far more than the mix of the corpus would give. What :class:`~st_hybrid.LanguageCentering` would change is measured
-    too: the means of one half of the passages center the other half, and nearest passages are searched within a half.
-    So no passage has a part in the means that are subtracted from it or from the passages around it.
+    A bi-encoder that separates languages finds passages in the language of the query first, whatever they say. This
+    shows without queries: most of the passages nearest to a passage (by cosine) are in its own language, far more than
+    the corpus has of it. The same is measured after centring (:class:`~st_hybrid.LanguageCentering`). One half of the
+    passages gives the means for the other half, and nearest passages are searched within a half, so no passage has a
+    part in the means that are subtracted from it or from those around it.
 
-    Repeated passages count once. Intervals hold for the number of passages given: in a larger pool the nearest passages
-    are closer.
+    Repeated passages count once. The larger the corpus, the nearer the nearest passages and the higher the preference;
+    intervals hold for a corpus of as many passages as were given.
 
     Args:
         model: The model that searches the corpus.
@@ -190,12 +176,11 @@ def probe_corpus(
     """
     if len(passages) != len(languages):
         raise ValueError(f"There are {len(passages):,} passages but {len(languages):,} languages. Give one for each.")
-    texts, codes = (
-        zip(*dict.fromkeys(zip(passages, languages, strict=True)), strict=True) if len(passages) else ((), ())
-    )
+    distinct = dict.fromkeys(zip(passages, languages, strict=True))
+    texts, codes = [text for text, _ in distinct], [code for _, code in distinct]
     _measurable(codes, k)  # before the encoding
     embeddings = model.encode_document(
-        list(texts), prompt=document_prompt, batch_size=batch_size, show_progress_bar=show_progress_bar
+        texts, prompt=document_prompt, batch_size=batch_size, show_progress_bar=show_progress_bar
     )
     return probe_embeddings(embeddings, codes, k=k, per_language=per_language, seed=seed)
 
@@ -231,17 +216,16 @@ def probe_embeddings(
     (plain, error), (after, error_after) = (
         _nearest_languages(part, language, half, searched, k) for part in (vectors, centered)
     )
-    each = 1 / counts[language] / len(codes)  # weight of a passage in a mean over languages
     weight = 1 / (1 - pool) / len(codes)  # of a language's own share in the preference
     preference, preference_centered = (
-        _estimate((weight * (np.diag(shares) - pool)).sum(), influence @ weight, lowest=-1)
+        _estimate(weight @ (np.diag(shares) - pool), influence @ weight, lowest=-1)
         for shares, influence in ((plain, error), (after, error_after))
     )
     return CorpusProbe(
         passages=len(kept),
         k=k,
         language_variance=_explained_variance(vectors, language),
-        nearest_mean_accuracy=_estimate((own_mean @ each), _influence_on_mean(own_mean, language)),
+        nearest_mean_accuracy=_estimate(*_mean_over_languages(own_mean, language)),
         preference=preference,
         preference_centered=preference_centered,
         languages={
@@ -276,41 +260,37 @@ def _measurable(languages: Sequence[str], k: int) -> tuple[list[str], dict[str, 
 
 
 def _nearest_languages(vectors: Floats, language: Ints, half: Ints, searched: Ints, k: int) -> tuple[Numbers, Numbers]:
-    """Look up the languages of the nearest vectors in the same half.
+    """Look up the languages of the vectors nearest to those searched for, within a half.
 
     Returns:
-        For each language the share of each among the ``k`` nearest vectors, shape ``(languages, languages)``; vectors
-        that tie share the last places. And the influence of each vector on each language's own share (by an
-        infinitesimal jackknife): as one that is searched for, and as one that takes a place which without it would go
-        to the next nearest, shape ``(vectors, languages)``.
+        For each language the share of each among the ``k`` nearest, shape ``(languages, languages)``; vectors that tie
+        share the last places. And the influence of each vector on each language's own share, shape ``(vectors,
+        languages)``: as one searched for, and as one whose places would otherwise go to the next nearest (the
+        infinitesimal jackknife).
     """
     of_language = np.eye(language.max() + 1, dtype=np.float32)[language]
     counts = of_language[searched].sum(axis=0)
-    shares = np.zeros((len(counts), len(counts)))
-    influence = np.zeros(of_language.shape)
+    shares, influence = np.zeros((len(counts), len(counts))), np.zeros(of_language.shape)
     for part in (0, 1):
         pool = np.flatnonzero(half == part)
-        rows = np.flatnonzero(np.isin(pool, searched))  # in the pool
+        rows = np.flatnonzero(np.isin(pool, searched))  # numbers in the pool
         block = max(1, _BLOCK // len(pool))
         for some in (rows[start : start + block] for start in range(0, len(rows), block)):
             similarity = vectors[pool[some]] @ vectors[pool].T
             similarity[np.arange(len(some)), some] = -np.inf  # a passage is not its own neighbour
-            ordered = np.partition(similarity, (-k - 1, -k), axis=1)
-            last, following = ordered[:, -k, None], ordered[:, -k - 1, None]
-            above, tied, after = (
-                flags.astype(np.float32) for flags in (similarity > last, similarity == last, similarity == following)
-            )
-            places = (k - above.sum(axis=1, keepdims=True)) / tied.sum(axis=1, keepdims=True)
-            taken = (above + places * tied) / k
-            by = of_language[pool[some]]
-            found = taken @ of_language[pool]
-            shares += by.T @ found
-            influence[pool[some]] += by * found
-            next_own = (by * (after @ of_language[pool])).sum(axis=1, keepdims=True) / after.sum(axis=1, keepdims=True)
-            influence[pool] += taken.T @ by * of_language[pool] - taken.T @ (by * next_own)
-    shares /= counts[:, None]
-    influence[searched] -= of_language[searched] * np.diag(shares)
-    return shares, influence / counts
+            following, last = np.partition(similarity, (-k - 1, -k), axis=1)[:, [-k - 1, -k], None].swapaxes(0, 1)
+            above, tied = (similarity > last).astype(np.float32), (similarity == last).astype(np.float32)
+            taken = above + tied * ((k - above.sum(axis=1, keepdims=True)) / tied.sum(axis=1, keepdims=True))
+            after = (similarity == following).astype(np.float32)
+            own = of_language[pool[some]]
+            found = taken @ of_language[pool]  # counts of each language
+            next_found = after @ of_language[pool] / after.sum(axis=1, keepdims=True)
+            shares += own.T @ found
+            influence[pool[some]] += own * found
+            influence[pool] += taken.T @ own * of_language[pool] - taken.T @ (own * next_found)
+    shares /= k * counts[:, None]
+    influence[searched] -= k * of_language[searched] * np.diag(shares)
+    return shares, influence / (k * counts)
 
 
 def _explained_variance(vectors: Floats, language: Ints) -> Estimate:
@@ -322,21 +302,23 @@ def _explained_variance(vectors: Floats, language: Ints) -> Estimate:
     chance = (within_language / count).mean() * (1 - 1 / len(count))
     between = max(0.0, np.square(means - means.mean(axis=0)).sum(axis=1).mean() - chance)
     total = between + within_language.mean()
-    if total == 0:  # all vectors are equal
+    if total < 1e-12:  # rounding: all vectors are equal, and of length 1
         return _estimate(0.0, within)
     share = between / total
     overall = np.square(vectors - means.mean(axis=0)).sum(axis=1)
-    return _estimate(share, _influence_on_mean(((1 - share) * overall - within) / total, language))
+    _, influence = _mean_over_languages(((1 - share) * overall - within) / total, language)
+    return _estimate(share, influence)
 
 
-def _influence_on_mean(values: Numbers, language: Ints) -> Numbers:
-    """The influence of each passage on the mean over languages of the mean values of their passages."""
+def _mean_over_languages(values: Numbers, language: Ints) -> tuple[float, Numbers]:
+    """The mean over languages of their passages' mean values, and the influence of each passage on it."""
     counts = np.bincount(language)
     means = np.bincount(language, values) / counts
-    return (values - means[language]) / counts[language] / len(counts)
+    return means.mean(), (values - means[language]) / counts[language] / len(counts)
 
 
-def _estimate(value: float, influence: Numbers, lowest: float = 0.0) -> Estimate:
+def _estimate(value: Any, influence: Numbers, lowest: float = 0.0) -> Estimate:
     """A value with the interval that follows from the influence of each passage on it."""
-    error = _DEVIATIONS * float(np.linalg.norm(influence))
-    return Estimate(value=float(value), low=max(lowest, float(value) - error), high=min(1.0, float(value) + error))
+    error = _DEVIATIONS * np.linalg.norm(influence)
+    value, low, high = np.clip([value, value - error, value + error], lowest, 1.0).tolist()
+    return Estimate(value=value, low=low, high=high)
