@@ -34,21 +34,13 @@ _CERTAIN = 0.5  # probability of a detected language
 
 
 class Passages(NamedTuple):
-    """Passages drawn from a corpus.
+    """Passages drawn from a corpus."""
 
-    Args:
-        texts: The passages.
-        languages: The language of each.
-        total: Number of passages in the corpus.
-        detected: Number of passages whose language was detected.
-        dropped: Passages left out, by reason.
-    """
-
-    texts: list[str]
-    languages: list[str]
-    total: int
-    detected: int
-    dropped: Mapping[str, Dropped]
+    texts: list[str]  #: The passages.
+    languages: list[str]  #: The language of each.
+    total: int  #: Number of passages in the corpus.
+    detected: int  #: Number of passages whose language was detected.
+    dropped: Mapping[str, Dropped]  #: Passages left out, by reason.
 
 
 def sample_passages(
