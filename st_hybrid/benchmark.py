@@ -18,8 +18,8 @@ from st_hybrid.files import replacing, write_json
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from sentence_transformers import SentenceTransformer
 
+    from st_hybrid.encoders import Encoder
     from st_hybrid.evaluation.results import MiraclScores, RetrievalScores, TaskScores
     from st_hybrid.tasks import ShardedSearch
 
@@ -33,7 +33,7 @@ about .5 where the order does not depend on language."""
 
 
 def evaluate_tasks(
-    model: SentenceTransformer | str,
+    model: Encoder | str,
     tasks: Sequence[Task],
     data_dir: str | Path | None,
     output: str | Path,
@@ -56,12 +56,14 @@ def evaluate_tasks(
 ) -> dict[str, TaskScores | MiraclScores]:
     """Evaluate a model on tasks; write the scores to a JSON file, and those of each query to a file beside it.
 
+    The JSON file also tells what may be called ``zero_shot`` (:func:`~st_hybrid.data.zero_shot.zero_shot`).
     ``scores.per-query.parquet`` beside ``scores.json`` has a row per ``task``, ``variant`` (``"plain"`` or
     ``"centered: …"``), query and pool, for :func:`~st_hybrid.evaluation.per_query.compare_queries`. Both are written
     after each task and each language of MIRACL, and keep the model's other tasks and languages.
 
     Args:
-        model: The model: a folder or hub name.
+        model: The model: a folder or hub name. A SparseEncoder or MultiVectorEncoder cannot be centered, nor search
+            MIRACL.
         tasks: Tasks to evaluate on.
         data_dir: Folder with ``xquad-r/<lang>.json``, ``mlqa-r/<lang>.json`` and MIRACL's official layout. By default
             the variable ``ST_HYBRID_DATA``; without it the data are downloaded.
@@ -108,8 +110,7 @@ def evaluate_tasks(
     if model_name is None:
         raise ValueError("Give model_name: the file of scores names the model.")
 
-    from sentence_transformers import SentenceTransformer
-
+    from st_hybrid.encoders import load_encoder, require_dense
     from st_hybrid.evaluation import load_lareqa, score_queries
     from st_hybrid.evaluation.plots import plot_top_languages
     from st_hybrid.evaluation.results import TaskScores
@@ -124,7 +125,9 @@ def evaluate_tasks(
         name: name if name == "evaluated" else LanguageCentering.from_pretrained(name) for name in centers
     }
     if isinstance(model, str):
-        model = SentenceTransformer(model)
+        model = load_encoder(model)
+    if centers:
+        require_dense(model, "Centering")
     prompts: dict[str, Any] = {"query_prompt": query_prompt, "document_prompt": document_prompt}
     encoding: dict[str, Any] = {"batch_size": batch_size, "show_progress_bar": show_progress_bar}
     of_miracl: Sequence[str] = []
@@ -225,6 +228,7 @@ class _ScoresFile:
         import pyarrow.compute as pc
         import pyarrow.parquet as pq
 
+        from st_hybrid.data.zero_shot import zero_shot
         from st_hybrid.provenance import provenance
 
         self.tasks[task] = scores
@@ -239,7 +243,8 @@ class _ScoresFile:
         with replacing(self.per_query) as path:
             pq.write_table(self.rows.replace_schema_metadata({"model": self.model_name}), path, compression="zstd")
         tasks = {name: part.to_dict() for name, part in self.tasks.items()}
-        write_json(self.output, {"model": self.model_name, **provenance(), "tasks": tasks})
+        claims = {name: asdict(zero_shot(self.model_name, name)) for name in self.tasks}
+        write_json(self.output, {"model": self.model_name, **provenance(), "zero_shot": claims, "tasks": tasks})
 
 
 def print_scores(tasks: Mapping[str, Any], console: Console) -> None:
