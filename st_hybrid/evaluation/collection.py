@@ -53,6 +53,10 @@ class RetrievalCollection:
                 raise ValueError(f"{self.name}: the {what} columns have different lengths: {sorted(lengths)}.")
             if lengths == {0}:
                 raise ValueError(f"{self.name}: the {what} columns are empty.")
+        for what, ids, texts in (("query", self.query_ids, self.queries), ("passage", self.passage_ids, self.passages)):
+            for number, text in enumerate(texts):
+                if not isinstance(text, str):
+                    raise ValueError(f"{self.name}: the {what} {ids[number]!r} has no text but {text!r}.")
         for column, bound in (
             ("query_languages", len(self.languages)),
             ("passage_languages", len(self.languages)),
@@ -103,6 +107,8 @@ class RetrievalCollection:
                 corpus, languages = {"a": "On roofs.", "b": "Auf Dächern."}, {"q": "en", "a": "en", "b": "de"}
                 RetrievalCollection.from_dicts({"q": "Where?"}, corpus, {"q": ["a", "b"]}, languages, languages)
         """
+        queries, corpus, relevant_docs = _plain(queries), _plain(corpus), _plain(relevant_docs)
+        query_languages, passage_languages = _plain(query_languages), _plain(passage_languages)
         pairs = [(query, passage) for query, found in relevant_docs.items() for passage in sorted(set(found))]
         for ids, known, complaint in (
             (queries, query_languages, "query_languages has no language for query"),
@@ -118,10 +124,10 @@ class RetrievalCollection:
         return cls(
             name=name,
             languages=languages.tolist(),
-            query_ids=list(queries),
+            query_ids=list(map(str, queries)),
             queries=list(queries.values()),
             query_languages=codes[: len(queries)],
-            passage_ids=list(corpus),
+            passage_ids=list(map(str, corpus)),
             passages=list(corpus.values()),
             passage_languages=codes[len(queries) :],
             relevant_queries=np.array([query_number[query] for query, _ in pairs]),
@@ -216,3 +222,12 @@ class RetrievalCollection:
             relevant_passages=(np.cumsum(keep_passage) - 1)[self.relevant_passages[keep_pair]],
             passage_contexts=None if self.passage_contexts is None else self.passage_contexts[keep_passage],
         )
+
+
+def _plain(value: Any) -> Any:
+    """A value of numpy, Arrow or a data set as Python's own, with all that it holds."""
+    if isinstance(value, Mapping):
+        return {_plain(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, pa.Scalar | np.generic):
+        return value.as_py() if isinstance(value, pa.Scalar) else value.item()
+    return value if isinstance(value, str) or not isinstance(value, Iterable) else [_plain(one) for one in value]
