@@ -56,6 +56,7 @@ def evaluate_tasks(
 ) -> dict[str, TaskScores | MiraclScores]:
     """Evaluate a model on tasks; write the scores to a JSON file, and those of each query to a file beside it.
 
+    The JSON file also tells what may be called ``zero_shot`` (:func:`~st_hybrid.data.zero_shot.zero_shot`).
     ``scores.per-query.parquet`` beside ``scores.json`` has a row per ``task``, ``variant`` (``"plain"`` or
     ``"centered: …"``), query and pool, for :func:`~st_hybrid.evaluation.per_query.compare_queries`. Both are written
     after each task and each language of MIRACL, and keep the model's other tasks and languages.
@@ -227,6 +228,7 @@ class _ScoresFile:
         import pyarrow.compute as pc
         import pyarrow.parquet as pq
 
+        from st_hybrid.data.zero_shot import zero_shot
         from st_hybrid.provenance import provenance
 
         self.tasks[task] = scores
@@ -241,7 +243,8 @@ class _ScoresFile:
         with replacing(self.per_query) as path:
             pq.write_table(self.rows.replace_schema_metadata({"model": self.model_name}), path, compression="zstd")
         tasks = {name: part.to_dict() for name, part in self.tasks.items()}
-        write_json(self.output, {"model": self.model_name, **provenance(), "tasks": tasks})
+        claims = {name: asdict(zero_shot(self.model_name, name)) for name in self.tasks}
+        write_json(self.output, {"model": self.model_name, **provenance(), "zero_shot": claims, "tasks": tasks})
 
 
 def print_scores(tasks: Mapping[str, Any], console: Console) -> None:

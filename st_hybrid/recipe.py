@@ -1,7 +1,5 @@
 """How to train: settings that can be read without torch, so that the command line prints its help at once."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
@@ -19,11 +17,9 @@ class Recipe:
     A value out of range and an option that has no effect together with the others raise a ValueError.
 
     Args:
-        sampler: What a batch holds. "x-x-mono": one language. "x-y": pairs of two languages. "hybrid": either of these.
-            "x-x": pairs of one language each, with languages mixed over the batch.
+        sampler: A batch has one language ("x-x-mono"), pairs of two ("x-y") or of one ("x-x"), or "hybrid".
         alpha: Share of monolingual batches, only for the sampler "hybrid" (0.5 by default).
-        language_sampling: How monolingual batches choose their language: "uniform", each language equally often (the
-            default), or "proportional" to its rows.
+        language_sampling: Choose languages of monolingual batches "uniform" (the default) or "proportional" to rows.
         batch_size: Pairs per step and process.
         mini_batch_size: Pairs to encode at once; memory then depends on the mini-batch only (gradients are cached).
         max_steps: Training steps, instead of epochs.

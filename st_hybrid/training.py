@@ -1,7 +1,5 @@
 """Fine-tune a model on parallel rows: what ``st-hybrid train`` does."""
 
-from __future__ import annotations
-
 import functools
 import json
 from collections.abc import Mapping, Sequence
@@ -62,13 +60,12 @@ def finetune(
         recipe: How to train; by default the paper's recipe.
         source: How the rows were read. A run can only be resumed with the same source.
         checked: Evaluation sets that the rows were checked against, from
-            :func:`~st_hybrid.data.zero_shot.checked_sets`. The model card calls the evaluation on them zero-shot.
+            :func:`~st_hybrid.data.zero_shot.checked_sets`, for :func:`~st_hybrid.data.zero_shot.zero_shot`.
         resume: Continue the run in ``output`` from its last checkpoint, with the same settings and the same batches.
 
     Raises:
         FileExistsError: ``output`` holds a run and ``resume`` is not set.
-        ValueError: The rows are not valid, an option of the recipe has no effect on this model or these rows, or the
-            run to resume had other settings.
+        ValueError: The rows are not valid, an option has no effect, or the run to resume had other settings.
 
     Example:
         ::
@@ -136,7 +133,7 @@ def finetune(
         }
         write_json(output / _SUMMARY, summary)
         about = f"{sum(map(len, train_rows.values())):,} parallel rows of {settings['data']}"
-        _complete_card(output / "README.md", about, recipe, checked)
+        _complete_card(output / "README.md", about, recipe)
     return encoder
 
 
@@ -221,7 +218,7 @@ def _arguments(
     )
 
 
-def _complete_card(card: Path, about: str, recipe: Recipe, checked: Sequence[CheckedSet]) -> None:
+def _complete_card(card: Path, about: str, recipe: Recipe) -> None:
     """Say in the model card how the batches were drawn and what the rows were checked against."""
     options = recipe.sampler_options
     section = (
@@ -230,8 +227,7 @@ def _complete_card(card: Path, about: str, recipe: Recipe, checked: Sequence[Che
         f"`MultilingualMultipleNegativesRankingLoss` (scale {recipe.scale:g}), batches of {recipe.batch_size} pairs, "
         f"seed {recipe.seed}.\n"
     )
-    if statement := zero_shot_statement(checked):
-        section += f"\n{statement}\n"
+    section += f"\n{zero_shot_statement(card.parent)}\n"
     before, marker, after = card.read_text(encoding="utf-8").partition("\n## Citation")
     with replacing(card) as temporary:
         temporary.write_text(before + section + marker + after, encoding="utf-8")

@@ -1,7 +1,5 @@
 """The command that measures."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +30,10 @@ def evaluate(
         center: Report also with language means subtracted: a folder with the means of ``st-hybrid center``, or
             ``evaluated`` for the means of the evaluated texts. Repeat the option for more means. Not for MIRACL.
     """
+    from st_hybrid.data.zero_shot import zero_shot
+
     scores = evaluate_tasks(tasks=task, data_dir=data_dir, output=output, centers=center, **options)
     print_scores(scores, Console())
+    for name in scores:
+        Console().print(f"{name}: {zero_shot(options['model'], name)}.", markup=False, highlight=False)
     Console(stderr=True).print(f"Wrote [bold]{output}[/] and {output.stem}.per-query.parquet beside it.")

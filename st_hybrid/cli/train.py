@@ -1,7 +1,5 @@
 """Commands that train."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -18,8 +16,7 @@ from st_hybrid.recipe import Recipe
 def quickstart(*, output: Path = Path("quickstart"), seeds: int = 3, steps: int = 300) -> None:
     """Train small encoders from scratch, without a network, and compare the samplers.
 
-    Generates questions and answers in 11 languages from Unicode CLDR's names of places, languages and currencies. Takes
-    about a minute.
+    Generates questions and answers in 11 languages from names in Unicode CLDR. Takes about a minute.
 
     Args:
         output: Folder for ``results.json`` and ``results.png``.

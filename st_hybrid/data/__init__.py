@@ -1,7 +1,5 @@
 """Parallel rows: open, write, check, clean and mine them."""
 
-from __future__ import annotations
-
 from st_hybrid.data.bitext import read_bitext
 from st_hybrid.data.check import check_rows
 from st_hybrid.data.check_report import Limits, RowsReport

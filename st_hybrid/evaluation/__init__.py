@@ -1,7 +1,5 @@
 """Retrieval collections in several languages and their one-pass evaluation."""
 
-from __future__ import annotations
-
 from st_hybrid.evaluation.collection import RetrievalCollection
 from st_hybrid.evaluation.evaluator import CrossLingualRetrievalEvaluator
 from st_hybrid.evaluation.lareqa import PUBLISHED_COUNTS, lareqa_folder, load_lareqa, read_lareqa

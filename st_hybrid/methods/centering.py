@@ -1,7 +1,5 @@
 """Subtract each language's mean vector, so that a vector says less about the language of its text."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -38,8 +36,7 @@ class LanguageCentering:
 
     Args:
         means: For each role (``"query"``, ``"document"``), the mean vector of each language, shape ``(dimensions,)``.
-        unseen: What to do with a text in a language that has no mean: ``"error"`` raises, ``"keep"`` leaves the vector
-            as it is, ``"global"`` subtracts the average of the known languages' means.
+        unseen: Without a mean raise an ``"error"``, ``"keep"`` the vector, or subtract the ``"global"`` mean.
 
     Raises:
         ValueError: A role is missing, or the vectors differ in length.
@@ -80,7 +77,7 @@ class LanguageCentering:
         document_languages: Sequence[str],
         *,
         unseen: Unseen = "error",
-    ) -> LanguageCentering:
+    ) -> "LanguageCentering":
         """Take the means of given embeddings, shapes ``(texts, dimensions)``, of texts in known languages."""
         means = _means(queries, query_languages), _means(documents, document_languages)
         return cls(dict(zip(ROLES, means, strict=True)), unseen)
@@ -88,7 +85,7 @@ class LanguageCentering:
     @classmethod
     def fit(
         cls,
-        model: SentenceTransformer,
+        model: "SentenceTransformer",
         queries: Sequence[str],
         query_languages: Sequence[str],
         documents: Sequence[str],
@@ -98,7 +95,7 @@ class LanguageCentering:
         query_prompt: str | None = None,
         document_prompt: str | None = None,
         **options: Any,
-    ) -> LanguageCentering:
+    ) -> "LanguageCentering":
         """Encode texts in known languages, a language per text, and take their means.
 
         Take texts that are not evaluated, in every language that will be searched. The more alike the languages'
@@ -115,14 +112,14 @@ class LanguageCentering:
     @classmethod
     def fit_rows(
         cls,
-        model: SentenceTransformer,
+        model: "SentenceTransformer",
         rows: Dataset,
         *,
         columns: Mapping[str, str] = MappingProxyType({}),
         per_language: int = 1000,
         seed: int = 0,
         **options: Any,
-    ) -> LanguageCentering:
+    ) -> "LanguageCentering":
         """Take the means of the queries and of the positives of parallel rows.
 
         ``per_language`` rows are drawn per language, at random with ``seed``; some hundreds are enough. ``columns`` is
@@ -165,7 +162,7 @@ class LanguageCentering:
         write_json(target / "config.json", {"languages": languages, "unseen": self.unseen})
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path) -> LanguageCentering:
+    def from_pretrained(cls, folder: str | Path) -> "LanguageCentering":
         """Read what :meth:`save_pretrained` wrote; FileNotFoundError if the folder holds no means."""
         source = Path(folder) / FOLDER
         if not (source / "config.json").is_file():

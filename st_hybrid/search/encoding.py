@@ -1,7 +1,5 @@
 """Encoding of each distinct text once."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 

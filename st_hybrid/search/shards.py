@@ -1,7 +1,5 @@
 """Embeddings of a corpus of any size, in shards of consecutive rows."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

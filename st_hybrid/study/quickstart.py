@@ -1,7 +1,5 @@
 """The whole library in a minute, without a network: train with each sampler, measure and compare."""
 
-from __future__ import annotations
-
 import copy
 import tempfile
 import time
@@ -50,8 +48,7 @@ def run_quickstart(
 ) -> dict[str, Any]:
     """Train small encoders from scratch with each sampler, print and plot how they retrieve, and return the results.
 
-    All begin with the same weights. They are evaluated on held-out combinations of known names, plain and with each
-    language's mean vector of the training rows subtracted (centered).
+    They are evaluated on held-out combinations of known names, plain and with each language's mean subtracted.
 
     Args:
         output: Folder for ``results.json``, whose content is returned, and ``results.png``.

@@ -1,7 +1,5 @@
 """Encoders of mteb: their embeddings, the similarity that they rank by, and their fingerprint."""
 
-from __future__ import annotations
-
 import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence

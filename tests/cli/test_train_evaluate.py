@@ -103,6 +103,7 @@ def test_train_center_evaluate(tiny_model_path: Path, rows: Path, data: Path, tm
     told = run("evaluate", "--model", model, "--task", "XQuAD-R", *options, "--center", model)
     assert "rank distance" in told
     assert "centered: evaluated" in told
+    assert "XQuAD-R: not known to be zero-shot: the training rows were not checked against XQuAD-R;" in told
     found: dict[str, Any] = json.loads(scores.read_text(encoding="utf-8"))
     assert found["model"] == str(model)
     assert found["command"].startswith("__main__.py evaluate --model")
