@@ -53,6 +53,10 @@ class RetrievalCollection:
                 raise ValueError(f"{self.name}: the {what} columns have different lengths: {sorted(lengths)}.")
             if lengths == {0}:
                 raise ValueError(f"{self.name}: the {what} columns are empty.")
+        for what, ids, texts in (("query", self.query_ids, self.queries), ("passage", self.passage_ids, self.passages)):
+            for number, text in enumerate(texts):
+                if not isinstance(text, str):
+                    raise ValueError(f"{self.name}: the {what} {ids[number]!r} has no text but {text!r}.")
         for column, bound in (
             ("query_languages", len(self.languages)),
             ("passage_languages", len(self.languages)),
@@ -104,6 +108,8 @@ class RetrievalCollection:
                 corpus, languages = {"a": "On roofs.", "b": "Auf Dächern."}, {"q": "en", "a": "en", "b": "de"}
                 RetrievalCollection.from_dicts({"q": "Where?"}, corpus, {"q": ["a", "b"]}, languages, languages)
         """
+        queries, corpus, relevant_docs = _plain(queries), _plain(corpus), _plain(relevant_docs)
+        query_languages, passage_languages = _plain(query_languages), _plain(passage_languages)
         graded = {
             query: dict(found) if isinstance(found, Mapping) else dict.fromkeys(sorted(set(found)), 1)
             for query, found in relevant_docs.items()
@@ -123,10 +129,10 @@ class RetrievalCollection:
         return cls(
             name=name,
             languages=languages.tolist(),
-            query_ids=list(queries),
+            query_ids=list(map(str, queries)),
             queries=list(queries.values()),
             query_languages=codes[: len(queries)],
-            passage_ids=list(corpus),
+            passage_ids=list(map(str, corpus)),
             passages=list(corpus.values()),
             passage_languages=codes[len(queries) :],
             relevant_queries=np.array([query_number[query] for query, *_ in pairs]),
@@ -224,3 +230,12 @@ class RetrievalCollection:
             passage_contexts=None if self.passage_contexts is None else self.passage_contexts[keep_passage],
             grades=None if self.grades is None else self.grades[keep_pair],
         )
+
+
+def _plain(value: Any) -> Any:
+    """A value of numpy, Arrow or a data set as Python's own, with all that it holds."""
+    if isinstance(value, Mapping):
+        return {_plain(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, pa.Scalar | np.generic):
+        return value.as_py() if isinstance(value, pa.Scalar) else value.item()
+    return value if isinstance(value, str) or not isinstance(value, Iterable) else [_plain(one) for one in value]
