@@ -194,9 +194,15 @@ class LanguageDetector:
         """Whether :meth:`other` can check texts in a language: lingua knows it and it is among those considered."""
         return bool(self._same(language) & self._considered)
 
-    def detect(self, texts: Sequence[str]) -> tuple[list[str], NDArray[np.float64]]:
-        """ISO 639-1 code of each text's likeliest language, and its probability, shape ``(texts,)``; on all cores."""
-        first = [ranked[0] for ranked in self._ranked(texts)]
+    def detect(
+        self, texts: Sequence[str], *, among: Collection[str] | None = None
+    ) -> tuple[list[str], NDArray[np.float64]]:
+        """ISO 639-1 code of each text's likeliest language, and its probability, shape ``(texts,)``; on all cores.
+
+        ``among`` are the codes to choose from, by default all.
+        """
+        codes = frozenset(self._language if among is None else among)
+        first = [next(one for one in ranked if self._code[one.language] in codes) for ranked in self._ranked(texts)]
         return [self._code[one.language] for one in first], np.array([one.value for one in first])
 
     def other(self, texts: Sequence[str], language: str) -> NDArray[np.bool_]:

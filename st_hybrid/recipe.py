@@ -76,7 +76,7 @@ class Recipe:
         for name, choice in choices.items():
             if (value := getattr(self, name)) is not None and value not in get_args(choice):
                 raise ValueError(f"{name} must be one of {', '.join(get_args(choice))}, got {value!r}.")
-        for name in (field.name for field in fields(self) if field.type in ("int", "int | None")):
+        for name in (field.name for field in fields(self) if field.type in (int, int | None)):
             if (value := getattr(self, name)) is not None and value < 1 and name != "seed":
                 raise ValueError(f"{name} must be at least 1, got {value}. To leave it unset, leave it out.")
         alpha = self.sampler_options["alpha"]
@@ -94,6 +94,7 @@ class Recipe:
             ("negatives_follow", alpha == 1, "without cross-lingual pairs"),
             ("patience", self.held_out is None, "without held_out"),
             ("epochs", self.max_steps is not None, "with max_steps"),
+            ("mini_batch_size", (self.mini_batch_size or 0) >= self.batch_size, "unless it is below batch_size"),
         ):
             if getattr(self, name) is not None and useless:
                 raise ValueError(f"{name} has no effect {reason}: leave it out.")

@@ -15,6 +15,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from st_hybrid.grouping import Ints, numbered, place_in_group
+from st_hybrid.languages import one_code_each
 
 ROLES = ("id", "language", "query", "positive")
 """The columns of parallel rows, besides negatives."""
@@ -41,7 +42,7 @@ class ParallelRows:
     Attributes:
         dataset, table: These columns and the negatives, as a data set and as an Arrow table of ``large_string``.
         negative_columns: Names of the columns of hard negatives.
-        languages: The language codes in alphabetic order.
+        languages: The language codes in alphabetic order. Codes of one language, ``iw`` and ``he``, become one.
         language: Index in ``languages`` of each row's language, shape ``(rows,)``, int64.
         group: Number of each row's group, in order of appearance, shape ``(rows,)``, int64.
 
@@ -67,8 +68,9 @@ class ParallelRows:
                 )
         self.group, _ = numbered(self.table["id"])
         language, codes = numbered(self.table["language"])
-        self.languages: list[str] = sorted(codes.to_pylist())
-        self.language: Ints = np.array([self.languages.index(code) for code in codes.to_pylist()])[language]
+        known_as = one_code_each(codes.to_pylist())
+        self.languages: list[str] = sorted(set(known_as.values()))
+        self.language: Ints = np.array([self.languages.index(known_as[code]) for code in codes.to_pylist()])[language]
         if len(again := repeated_rows(self.group, self.language, self.table)):
             ids = self.table["id"].take(pa.array(again[:_SHOWN])).to_pylist()
             codes = [self.languages[number] for number in self.language[again[:_SHOWN]]]

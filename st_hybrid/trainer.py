@@ -1,6 +1,7 @@
 """A trainer with hybrid batches, which logs the loss of each kind of batch."""
 
 import copy
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -16,6 +17,22 @@ from torch.utils.data import DataLoader
 from st_hybrid.loss import MultilingualMultipleNegativesRankingLoss
 from st_hybrid.pairs import is_ordinary, pair_text
 from st_hybrid.sampler import HybridBatchSampler, StepwiseProportionalBatchSampler
+
+logger = logging.getLogger(__name__)
+
+
+def train_in_float32(model: nn.Module) -> None:
+    """Convert weights in bfloat16 or float16 to float32 and say so: optimizers round small steps away in these.
+
+    Weights of which none is trained, as below an adapter, stay as they are.
+    """
+    half = {weight.dtype for weight in model.parameters() if weight.requires_grad} & {torch.bfloat16, torch.float16}
+    if half:
+        model.float()
+        stored = str(half.pop()).removeprefix("torch.")
+        logger.warning(
+            "The model is stored in %s. It is trained and saved in float32; bf16=True makes it faster.", stored
+        )
 
 
 class HybridTrainer(SentenceTransformerTrainer):
@@ -71,6 +88,8 @@ class HybridTrainer(SentenceTransformerTrainer):
                 f"HybridTrainer trains a SentenceTransformer, not a {kind}. Use {kind}Trainer, with "
                 "batch_sampler=HybridBatchSampler and loss=MultilingualMultipleNegativesRankingLoss(model)."
             )
+        if model is not None:
+            train_in_float32(model)
         # The caller may pass the same arguments to another trainer.
         args = SentenceTransformerTrainingArguments("tmp_trainer") if args is None else copy.copy(args)
         if batch_sampler is not None:

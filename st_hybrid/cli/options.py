@@ -17,7 +17,7 @@ Split = Annotated[str, Parameter(help="Split of the data set.")]
 Column = Annotated[list[str] | None, Parameter(help="Map a column: ``query=question``. Repeat it for more columns.")]
 Output = Annotated[Path, Parameter(help="File to write: .jsonl (also .gz, .zst), .parquet; without a suffix a folder.")]
 #: What the library's functions take as an object and a command as the name to load it by.
-_LOADED = {"SentenceTransformer": str, "CrossEncoder": str}
+_LOADED = {"SentenceTransformer": str, "CrossEncoder": str, "Encoder": str}
 
 
 def options_of(function: Command, *, omit: Collection[str] = ()) -> Callable[[Command], Command]:

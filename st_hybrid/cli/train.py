@@ -33,7 +33,7 @@ def train(
     model: str,
     data: list[str],
     output: Path,
-    recipe: Annotated[Recipe, Parameter(name="*")] = Recipe(),  # noqa: B008 (frozen)
+    recipe: Annotated[Recipe, Parameter(name="*", negative=None, negative_bool="no-")] = Recipe(),  # noqa: B008 (frozen)
     column: Column = None,
     split: Split = "train",
     resume: bool = False,

@@ -4,6 +4,7 @@ from st_hybrid.data.bitext import read_bitext
 from st_hybrid.data.check import check_rows
 from st_hybrid.data.check_report import Limits, RowsReport
 from st_hybrid.data.collect import Rows
+from st_hybrid.data.corpus import open_collection
 from st_hybrid.data.decontamination import Decontamination, OverlapSettings, decontaminate
 from st_hybrid.data.evaluation_texts import EvaluationTexts, read_evaluation_texts
 from st_hybrid.data.mining import mine_negatives
@@ -27,6 +28,7 @@ __all__ = [
     "check_rows",
     "decontaminate",
     "mine_negatives",
+    "open_collection",
     "open_row_sets",
     "open_rows",
     "read_bitext",

@@ -14,6 +14,7 @@ from safetensors.numpy import load_file, save_file
 from st_hybrid.encoders import require_dense
 from st_hybrid.files import replacing, write_json
 from st_hybrid.grouping import place_in_group
+from st_hybrid.languages import supported_code
 from st_hybrid.rows import ParallelRows
 
 if TYPE_CHECKING:
@@ -125,11 +126,16 @@ class LanguageCentering:
         ``per_language`` rows are drawn per language, at random with ``seed``; some hundreds are enough. ``columns`` is
         that of :class:`~st_hybrid.rows.ParallelRows`; the ``options`` are the keyword arguments of :meth:`fit`.
         """
+        if per_language < 1:
+            raise ValueError(f"per_language must be at least 1, got {per_language}.")
         parallel = ParallelRows(rows, columns=columns, negative_columns=[])
         order = np.random.default_rng(seed).permutation(len(parallel))
         drawn = np.sort(order[place_in_group(parallel.language[order]) < per_language])
-        texts = parallel.dataset.select(drawn)[:]
-        return cls.fit(model, texts["query"], texts["language"], texts["positive"], texts["language"], **options)
+        texts, languages = (
+            parallel.dataset.select(drawn),
+            np.array(parallel.languages)[parallel.language[drawn]].tolist(),
+        )
+        return cls.fit(model, texts["query"][:], languages, texts["positive"][:], languages, **options)
 
     def __call__(self, embeddings: Floats, languages: Sequence[str], role: Role) -> Floats:
         """Subtract from each vector, shape ``(texts, dimensions)``, its language's mean and scale it to length 1.
@@ -142,13 +148,16 @@ class LanguageCentering:
         _check_lengths(embeddings, languages)
         means = self.means[role]
         codes, numbers = np.unique(np.asarray(languages), return_inverse=True)
-        if self.unseen == "error" and (unknown := [code for code in codes.tolist() if code not in means]):
+        known_as = {code: supported_code(code, means.keys()) for code in codes.tolist()}
+        if self.unseen == "error" and (unknown := [code for code, known in known_as.items() if known is None]):
             raise ValueError(
                 f"There is no {role} mean for the language {', '.join(unknown)}, only for {', '.join(means)}. Fit the "
                 f"means on texts in that language too, or choose unseen='keep' or unseen='global'."
             )
         other = np.mean(list(means.values()), axis=0, dtype=np.float64) * (self.unseen == "global")
-        centered = embeddings - np.stack([means.get(code, other) for code in codes])[numbers].astype(np.float32)
+        centered = embeddings - np.stack([means.get(known or "", other) for known in known_as.values()])[
+            numbers
+        ].astype(np.float32)
         lengths = np.linalg.norm(centered, axis=1, keepdims=True)
         return np.asarray(centered / np.maximum(lengths, np.finfo(np.float32).tiny), dtype=np.float32)
 

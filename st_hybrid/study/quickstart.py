@@ -64,8 +64,8 @@ def run_quickstart(
 
             run_quickstart("quickstart", seeds=1, steps=100)
     """
-    if seeds < 1:
-        raise ValueError(f"seeds must be at least 1, got {seeds}.")
+    if seeds < 1 or steps < 1:
+        raise ValueError(f"seeds and steps must be at least 1, got {seeds} and {steps}.")
     began, output = time.perf_counter(), Path(output)
     output.mkdir(parents=True, exist_ok=True)  # an error comes before the work
     scores: list[dict[str, Any]] = []

@@ -121,6 +121,18 @@ def test_the_dictionaries_of_sentence_transformers(tiny_model: SentenceTransform
     assert scores.measures["ndcg_at_10"][:, -1].mean() == pytest.approx(evaluator(tiny_model)["cosine_ndcg@10"])
 
 
+def test_dictionaries_may_hold_grades() -> None:
+    """As qrels do: 0 is not relevant, and what is above is the gain."""
+    graded = {"q1": {"p1": 2, "p2": 0}, "q2": {"p2": 1, "p3": 3}, "q3": {"p1": -1}}
+    collection = RetrievalCollection.from_dicts(**{**DICTS, "relevant_docs": graded})
+    assert collection.relevant_queries.tolist() == [0, 1, 1]
+    assert collection.relevant_passages.tolist() == [0, 1, 2]
+    assert collection.grades.tolist() == [2, 1, 3]
+    assert collection.sample(1, seed=1).grades.tolist() in ([2], [1, 3])
+    with pytest.raises(ValueError, match="relevance columns have different lengths"):
+        replace(collection, grades=np.ones(2))
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
