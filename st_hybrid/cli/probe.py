@@ -40,18 +40,16 @@ def probe(
         column: Map a column: ``text=body``, ``language=code``. Repeat the option for more columns.
         seed: Seed of the sample and of the division into halves.
     """
-    from sentence_transformers import SentenceTransformer
-
+    from st_hybrid.encoders import load_encoder, require_dense
     from st_hybrid.provenance import provenance
 
+    encoder = require_dense(load_encoder(model), "A probe")
     reading = {name: options.pop(name) for name in signature(sample_passages).parameters if name in options}
     passages = sample_passages(data, columns=mapped(column, "text=body"), seed=seed, show_progress_bar=True, **reading)
     messages = Console(stderr=True)
     for reason, part in passages.dropped.items():
         messages.print(f"{part.rows:,} passages left out: {reason}, first at {part.first}", markup=False)
-    found = probe_corpus(
-        SentenceTransformer(model), passages.texts, passages.languages, seed=seed, show_progress_bar=True, **options
-    )
+    found = probe_corpus(encoder, passages.texts, passages.languages, seed=seed, show_progress_bar=True, **options)
     Console().print(found)
     Console().print(f"[bold]{found.conclusion}[/]")
     if output is not None:
