@@ -2,6 +2,7 @@
 
 import functools
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from types import MappingProxyType
@@ -36,6 +37,7 @@ _MEMBERS = {"Hans": ("Hani",), "Hant": ("Hani",), "Jpan": ("Hani", "Hira", "Kana
 _WIDELY_WRITTEN = re.findall(r"\w+", "ar de en es fa fr hi it ja nl pl pt ru tr uk ur vi zh")
 _SHORT_HAN = 12  # characters
 _OWN_BELOW = 0.05  # probability
+_SAMPLE, _SHOWN = 1000, 400  # texts that show which languages there are, and characters of each text
 _BLOCK = 1000  # texts that lingua ranks at once, in parallel
 
 
@@ -239,6 +241,21 @@ class LanguageDetector:
         if found is None or not _scripts(found) & language_scripts(code):
             return frozenset()
         return frozenset({"nb", "nn"} if base == "no" else {found})
+
+
+def detect_languages(
+    texts: Sequence[str], least: float, known: Collection[str] = ()
+) -> tuple[list[str], NDArray[np.float64]]:
+    """Detect the language of each text of a corpus, and its probability.
+
+    A detector that knows which languages there are errs less. A language counts if it is ``known``, or if at least a
+    share ``least`` of a sample of 1,000 texts is detected as it.
+    """
+    shown = [text[:_SHOWN] for text in texts]
+    sample = shown[:: -(-len(shown) // _SAMPLE)]
+    counts = Counter(LanguageDetector().detect(sample)[0])
+    likely = {*known, *(code for code, count in counts.items() if count >= least * len(sample))}
+    return LanguageDetector(likely).detect(shown, among=likely)
 
 
 def _script(tag: str) -> str:

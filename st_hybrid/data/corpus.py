@@ -12,14 +12,12 @@ from st_hybrid.data.blocks import plain_suffix, read_blocks
 from st_hybrid.data.open import open_rows
 from st_hybrid.data.tables import json_records
 from st_hybrid.evaluation import RetrievalCollection
-from st_hybrid.languages import LanguageDetector, check_language, language_tag
+from st_hybrid.languages import check_language, detect_languages, language_tag
 
 logger = logging.getLogger(__name__)
 
 _DUTCH = {"dt": "nl"}  # as mlir-benchmarks writes it
-_SAMPLE = 1000  # texts that show which languages there are
 _LIKELY, _LIKELY_ELSE = 0.01, 0.1  # least share of a language among passages; among queries, if no passage has it
-_SHOWN = 300  # characters that suffice to detect a language
 
 
 def open_collection(
@@ -155,22 +153,12 @@ class _Texts:
         if without and language is None and self.language:
             raise ValueError(f"{self.lacking}: no language, though others in {self.path.name} have one. Add it.")
         if without and language is None:
-            found = _detect([self.text[key] for key in without], known)
+            found, _ = detect_languages([self.text[key] for key in without], _LIKELY_ELSE if known else _LIKELY, known)
             counts = ", ".join(f"{code} {count:,}" for code, count in Counter(found).most_common())
             logger.warning("%s has no field 'language'. Detected: %s.", self.path, counts)
         else:
             found = [language or ""] * len(without)
         self.language.update(zip(without, found, strict=True))
-
-
-def _detect(texts: Sequence[str], known: Collection[str]) -> list[str]:
-    """Languages of texts, each one that is known or that occurs often."""
-    shown = [text[:_SHOWN] for text in texts]
-    sample = shown[:: -(-len(shown) // _SAMPLE)]
-    counts = Counter(LanguageDetector().detect(sample)[0])
-    least = (_LIKELY_ELSE if known else _LIKELY) * len(sample)
-    likely = {*known, *(code for code, count in counts.items() if count >= least)}
-    return LanguageDetector(likely).detect(shown, among=likely)[0]
 
 
 def _entries(record: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:

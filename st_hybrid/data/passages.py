@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -18,7 +17,7 @@ from st_hybrid.data.collect import Batch
 from st_hybrid.data.names import means_language
 from st_hybrid.data.report import Dropped, ReadReport
 from st_hybrid.data.tables import NamedBatch, Source
-from st_hybrid.languages import LanguageDetector, check_language
+from st_hybrid.languages import check_language, detect_languages
 from st_hybrid.progress import progress_bar
 from st_hybrid.rows import is_empty
 
@@ -28,8 +27,7 @@ _COLUMNS = {
     "language": ("language", "lang"),
 }  # the first that exists
 _UNDETERMINED = "und"  # BCP 47's code
-_SHOWN = 500  # characters of a passage, enough to detect its language
-_TRIED, _LIKELY = 1000, 0.005  # passages that show which languages there are; share of such a language among them
+_LIKELY = 0.005  # least share of a language that is there
 _CERTAIN = 0.5  # probability of a detected language
 
 
@@ -108,7 +106,9 @@ def sample_passages(
     codes = np.array(drawn["language"].to_pylist(), dtype=object)
     if detected := int((codes == _UNDETERMINED).sum()):
         texts = drawn["text"].filter(codes == _UNDETERMINED).to_pylist()
-        codes[codes == _UNDETERMINED] = _detect(texts, languages)
+        found, certain = detect_languages(texts, 1 if languages else _LIKELY, languages or ())
+        sure = [code if value >= _CERTAIN else None for code, value in zip(found, certain, strict=True)]
+        codes[codes == _UNDETERMINED] = sure
         table = pa.table({"text": drawn["text"], "language": pa.array(codes, pa.string())})
         place = lambda row: repr(table["text"][row].as_py()[:40])  # noqa: E731 (the passages have no places any more)
         drawn = _kept(Batch(table, place), report, languages, "language not certain")
@@ -196,14 +196,3 @@ def _kept(batch: Batch, report: ReadReport, languages: Sequence[str] | None, wit
         report.drop(reason, int(left_out.sum()), partial(batch.place, int(left_out.argmax())))
         kept &= ~bad
     return batch.table.filter(kept)
-
-
-def _detect(texts: Sequence[str], languages: Sequence[str] | None) -> list[str | None]:
-    """The language of each text; None where it is not certain."""
-    shown = [text[:_SHOWN] for text in texts]
-    if languages is None:
-        tried = shown[:: -(-len(shown) // _TRIED)]
-        counts = Counter(LanguageDetector().detect(tried)[0])
-        languages = [code for code, count in counts.items() if count >= _LIKELY * len(tried)]
-    codes, certain = LanguageDetector(languages).detect(shown)
-    return [code if sure else None for code, sure in zip(codes, certain >= _CERTAIN, strict=True)]
