@@ -6,8 +6,8 @@ draws groups of the data, mines with the start model one negative per row in the
 trains on the same rows without negatives and with each of them, and evaluates these models and the start. Everything
 runs through the ``st-hybrid`` commands. A run whose result is in ``--work`` is not repeated, so several processes can
 share the ``--runs`` once a first process, with an empty ``--runs``, has mined. With ``--work`` alone the script prints
-the table of the results there. Scores, training logs and the differences' confidence intervals are written to
-``benchmarks/results/hard-negatives``.
+the table of the results there. It writes scores, training logs and the differences' confidence intervals to
+``--results``.
 """
 
 from __future__ import annotations
@@ -86,25 +86,27 @@ def run(given: argparse.Namespace) -> None:
             model = work / name
             fixed = ["--model", given.start, "--data", work / f"{one.rows}.jsonl.gz", "--output", model]
             if not (model / "training.json").is_file():
-                options = ["--alpha", one.alpha, "--negatives-follow", one.negatives_follow]
+                options = ["--alpha", one.alpha]
+                options += [] if one.rows == "none" else ["--negatives-follow", one.negatives_follow]
                 command("train", *fixed, *TRAINING, *options, "--max-steps", given.steps, "--resume")
         if not (work / f"{name}.json").is_file():
-            task = ["--task", "XQuAD-R", "--data-dir", given.evaluation_data, "--sample", given.sample]
+            task = ["--task", "XQuAD-R", "--data-dir", given.evaluation_data]
+            task += [] if given.sample is None else ["--sample", given.sample]
             command("evaluate", "--model", model, *task, "--output", work / f"{name}.json")
 
 
-def collect(work: Path) -> None:
-    """Copy the scores and logs that ``work`` holds into the repository."""
-    RESULTS.mkdir(parents=True, exist_ok=True)
+def collect(work: Path, results: Path) -> None:
+    """Copy the scores and logs that ``work`` holds."""
+    results.mkdir(parents=True, exist_ok=True)
     copies = {work / "mining.json": "mining.json"}
     for name in RUNS:
         copies |= {work / f"{name}.json": f"{name}.json", work / name / "training.json": f"{name}-training.json"}
     for source, copy in copies.items():
         if source.is_file():
-            shutil.copy(source, RESULTS / copy)
+            shutil.copy(source, results / copy)
 
 
-def differences(work: Path) -> None:
+def differences(work: Path, results: Path) -> None:
     """Write how far each run is from the one without hard negatives and with the same alpha, over the questions.
 
     A question's value is its mean over the languages in which it is asked and the pools; questions are drawn, not
@@ -117,7 +119,7 @@ def differences(work: Path) -> None:
         if name == base or one.rows is None or not all(path.is_file() for path in paths):
             continue
         found[name] = {"compared with": base}
-        scores = compare_queries(*paths, variants=("plain", "as it is"))
+        scores = compare_queries(*paths)
         of_kind = {
             "monolingual": pc.equal(scores["pool"], scores["query_language"]),
             "multilingual": pc.equal(scores["pool"], "multi"),
@@ -128,16 +130,16 @@ def differences(work: Path) -> None:
             change = means["b_mean"].to_numpy() - means["a_mean"].to_numpy()
             drawn = bootstrap((change,), np.mean, rng=np.random.default_rng(0)).confidence_interval
             found[name][kind] = [round(float(value), 4) for value in (change.mean(), drawn.low, drawn.high)]
-        ranks = compare_queries(*paths, "rank_distance", variants=("plain", "as it is"))
+        ranks = compare_queries(*paths, "rank_distance")
         found[name]["median rank distance"] = [float(np.median(ranks["a"])), float(np.median(ranks["b"]))]
     about = (
         "mean change of average precision with its 95% interval: bootstrap over the questions (BCa, 9,999 draws); "
         "median rank distance of the run compared with, and of this one"
     )
-    write_json(RESULTS / "differences.json", {"what": about, **found})
+    write_json(results / "differences.json", {"what": about, **found})
 
 
-def answered_negatives(work: Path) -> None:
+def answered_negatives(work: Path, results: Path) -> None:
     """Write how often a query meets, among the other rows' hard negatives, a passage of its own cluster."""
     found = {}
     for name in ("same", "other"):
@@ -149,14 +151,14 @@ def answered_negatives(work: Path) -> None:
         met = (labels[:, :, None, 0] == labels[:, None, :, 3]).any(axis=2)
         found[name] = {"queries": round(float(met.mean()), 4), "batches": round(float(met.any(axis=1).mean()), 4)}
     about = f"share of queries, and of batches of {BATCH_SIZE}, where another row's hard negative answers a query"
-    write_json(RESULTS / "answered-negatives.json", {"what": about, **found})
+    write_json(results / "answered-negatives.json", {"what": about, **found})
 
 
-def table() -> str:
+def table(results: Path) -> str:
     """The scores as a Markdown table."""
     lines = ["| model | Mo. | Cr. | Mul. | PEER@20 | rank distance |", "|---|---|---|---|---|---|"]
     for name, one in RUNS.items():
-        path = RESULTS / f"{name}.json"
+        path = results / f"{name}.json"
         if not path.is_file():
             continue
         scores = json.loads(path.read_text(encoding="utf-8"))["tasks"]["XQuAD-R"]
@@ -175,12 +177,13 @@ if __name__ == "__main__":
     parser.add_argument("--work", type=Path, required=True, help="folder for rows, models and scores")
     parser.add_argument("--groups", type=int, default=1500, help="groups of the data to take")
     parser.add_argument("--steps", type=int, default=150, help="training steps")
-    parser.add_argument("--sample", type=int, default=0, help="questions of XQuAD-R; 0 for all")
+    parser.add_argument("--sample", type=int, help="questions of XQuAD-R; all by default")
     parser.add_argument("--runs", nargs="*", choices=RUNS, default=list(RUNS), help="which of them to do")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder for the results")
     given = parser.parse_args()
     if given.start and given.data and given.evaluation_data:
         run(given)
-    collect(given.work)
-    differences(given.work)
-    answered_negatives(given.work)
-    print(table())
+    collect(given.work, given.results)
+    differences(given.work, given.results)
+    answered_negatives(given.work, given.results)
+    print(table(given.results))

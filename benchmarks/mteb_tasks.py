@@ -3,7 +3,7 @@
     python benchmarks/mteb_tasks.py --data-dir DIR --miracl-dir DIR --model NAME=FOLDER ...
 
 evaluates each model on the whole of XQuAD-R, and on every language found in ``--miracl-dir``, with ``mteb.evaluate``,
-and writes mteb's own result files to ``benchmarks/results/mteb/<name>/``; what is there already is not run again.
+and writes mteb's own result files to ``RESULTS/<name>/``; what is there already is not run again.
 BM25 is mteb's ``mteb/baseline-bm25s``. ``MIRACL-peer.json`` holds, beside each encoder's scores on MIRACL, those of a
 brute-force ranking by numpy in float64 and pytrec_eval. The tables are printed.
 """
@@ -11,7 +11,6 @@ brute-force ranking by numpy in float64 and pytrec_eval. The tables are printed.
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ import pytrec_eval
 from sentence_transformers import SentenceTransformer
 
 from st_hybrid.evaluation.miracl import miracl_languages
+from st_hybrid.files import write_json
 from st_hybrid.provenance import provenance
 from st_hybrid.tasks import MIRACL, XQuADR, group_means, load_miracl
 
@@ -28,15 +28,15 @@ RESULTS = Path(__file__).parent / "results" / "mteb"
 BM25 = "bm25"
 
 
-def evaluate(name: str, model: Any, task: mteb.AbsTask) -> mteb.TaskResult:
-    """Run a task, or read what an earlier run wrote."""
-    path = RESULTS / name / f"{task.metadata.name}.json"
+def evaluate(folder: Path, model: Any, task: mteb.AbsTask) -> mteb.TaskResult:
+    """Run a task, or read what an earlier run wrote into the folder."""
+    path = folder / f"{task.metadata.name}.json"
     if path.is_file():
         return mteb.TaskResult.from_disk(path)
     (result,) = mteb.evaluate(model(), task, cache=None).task_results
     path.parent.mkdir(parents=True, exist_ok=True)
     result.to_disk(path)
-    (path.parent / "provenance.json").write_text(json.dumps(provenance(), indent=2) + "\n", encoding="utf-8")
+    write_json(folder / "provenance.json", provenance())
     return result
 
 
@@ -59,9 +59,9 @@ def brute_force(model: SentenceTransformer, folder: Path, language: str) -> dict
     }
 
 
-def compare(name: str, model: Any, folder: Path, result: mteb.TaskResult) -> None:
+def compare(output: Path, model: Any, folder: Path, result: mteb.TaskResult) -> None:
     """Write the scores of MIRACL beside those of the brute force."""
-    path = RESULTS / name / "MIRACL-peer.json"
+    path = output / "MIRACL-peer.json"
     if path.is_file():
         return
     peers = {}
@@ -69,19 +69,18 @@ def compare(name: str, model: Any, folder: Path, result: mteb.TaskResult) -> Non
         language = scores["hf_subset"]
         ours = {measure: scores[measure] for measure in ("ndcg_at_10", "recall_at_100")}
         peers[language] = {"st-hybrid": ours, "numpy and pytrec_eval": brute_force(model(), folder, language)}
-    report = {**provenance(), "languages": peers}
-    path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    write_json(path, {**provenance(), "languages": peers})
 
 
-def table() -> str:
+def table(results: Path) -> str:
     """All results as Markdown tables."""
     lines = ["| XQuAD-R | Mo. | Cr. | Mul. | rank distance |", "|---|---|---|---|---|"]
-    for path in sorted(RESULTS.glob("*/XQuAD-R.json")):
+    for path in sorted(results.glob("*/XQuAD-R.json")):
         means = group_means(mteb.TaskResult.from_disk(path))
         cells = [f"{means[kind]['map']:.4f}"[1:] for kind in ("monolingual", "cross_lingual", "multilingual")]
         distance = means["multilingual"]["rank_distance"]
         lines.append(f"| {path.parent.name} | {' | '.join(cells)} | {distance:,.0f} |")
-    for path in sorted(RESULTS.glob("*/MIRACL.json")):
+    for path in sorted(results.glob("*/MIRACL.json")):
         result = mteb.TaskResult.from_disk(path)
         scores = {of_subset["hf_subset"]: of_subset for of_subset in result.scores["dev"]}
         if not lines[-1].startswith("| ") or "nDCG" not in "".join(lines):
@@ -99,6 +98,8 @@ def main() -> None:
     parser.add_argument("--data-dir", type=Path, help="folder that holds xquad-r/<lang>.json")
     parser.add_argument("--miracl-dir", type=Path, help="folder in MIRACL's official layout")
     parser.add_argument("--model", action="append", default=[], help="NAME=FOLDER; may be given again")
+    parser.add_argument("--subsets", nargs="+", help="subsets of XQuAD-R; all by default")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder for the results")
     given = parser.parse_args()
     models = {name: folder for name, _, folder in (pair.partition("=") for pair in given.model)}
     for name, folder in {**models, BM25: ""}.items():
@@ -110,14 +111,14 @@ def main() -> None:
             languages = miracl_languages(given.miracl_dir)
             miracl = MIRACL().filter_languages(None, hf_subsets=languages)
             miracl.data_dir = given.miracl_dir
-            result = evaluate(name, model, miracl)
+            result = evaluate(given.results / name, model, miracl)
             if name != BM25:
-                compare(name, model, given.miracl_dir, result)
+                compare(given.results / name, model, given.miracl_dir, result)
         if given.data_dir:
-            xquad = XQuADR()
+            xquad = XQuADR().filter_languages(None, hf_subsets=given.subsets)
             xquad.data_dir = given.data_dir
-            evaluate(name, model, xquad)
-    print(table())
+            evaluate(given.results / name, model, xquad)
+    print(table(given.results))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ random words are written as JSON lines and as CSV, and `open_rows` is compared w
 collection in mMARCO's layout is generated, of random words in Latin and in Cyrillic, and read in a process of its own,
 several times. Rates are of the median time; where others use the machine too, go by processor seconds.
 Peak memory is given as resident (with the pages of files that the system may drop at any time) and as anonymous (what
-the process itself holds).
+the process itself holds). Set TMPDIR to a folder on a disk with 12 GB of room.
 """
 
 from __future__ import annotations
@@ -169,7 +169,7 @@ def same_pairs(rows: Dataset, others: Dataset) -> dict[str, Any]:
 
 def compare_layouts(source: Path, scratch: Path) -> dict[str, Any]:
     """Write rows in each layout, read them back and compare."""
-    given = open_rows(source, scratch=scratch).rows
+    given = open_rows(source).rows
     lines = one_line(given)
     changed = sum(before != after for before, after in zip(given, lines, strict=True))
     results = {}
@@ -295,11 +295,11 @@ def peak_anonymous(every: float = 0.02) -> Iterator[list[float]]:
         thread.join()
 
 
-def read_measured(root: Path, negatives: int, scratch: Path, told: Any) -> None:
+def read_measured(root: Path, negatives: int, told: Any) -> None:
     """Read the collection in a process of its own and tell how that went."""
     with peak_anonymous() as anonymous:
         began = time.perf_counter()
-        rows, report = read_mmarco(root, negatives=negatives, scratch=scratch)
+        rows, report = read_mmarco(root, negatives=negatives)
         seconds = time.perf_counter() - began
     usage = resource.getrusage(resource.RUSAGE_SELF)
     told.send(
@@ -315,13 +315,13 @@ def read_measured(root: Path, negatives: int, scratch: Path, told: Any) -> None:
     )
 
 
-def measure(root: Path, negatives: int, repeats: int, scratch: Path) -> dict[str, Any]:
+def measure(root: Path, negatives: int, repeats: int) -> dict[str, Any]:
     """Median seconds and highest memory of several readings."""
     context = multiprocessing.get_context("spawn")
     runs: list[dict[str, Any]] = []
     for _ in range(repeats):
         receive, send = context.Pipe(duplex=False)
-        process = context.Process(target=read_measured, args=(root, negatives, scratch, send))
+        process = context.Process(target=read_measured, args=(root, negatives, send))
         process.start()
         send.close()
         runs.append(receive.recv())
@@ -348,13 +348,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--triples", type=int, default=40_000_000)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--scratch", type=Path, help="folder on a disk with 12 GB of room")
     parser.add_argument("--output", type=Path)
     given = parser.parse_args(arguments)
 
     results: dict[str, Any] = {**provenance(), "seed": given.seed}
     results["versions"] |= {name: version(name) for name in ("datasets", "pyarrow")}
-    with tempfile.TemporaryDirectory(dir=given.scratch) as folder:
+    with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
         results["layouts"] = compare_layouts(given.rows, scratch)
         Console().print(results["layouts"])
@@ -364,7 +363,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sizes = generate(root, given.passages, given.queries, given.triples, given.seed)
         results["collection"] = {
             "bytes": sizes,
-            "runs": [measure(root, negatives, given.repeats, scratch) for negatives in (0, 2)],
+            "runs": [measure(root, negatives, given.repeats) for negatives in (0, 2)],
         }
         Console().print(results["collection"])
     if given.output:

@@ -14,6 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from st_hybrid.evaluation.squad import squad_paragraphs
+from st_hybrid.files import write_json
 from st_hybrid.provenance import provenance
 from st_hybrid.sentences import sentence_spans
 
@@ -39,10 +40,10 @@ if __name__ == "__main__":
     parser.add_argument("--data-dir", type=Path, required=True, help="folder that holds xquad-r/<lang>.json")
     parser.add_argument("--output", type=Path)
     given = parser.parse_args()
-    told = provenance()
-    told["versions"]["sentencex"] = version("sentencex")
+    about = provenance()
+    about["versions"]["sentencex"] = version("sentencex")
     languages = {path.stem: measure(path) for path in sorted((given.data_dir / "xquad-r").glob("*.json"))}
-    text = json.dumps({"what": "sentencex against XQuAD-R's sentence breaks", **told, "languages": languages}, indent=2)
-    print(text)
+    report = {"what": "sentencex against XQuAD-R's sentence breaks", **about, "languages": languages}
+    print(json.dumps(report, indent=2))
     if given.output:
-        given.output.write_text(text + "\n", encoding="utf-8")
+        write_json(given.output, report)

@@ -5,7 +5,7 @@
 trains X-X-mono, X-Y and hybrid from one start with the same number of steps, and two models on translation pairs
 besides; merges models with their start; and evaluates all of them and the start on XQuAD-R, with and without language
 centering. All through the ``st-hybrid`` commands; what is in ``--work`` already is not run again, and ``--work`` alone
-prints the table of what is there. Scores and training logs go to ``benchmarks/results/xquad-r``.
+prints the table of what is there. Scores and training logs go to ``--results``.
 """
 
 from __future__ import annotations
@@ -36,21 +36,22 @@ class Run:
     data: str = "rows"
     options: str = ""
     merges: str = ""
+    steps: int = 200
 
 
 RUNS = {
     "untouched": Run("untouched"),
-    "x-x-mono": Run("X-X-mono", options="--sampler x-x-mono --max-steps 200 --max-length 96"),
-    "x-y": Run("X-Y", options="--sampler x-y --max-steps 200 --max-length 96"),
-    "hybrid": Run("hybrid, alpha .5", options="--sampler hybrid --max-steps 200 --max-length 96"),
+    "x-x-mono": Run("X-X-mono", options="--sampler x-x-mono --max-length 96"),
+    "x-y": Run("X-Y", options="--sampler x-y --max-length 96"),
+    "hybrid": Run("hybrid, alpha .5", options="--sampler hybrid --max-length 96"),
     "hybrid-merged": Run("hybrid, merged with its start", merges="hybrid"),
     "hybrid-translations": Run(
-        "hybrid, rows and translations", "with-translations", "--sampler hybrid --max-steps 200 --max-length 96"
+        "hybrid, rows and translations", "with-translations", "--sampler hybrid --max-length 96"
     ),
     "hybrid-translations-merged": Run(
         "hybrid, rows and translations, merged with its start", merges="hybrid-translations"
     ),
-    "x-y-translations": Run("X-Y, translations alone", "translations", "--sampler x-y --max-steps 150 --max-length 64"),
+    "x-y-translations": Run("X-Y, translations alone", "translations", "--sampler x-y --max-length 64", steps=150),
     "x-y-translations-merged": Run("X-Y, translations alone, merged with its start", merges="x-y-translations"),
 }
 
@@ -83,42 +84,46 @@ def merge(trained: Path, start: Path, output: Path) -> None:
     SentenceTransformer.merge([after, before]).save_pretrained(str(output))
 
 
-def run(start: Path, untouched: Path, data: Path, evaluation_data: Path, work: Path) -> None:
-    """Train, merge and evaluate what is not in ``work`` yet."""
+def run(given: argparse.Namespace) -> None:
+    """Train, merge and evaluate what is not in the work folder yet."""
+    start, data, work = given.start, given.data, given.work
     work.mkdir(parents=True, exist_ok=True)
     if not (work / "with-translations.jsonl.gz").is_file():
         write_translations(data, work)
-    for name, what in RUNS.items():
-        model = untouched if name == "untouched" else work / name
+    for name in given.runs:
+        what = RUNS[name]
+        model = (given.untouched or start) if name == "untouched" else work / name
         if what.options and not (model / "training.json").is_file():
             rows = data if what.data == "rows" else work / f"{what.data}.jsonl.gz"
             fixed = ["--model", start, "--data", rows, "--output", model]
-            command("train", *fixed, *COMMON, *shlex.split(what.options), "--resume")
+            steps = ["--max-steps", given.steps or what.steps]
+            command("train", *fixed, *COMMON, *shlex.split(what.options), *steps, "--resume")
         if what.merges and not model.is_dir():
             merge(work / what.merges, start, model)
         if not (work / f"{name}.json").is_file():
-            task = ["--task", "XQuAD-R", "--data-dir", evaluation_data, "--center", "evaluated"]
+            task = ["--task", "XQuAD-R", "--data-dir", given.evaluation_data, "--center", "evaluated"]
+            task += [] if given.sample is None else ["--sample", given.sample]
             if name == "untouched":  # what centring gives where the means come from other texts
                 command("center", "--model", model, "--data", data, "--per-language", 200, "--unseen", "global")
                 task += ["--center", model]
             command("evaluate", "--model", model, *task, "--output", work / f"{name}.json")
 
 
-def collect(work: Path) -> None:
-    """Copy the scores and training logs that ``work`` holds into the repository."""
-    RESULTS.mkdir(parents=True, exist_ok=True)
+def collect(work: Path, results: Path) -> None:
+    """Copy the scores and training logs that ``work`` holds."""
+    results.mkdir(parents=True, exist_ok=True)
     for name in RUNS:
         if (work / f"{name}.json").is_file():
-            shutil.copy(work / f"{name}.json", RESULTS / f"{name}.json")
+            shutil.copy(work / f"{name}.json", results / f"{name}.json")
         if (work / name / "training.json").is_file():
-            shutil.copy(work / name / "training.json", RESULTS / f"{name}-training.json")
+            shutil.copy(work / name / "training.json", results / f"{name}-training.json")
 
 
-def table() -> str:
+def table(results: Path) -> str:
     """The scores as a Markdown table."""
     lines = ["| model | Mo. | Cr. | Mul. | rank distance |", "|---|---|---|---|---|"]
     for name, what in RUNS.items():
-        path = RESULTS / f"{name}.json"
+        path = results / f"{name}.json"
         if not path.is_file():
             continue
         scores = json.loads(path.read_text(encoding="utf-8"))["tasks"]["XQuAD-R"]
@@ -138,8 +143,12 @@ if __name__ == "__main__":
     parser.add_argument("--data", type=Path, help="parallel rows to train on")
     parser.add_argument("--evaluation-data", type=Path, help="folder that holds xquad-r/<lang>.json")
     parser.add_argument("--work", type=Path, required=True, help="folder for models and scores")
+    parser.add_argument("--runs", nargs="*", choices=RUNS, default=list(RUNS), help="which of them to do")
+    parser.add_argument("--steps", type=int, help="training steps; those of each model by default")
+    parser.add_argument("--sample", type=int, help="questions of XQuAD-R; all by default")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder for the results")
     given = parser.parse_args()
     if given.start and given.data and given.evaluation_data:
-        run(given.start, given.untouched or given.start, given.data, given.evaluation_data, given.work)
-    collect(given.work)
-    print(table())
+        run(given)
+    collect(given.work, given.results)
+    print(table(given.results))

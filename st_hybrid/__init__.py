@@ -1,7 +1,5 @@
 """One retrieval model for monolingual, cross-lingual and mixed-language search."""
 
-from __future__ import annotations
-
 import importlib
 from typing import TYPE_CHECKING, Any
 

@@ -4,8 +4,6 @@ Equal passages and equal queries stay two relations: one that links rows which s
 short questions and answers, such as "Why?" and "Yes." (``benchmarks/results/query-links.json``).
 """
 
-from __future__ import annotations
-
 from functools import cached_property
 from typing import NamedTuple
 
@@ -32,7 +30,7 @@ class PairRows(NamedTuple):
     languages: list[str]
 
     @classmethod
-    def of(cls, dataset: Dataset) -> PairRows:
+    def of(cls, dataset: Dataset) -> "PairRows":
         """Read them from a data set of :func:`~st_hybrid.parallel_pairs`."""
         text = pair_text(dataset)
         query, positive = _columns(dataset, "query", "positive")
@@ -43,6 +41,18 @@ class PairRows(NamedTuple):
     def monolingual(self) -> NDArray[np.bool_]:
         """Whether query and positive of each pair are in one language."""
         return self.language[self.query_row] == self.language[self.positive_row]
+
+
+class Shuffled:
+    """The rows of an ordinary data set, to draw random batches from."""
+
+    def __init__(self, rows: int) -> None:
+        self.row = np.arange(rows)
+
+    def draw(self, batches: int, size: int, last: int, rng: np.random.Generator) -> tuple[Ints, Ints]:
+        """Draw row numbers, as :meth:`Stream.draw` does."""
+        order = rng.permutation(self.row)
+        return order[: batches * size].reshape(batches, size), order[batches * size :][:last]
 
 
 class Stream:

@@ -1,7 +1,4 @@
-"""Encode the passages of MIRACL before an evaluation, on one machine or on many: what ``st-hybrid encode`` does.
-
-What is slow to import is imported where it is used, so that the command line can read the options without it.
-"""
+"""Encode the passages of MIRACL before an evaluation, on one machine or on many: what ``st-hybrid encode`` does."""
 
 from __future__ import annotations
 
@@ -20,7 +17,7 @@ from rich.console import Console
 
 from st_hybrid.progress import progress_bar
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # slow to import: the command line reads the options without them
     from st_hybrid.search.shards import EmbeddingShards
     from st_hybrid.tasks import ShardedSearch
 
@@ -64,18 +61,15 @@ def encode_miracl(
     """Encode the passages of MIRACL, on one machine or on many, so that a later evaluation only encodes the queries.
 
     ``st-hybrid evaluate --embeddings-dir`` and :class:`~st_hybrid.tasks.ShardedSearch` find the embeddings, given the
-    same model, document prompt, passages and ``memory_gb``. A killed run continues where it stopped. Ray
-    (https://docs.ray.io) replaces a lost worker and encodes its shard again. On several machines the model, the data
-    and ``output`` need the same path everywhere; ``output`` must be shared, as ``HF_DATASETS_CACHE`` should be.
+    same model, document prompt, passages and ``memory_gb``. A killed run continues where it stopped. On many machines
+    the model, the data and ``output`` need the same path; ``output`` is shared, ``HF_DATASETS_CACHE`` should be.
 
     Args:
         model: SentenceTransformer: a folder or a hub name.
         output: Folder for embeddings; one folder may serve many models and tasks.
         languages: Language codes; by default those in ``data_dir``, or all 18.
-        data_dir: Folder in MIRACL's official layout; by default the variable ``ST_HYBRID_DATA``, else mteb's copy on
-            the Hugging Face Hub.
-        engine: ``local`` for this process, ``ray`` for the connected Ray cluster, the one that ``RAY_ADDRESS`` names,
-            or else workers on this machine.
+        data_dir: Folder in MIRACL's official layout; by default ``ST_HYBRID_DATA``, else mteb's copy on the hub.
+        engine: ``local`` for this process, ``ray`` for the cluster of ``RAY_ADDRESS`` or workers on this machine.
         workers: Number of Ray workers; by default one per GPU, or one. More workers than GPUs share them.
         batch_size: Passages per batch.
         memory_gb: Memory per worker besides the model, in gigabytes.
@@ -83,8 +77,7 @@ def encode_miracl(
         show_progress_bar: Show the progress over passages.
 
     Raises:
-        ValueError: An argument or a file is wrong, faiss cannot rank by the model's similarity, or a worker finds
-            another model or other passages.
+        ValueError: An argument, a file or the similarity is wrong, or a worker finds another model or passages.
         FileNotFoundError: A file is missing, or a worker's shards do not arrive in ``output``.
         ModuleNotFoundError: Ray is not installed.
 
@@ -163,12 +156,11 @@ class _ShardEncoder:
     @cached_property
     def _search(self) -> tuple[ShardedSearch, int]:
         """The search that will read the shards, and the length of the embeddings."""
-        from sentence_transformers import SentenceTransformer
-
+        from st_hybrid.encoders import load_encoder, require_dense
         from st_hybrid.tasks import ShardedSearch
         from st_hybrid.tasks.mteb_encoder import wrap_model
 
-        model = SentenceTransformer(self.model, device=self.device)
+        model = require_dense(load_encoder(self.model, device=self.device), "Encoding MIRACL")
         wrapped = wrap_model(model, document_prompt=self.document_prompt)
         search = ShardedSearch(wrapped, embeddings_dir=self.output, memory_gb=self.memory_gb)
         return search, model.get_embedding_dimension() or len(model.encode("a"))
@@ -179,8 +171,8 @@ class _ShardEncoder:
         from st_hybrid.tasks import MIRACL, load_miracl
 
         if language not in self._shards:
+            search, dimensions = self._search  # refuses a model before the passages are read
             corpus = load_miracl(language, self.data_dir)["corpus"]
-            search, dimensions = self._search
             about: dict[str, Any] = {"task_metadata": MIRACL.metadata, "hf_split": SPLIT, "hf_subset": language}
             about["encode_kwargs"] = {"batch_size": self.batch_size}
             self._shards[language] = search.shards(corpus, dimensions=dimensions, **about)

@@ -1,7 +1,5 @@
 """Files that are written whole or not at all, checksums, and the folders for caches and temporary files."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os
@@ -64,9 +62,7 @@ def cache_folder() -> Path:
     return Path(named).expanduser() if named else platformdirs.user_cache_path("st-hybrid", appauthor=False)
 
 
-def temporary_folder(parent: str | Path | None = None) -> Path:
-    """Create a folder, in ``parent`` or in the system's place, that is removed when the process ends."""
-    if parent is not None:
-        Path(parent).mkdir(parents=True, exist_ok=True)
-    _FOLDERS.append(tempfile.TemporaryDirectory(prefix="st-hybrid-", dir=parent))
+def temporary_folder() -> Path:
+    """Create a folder that is removed when the process ends, where the variable ``TMPDIR`` says."""
+    _FOLDERS.append(tempfile.TemporaryDirectory(prefix="st-hybrid-"))
     return Path(_FOLDERS[-1].name)

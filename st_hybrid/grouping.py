@@ -1,7 +1,5 @@
 """Number equal values, and number the entries within a group, over whole arrays."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

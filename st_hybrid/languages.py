@@ -1,9 +1,4 @@
-"""Languages: codes, names and scripts, from the data of langcodes, and detection with lingua.
-
-A code is a BCP 47 tag or one of FLORES-200's codes: ``de``, ``deu``, ``deu_Latn``, ``zh-Hans``, ``pt_BR``.
-"""
-
-from __future__ import annotations
+"""Codes of languages (BCP 47 or FLORES-200), names and scripts, from langcodes, and detection with lingua."""
 
 import functools
 import re
@@ -108,6 +103,17 @@ def language_tag(code: str) -> str:
     return _TAGS.get(tag, tag)
 
 
+def one_code_each(codes: Iterable[str]) -> dict[str, str]:
+    """The one code for each code: its tag if another code of its language is among them, otherwise itself."""
+    by_tag: dict[str, list[str]] = {}
+    for code in codes:
+        try:
+            by_tag.setdefault(language_tag(code), []).append(code)
+        except ValueError:  # a word
+            by_tag[code] = [code]
+    return {code: tag if len(same) > 1 else code for tag, same in by_tag.items() for code in same}
+
+
 def supported_code(code: str, supported: Collection[str]) -> str | None:
     """A model's own code of a language, or of a variant or member of it in the same script; None if there is none."""
     if code in supported:
@@ -142,7 +148,7 @@ def language_scripts(code: str) -> frozenset[str]:
     language = langcodes.Language.get(tag)
     if language.script is None and language.language not in LIKELY_SUBTAGS:
         return frozenset()
-    return frozenset(_MEMBERS.get(_script(tag), (_script(tag),)))
+    return _scripts(tag)
 
 
 def count_letters(text: str, scripts: frozenset[str] | None = None) -> int:
@@ -209,7 +215,10 @@ class LanguageDetector:
         own = self._same(language)
         if not own & self._considered:
             return other
+        unknown = language_scripts(language).difference(*map(_scripts, own))  # Serbian in Latin letters
         for number, (text, ranked) in enumerate(zip(texts, self._ranked(texts), strict=True)):
+            if unknown and 2 * count_letters(text, unknown) > count_letters(text):
+                continue
             first = self._code[ranked[0].language]
             mine = max(one.value for one in ranked if self._code[one.language] in own)
             other[number] = first not in own and ranked[0].value > self.other_above and mine < _OWN_BELOW
@@ -224,14 +233,20 @@ class LanguageDetector:
             yield from self._detector.compute_language_confidence_values_in_parallel(block)
 
     def _same(self, code: str) -> frozenset[str]:
-        """Lingua's codes of a language; Norwegian has two."""
+        """Lingua's codes of a language in a script that lingua knows it in; Norwegian has two."""
         base = langcodes.Language.get(language_tag(code)).language or ""
         found = supported_code(base, self._language.keys())
-        return frozenset({"nb", "nn"} if base == "no" else {found} if found else ())
+        if found is None or not _scripts(found) & language_scripts(code):
+            return frozenset()
+        return frozenset({"nb", "nn"} if base == "no" else {found})
 
 
 def _script(tag: str) -> str:
     return langcodes.Language.get(tag).maximize().script or ""
+
+
+def _scripts(tag: str) -> frozenset[str]:
+    return frozenset(_MEMBERS.get(_script(tag), (_script(tag),)))
 
 
 @functools.cache

@@ -1,22 +1,21 @@
 """InfoNCE over in-batch negatives, with translations of a pair's own passage masked out."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from typing import Any, Literal, get_args
 
 import torch
-from sentence_transformers import SentenceTransformer
+from sentence_transformers import MultiVectorEncoder, SparseEncoder
 from sentence_transformers.base.losses import CachedLossMixin
 from sentence_transformers.base.losses.gradcache import has_static_embedding_input
-from sentence_transformers.base.losses.merged_forward import embed_columns
+from sentence_transformers.base.losses.merged_forward import embed_columns, embed_columns_padded
+from sentence_transformers.multi_vector_encoder.scoring import colbert_scores
 from sentence_transformers.sentence_transformer.losses import (
     CachedMultipleNegativesRankingLoss,
     MultipleNegativesRankingLoss,
 )
-from sentence_transformers.util import cos_sim
-from sentence_transformers.util.distributed import all_gather, all_gather_with_grad, get_rank
-from torch import Tensor
+from sentence_transformers.util import cos_sim, dot_score
+from sentence_transformers.util.distributed import all_gather, all_gather_padded, all_gather_with_grad, get_rank
+from torch import Tensor, nn
 
 Direction = Literal["query_to_doc", "query_to_query", "doc_to_query", "doc_to_doc"]
 PartitionMode = Literal["joint", "per_direction"]
@@ -27,10 +26,7 @@ _CITATION = """
     title={Synergistic Approach for Simultaneous Optimization of Monolingual, Cross-lingual, and Multilingual
         Information Retrieval},
     author={Adel Elmahdy and Sheng-Chieh Lin and Amin Ahmad},
-    year={2024},
-    eprint={2408.10536},
-    archivePrefix={arXiv},
-    primaryClass={cs.IR},
+    year={2024}, eprint={2408.10536}, archivePrefix={arXiv}, primaryClass={cs.IR},
 }
 """
 
@@ -44,12 +40,16 @@ class MultilingualMultipleNegativesRankingLoss(CachedLossMixin, MultipleNegative
     cluster; otherwise the negative counts as a passage of its pair's cluster, and only its own pair keeps it.
 
     Where no cluster is shared, as in batches of :class:`~st_hybrid.HybridBatchSampler`, the loss equals that of
-    sentence-transformers' MultipleNegativesRankingLoss. MatryoshkaLoss can wrap it.
+    sentence-transformers' MultipleNegativesRankingLoss. MatryoshkaLoss can wrap it. For a ``SparseEncoder`` put it into
+    SpladeLoss or CSRLoss; for a ``MultiVectorEncoder`` it scores by late interaction (MaxSim).
 
     Args:
-        model: The model to train.
-        scale: Factor of the similarities, the inverse of the temperature. E5 models were trained with 100.
-        similarity_fct: From embeddings (n, dim) and (m, dim) to similarities (n, m).
+        model: The ``SentenceTransformer``, ``SparseEncoder`` or ``MultiVectorEncoder`` to train.
+        scale: Factor of the similarities, the inverse of the temperature: by default 20, and 1 for sparse and
+            multi-vector models. E5 models were trained with 100.
+        similarity_fct: From embeddings (n, dim) and (m, dim) to similarities (n, m), by default cosine, or the dot
+            product for sparse models. For multi-vector models a function such as sentence-transformers'
+            ``colbert_scores``, the default.
         gather_across_devices: Use the passages of all devices as negatives. Every device needs the same batch size.
         directions, partition_mode, hardness_mode, hardness_strength: As in MultipleNegativesRankingLoss.
         mini_batch_size: Embed this many texts at a time and cache their gradients (`GradCache
@@ -77,9 +77,9 @@ class MultilingualMultipleNegativesRankingLoss(CachedLossMixin, MultipleNegative
 
     def __init__(
         self,
-        model: SentenceTransformer,
-        scale: float = 20.0,
-        similarity_fct: Callable[[Tensor, Tensor], Tensor] = cos_sim,
+        model: Any,
+        scale: float | None = None,
+        similarity_fct: Callable[..., Tensor] | None = None,
         gather_across_devices: bool = False,
         directions: tuple[Direction, ...] = ("query_to_doc",),
         partition_mode: PartitionMode = "joint",
@@ -91,6 +91,11 @@ class MultilingualMultipleNegativesRankingLoss(CachedLossMixin, MultipleNegative
         show_progress_bar: bool = False,
         missing_labels: Literal["error", "ignore"] = "error",
     ) -> None:
+        late = isinstance(model, MultiVectorEncoder)
+        sparse = isinstance(model, SparseEncoder)
+        if scale is None:
+            scale = 1.0 if late or sparse else 20.0
+        similarity_fct = similarity_fct or (colbert_scores if late else dot_score if sparse else cos_sim)
         options = directions, partition_mode, hardness_mode, hardness_strength
         super().__init__(model, scale, similarity_fct, gather_across_devices, *options)
         if new := {*directions, partition_mode, hardness_mode} - _COMPUTED:
@@ -100,6 +105,7 @@ class MultilingualMultipleNegativesRankingLoss(CachedLossMixin, MultipleNegative
         for name, size in (("mini_batch_size", mini_batch_size), ("mini_batch_num_tokens", mini_batch_num_tokens)):
             if size is not None and size < 1:
                 raise ValueError(f"{name} must be at least 1, got {size}")
+        self.late_interaction = late
         self.missing_labels = missing_labels
         self.uses_gradient_cache = mini_batch_size is not None or mini_batch_num_tokens is not None
         self.mini_batch_size = 32 if mini_batch_size is None else mini_batch_size
@@ -107,12 +113,18 @@ class MultilingualMultipleNegativesRankingLoss(CachedLossMixin, MultipleNegative
         self.show_progress_bar = show_progress_bar
         if self.uses_gradient_cache and has_static_embedding_input(model):
             raise ValueError("A StaticEmbedding cannot be split into mini-batches: leave out mini_batch_size.")
+        if late and (self.uses_gradient_cache or set(directions) & {"query_to_query", "doc_to_doc"}):
+            raise ValueError(
+                "For a MultiVectorEncoder the loss compares queries with passages only and caches no gradients: leave "
+                "out query_to_query, doc_to_doc, mini_batch_size and mini_batch_num_tokens."
+            )
 
     def forward(self, sentence_features: Iterable[dict[str, Tensor]], labels: Tensor | None = None) -> Tensor:
         """Compute the loss of one batch, a scalar, from its tokenized columns and its labels."""
         if self.uses_gradient_cache:
             return self.forward_cached(sentence_features, labels)
-        return self.compute_loss_from_embeddings(embed_columns(self.model, sentence_features), labels)
+        embed = _token_columns if self.late_interaction else embed_columns
+        return self.compute_loss_from_embeddings(embed(self.model, list(sentence_features)), labels)
 
     def compute_loss_from_embeddings(self, embeddings: list[Tensor], labels: Tensor | None) -> Tensor:
         """Compute the loss from the embeddings of the queries, positives and hard negatives, each (batch, dim)."""
@@ -149,7 +161,7 @@ class MultilingualMultipleNegativesRankingLoss(CachedLossMixin, MultipleNegative
         clusters = clusters.to(queries.device).contiguous()  # of each document, (batch, documents per pair)
         if self.gather_across_devices:
             first = get_rank() * size
-            queries, *docs = map(all_gather_with_grad, (queries, *docs))
+            queries, *docs = map(self._gathered, (queries, *docs))
             clusters = all_gather(clusters)
 
         losses = []
@@ -176,7 +188,7 @@ class MultilingualMultipleNegativesRankingLoss(CachedLossMixin, MultipleNegative
         false_negative = same_cluster.scatter(1, own_places[:, : 1 if named else per_pair], False)
 
         query, positive = queries[begin:end], positives[begin:end]
-        similarity = self.similarity_fct(query, docs)
+        similarity = self._similarity(query, docs)
         logits = similarity * self.scale
         if self.hardness_mode is not None and self.hardness_strength > 0:
             weighted = torch.full_like(same_cluster, self.hardness_mode != "hard_negatives")
@@ -185,11 +197,11 @@ class MultilingualMultipleNegativesRankingLoss(CachedLossMixin, MultipleNegative
             logits = logits + self.hardness_strength * similarity.detach() * weighted
         parts = [(logits, false_negative)]
         if "query_to_query" in self.directions:
-            parts.append((self.similarity_fct(query, queries) * self.scale, same_cluster[:, :world]))
+            parts.append((self._similarity(query, queries) * self.scale, same_cluster[:, :world]))
         if "doc_to_query" in self.directions:
-            parts.append((self.similarity_fct(queries, positive).T * self.scale, false_negative[:, :world]))
+            parts.append((self._similarity(queries, positive).T * self.scale, false_negative[:, :world]))
         if "doc_to_doc" in self.directions:
-            similarity = self.similarity_fct(docs, positive).T
+            similarity = self._similarity(docs, positive).T
             parts.append((similarity * self.scale, same_cluster.scatter(1, own_places, True)))
         scores = [part.masked_fill_(mask, -torch.inf) for part, mask in parts]
         if self.partition_mode == "joint":
@@ -197,6 +209,17 @@ class MultilingualMultipleNegativesRankingLoss(CachedLossMixin, MultipleNegative
         else:
             log_z = torch.stack([part.logsumexp(dim=1) for part in scores]).mean(dim=0)
         return (log_z - scores[0].gather(1, own_places[:, :1]).squeeze(1)).sum()
+
+    def _similarity(self, queries: Tensor, docs: Tensor) -> Tensor:
+        if not self.late_interaction:
+            return self.similarity_fct(queries, docs)
+        masks = {"queries_mask": queries[..., -1].bool(), "documents_mask": docs[:, None, :, -1].bool()}
+        return self.similarity_fct(queries[..., :-1], docs[:, None, :, :-1], **masks)
+
+    def _gathered(self, column: Tensor) -> Tensor:
+        if not self.late_interaction:
+            return all_gather_with_grad(column)
+        return all_gather_padded(column, column[..., -1], with_grad=True)[0]
 
     def get_config_dict(self) -> dict[str, Any]:
         """The arguments, for the model card."""
@@ -209,3 +232,14 @@ class MultilingualMultipleNegativesRankingLoss(CachedLossMixin, MultipleNegative
         """BibTeX of hybrid batch training and of the losses that this one extends."""
         cached: Any = CachedMultipleNegativesRankingLoss.citation
         return _CITATION + super().citation + (cached.fget(self) if self.uses_gradient_cache else "")
+
+
+def _token_columns(model: nn.Module, columns: list[dict[str, Any]]) -> list[Tensor]:
+    """The token embeddings of each column, with the mask of the tokens that count as the last dimension."""
+    embedded = [
+        *zip(*embed_columns_padded(model, columns[:1], task_default="query"), strict=True),
+        *zip(*embed_columns_padded(model, columns[1:], task_default="document"), strict=True),
+    ]
+    query, *docs = (torch.cat([tokens, mask[..., None].to(tokens)], dim=-1) for tokens, mask in embedded)
+    longest = max(column.size(1) for column in docs)
+    return [query, *(nn.functional.pad(column, (0, 0, 0, longest - column.size(1))) for column in docs)]

@@ -1,17 +1,16 @@
 """Training pairs from parallel rows: texts once per row, two integers per pair."""
 
-from __future__ import annotations
-
 import functools
 import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
+from weakref import WeakKeyDictionary, WeakSet
 
 import numpy as np
 import pyarrow as pa
-from datasets import Dataset, DatasetDict, load_from_disk
+from datasets import Dataset, DatasetDict, List, Value, load_from_disk
 
 from st_hybrid.files import replacing, write_json
 from st_hybrid.grouping import Ints, counting
@@ -19,6 +18,8 @@ from st_hybrid.rows import ParallelRows
 
 Side = Literal["positive", "query"]
 _ABOUT = "st_hybrid.json"  # the file that marks a folder of save_pairs
+
+SAMPLERS: WeakKeyDictionary[Dataset, WeakSet[Any]] = WeakKeyDictionary()
 
 AnyDataset = TypeVar("AnyDataset", Dataset, DatasetDict)
 
@@ -36,9 +37,28 @@ class PairText:
     def __init__(self, texts: Dataset, keys: Dataset, languages: list[str]) -> None:
         self.texts, self.keys, self.languages = texts, keys, languages
         self._columns = {name: texts.select_columns([name]) for name in texts.column_names}
+        self._rows = texts._fingerprint, keys._fingerprint
+
+    def __eq__(self, other: object) -> bool:
+        # concatenate_datasets compares the transforms, and drops those that differ.
+        same = isinstance(other, PairText) and self._rows == other._rows
+        if isinstance(other, PairText) and not same:
+            raise ValueError(
+                "Pairs of different rows cannot be one data set. Join the rows before parallel_pairs, or put the pairs "
+                "side by side: DatasetDict(one=pairs, other=others)."
+            )
+        return same
+
+    __hash__ = None  # type: ignore[assignment]
 
     def __call__(self, batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
         """Read the columns of a batch of pairs."""
+        if any(isinstance(values[0], str) for values in batch.values() if values):  # map has written texts
+            if any(values[0] is None or isinstance(values[0], int) for values in batch.values()):
+                raise ValueError(
+                    "map has written some columns of the pairs only. Let it return all: lambda pair: {**pair, ...}."
+                )
+            return batch
         read = {name: self._columns[name][rows][name] for name, rows in batch.items() if name != "label"}
         if "label" in batch:
             passages, negatives = self.keys[batch["positive"]], list(read)[2:]
@@ -48,6 +68,31 @@ class PairText:
                 labels += [clusters[f"cluster_of_{name}"] for name in negatives]
             read["label"] = [list(label) for label in zip(*labels, strict=True)]
         return read
+
+
+class Pairs(Dataset):
+    """A data set of pairs, which refuses to write row numbers where texts are meant."""
+
+    def set_epoch(self, epoch: int) -> None:
+        """Set the epoch of the samplers of these pairs: a resumed trainer reaches the data set, but not its sampler."""
+        for sampler in SAMPLERS.get(self, ()):
+            sampler.set_epoch(epoch)
+
+    def select(self, *args: Any, **kwargs: Any) -> "Pairs":
+        """Select pairs by their numbers."""
+        return _as_pairs(super().select(*args, **kwargs))
+
+    def shuffle(self, *args: Any, **kwargs: Any) -> "Pairs":
+        """Put the pairs in a random order."""
+        return _as_pairs(super().shuffle(*args, **kwargs))
+
+    def _refuse(self, *args: Any, **kwargs: Any) -> Any:
+        raise ValueError(
+            "Pairs hold row numbers, and this would write them without their texts. Store pairs with "
+            "st_hybrid.save_pairs(pairs, folder), or write out the texts first: pairs.map(dict, batched=True)."
+        )
+
+    to_csv = to_dict = to_json = to_list = to_pandas = to_parquet = to_polars = to_sql = push_to_hub = _refuse
 
 
 def parallel_pairs(
@@ -76,10 +121,8 @@ def parallel_pairs(
         query_column: Column of the queries.
         positive_column: Column of the passages that answer them.
         negative_columns: Columns of hard negatives, by default all whose name begins with ``negative``.
-        negatives_follow: Which row's negatives a cross-lingual pair has: those of its ``"positive"``, or those of its
-            ``"query"``, in whose language a biased model looks for the answer.
-        partners: Maximum number of partner languages per query, by default all that its group has. Each passage of a
-            group is used equally often.
+        negatives_follow: Whether a cross-lingual pair has the negatives of the ``"positive"``'s or ``"query"``'s row.
+        partners: Maximum number of partner languages per query, by default all. Passages are used equally often.
         seed: Seed of the draw of partners.
 
     Returns:
@@ -114,13 +157,14 @@ def parallel_pairs(
         keys = {"cluster": read.cluster, "language": read.language, "query_text": read.query_text}
         keys |= {f"cluster_of_{name}": read.clusters_of(read.table[name]) for name in read.negative_columns}
         texts = read.dataset.select_columns(["query", "positive", *read.negative_columns])
-        crossed = _cross_lingual_rows(read.group, partners, seed)
+        crossed = np.stack(_cross_lingual_rows(read.group, partners, seed))
+        crossed = crossed[:, np.not_equal(*read.language[crossed])]  # equal for several positives of a query
         query, positive = (np.append(np.arange(len(part)), numbers) for numbers in crossed)
         negatives = dict.fromkeys(read.negative_columns, query if negatives_follow == "query" else positive)
         # Each column holds row numbers, and "label" nothing: the transform makes it of the others.
         pairs = _integers({"query": query, "positive": positive, **negatives})
         pairs = pairs.add_column("label", pa.nulls(len(pairs)))
-        return pairs.with_transform(PairText(texts, _integers(keys), read.languages))
+        return _as_pairs(pairs.with_transform(PairText(texts, _integers(keys), read.languages)))
 
     if isinstance(rows, DatasetDict):
         return DatasetDict({name: pairs_of(part) for name, part in rows.items()})
@@ -162,12 +206,12 @@ def load_pairs(path: str | Path) -> Dataset:
         raise FileNotFoundError(f"{path} has no {_ABOUT}. Give a folder that save_pairs wrote.")
     about = json.loads((path / _ABOUT).read_text(encoding="utf-8"))
     text = PairText(texts=load_from_disk(path / "texts"), keys=load_from_disk(path / "keys"), **about)
-    return load_from_disk(path / "pairs").with_transform(text)
+    return _as_pairs(load_from_disk(path / "pairs").with_transform(text))
 
 
 def pair_text(pairs: Any) -> PairText:
     """Get the transform of a pairs data set; raises ValueError if it did not come from :func:`parallel_pairs`."""
-    if isinstance(pairs, Dataset) and {"query", "positive"} <= set(pairs.column_names):
+    if isinstance(pairs, Dataset) and all(pairs.features.get(name) == Value("int32") for name in ("query", "positive")):
         transform = pairs.format["format_kwargs"].get("transform")
         while isinstance(transform, functools.partial):  # the trainer wraps it to add the data set's name
             transform = transform.keywords.get("transform")
@@ -179,11 +223,20 @@ def pair_text(pairs: Any) -> PairText:
     )
 
 
+def is_ordinary(dataset: Any) -> bool:
+    """Whether a data set is neither pairs, nor pairs without their transform, nor parallel rows."""
+    features = dataset.features if isinstance(dataset, Dataset) else {"language": None}
+    return (
+        "language" not in features
+        and features.get("query") != Value("int32")
+        and features.get("label") != List(Value("int64"))
+    )
+
+
 def _cross_lingual_rows(group: Ints, partners: int | None, seed: int) -> tuple[Ints, Ints]:
     """Row numbers of queries and positives of all cross-lingual pairs.
 
-    A group's rows form a ring, and a shift by k pairs each query with the positive k places further. Any set of shifts
-    uses a group's rows evenly.
+    A group's rows form a ring. A shift by k pairs each query with the positive k places on; any shifts use rows evenly.
     """
     order = np.argsort(group, kind="stable")
     size = np.bincount(group)
@@ -201,6 +254,11 @@ def _cross_lingual_rows(group: Ints, partners: int | None, seed: int) -> tuple[I
     start = np.repeat(first[of_shift], rows)
     onward = (place + np.repeat(shift, rows)) % np.repeat(rows, rows)
     return order[start + place], order[start + onward]
+
+
+def _as_pairs(dataset: Dataset) -> "Pairs":
+    dataset.__class__ = Pairs
+    return dataset
 
 
 def _integers(columns: dict[str, Ints]) -> Dataset:

@@ -1,7 +1,5 @@
 """Progress bars on standard error."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -15,8 +13,7 @@ def progress_bar(
 ) -> Iterator[Callable[[int], None]]:
     """Show a progress bar while the block runs, if ``show`` is set and standard error is a terminal.
 
-    Of ``total`` units (None if unknown) an earlier run completed ``done``. Yields a function that takes the number of
-    units just done.
+    Of ``total`` units (None if unknown) an earlier run completed ``done``. Yields a function of the units just done.
     """
     amount = "{task.completed:,.0f}" + ("" if total is None else f"/{total:,}") + f" {unit}".rstrip()
     columns = ("{task.description}", BarColumn(), TextColumn(amount), TimeElapsedColumn(), TimeRemainingColumn())

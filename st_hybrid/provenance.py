@@ -1,7 +1,5 @@
 """The command, date, versions and machine that produced a result."""
 
-from __future__ import annotations
-
 import os
 import platform
 import shlex

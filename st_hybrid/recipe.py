@@ -1,7 +1,5 @@
 """How to train: settings that can be read without torch, so that the command line prints its help at once."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
@@ -19,11 +17,9 @@ class Recipe:
     A value out of range and an option that has no effect together with the others raise a ValueError.
 
     Args:
-        sampler: What a batch holds. "x-x-mono": one language. "x-y": pairs of two languages. "hybrid": either of these.
-            "x-x": pairs of one language each, with languages mixed over the batch.
+        sampler: A batch has one language ("x-x-mono"), pairs of two ("x-y") or of one ("x-x"), or "hybrid".
         alpha: Share of monolingual batches, only for the sampler "hybrid" (0.5 by default).
-        language_sampling: How monolingual batches choose their language: "uniform", each language equally often (the
-            default), or "proportional" to its rows.
+        language_sampling: Choose languages of monolingual batches "uniform" (the default) or "proportional" to rows.
         batch_size: Pairs per step and process.
         mini_batch_size: Pairs to encode at once; memory then depends on the mini-batch only (gradients are cached).
         max_steps: Training steps, instead of epochs.
@@ -80,7 +76,7 @@ class Recipe:
         for name, choice in choices.items():
             if (value := getattr(self, name)) is not None and value not in get_args(choice):
                 raise ValueError(f"{name} must be one of {', '.join(get_args(choice))}, got {value!r}.")
-        for name in (field.name for field in fields(self) if field.type in ("int", "int | None")):
+        for name in (field.name for field in fields(self) if field.type in (int, int | None)):
             if (value := getattr(self, name)) is not None and value < 1 and name != "seed":
                 raise ValueError(f"{name} must be at least 1, got {value}. To leave it unset, leave it out.")
         alpha = self.sampler_options["alpha"]
@@ -98,6 +94,7 @@ class Recipe:
             ("negatives_follow", alpha == 1, "without cross-lingual pairs"),
             ("patience", self.held_out is None, "without held_out"),
             ("epochs", self.max_steps is not None, "with max_steps"),
+            ("mini_batch_size", (self.mini_batch_size or 0) >= self.batch_size, "unless it is below batch_size"),
         ):
             if getattr(self, name) is not None and useless:
                 raise ValueError(f"{name} has no effect {reason}: leave it out.")

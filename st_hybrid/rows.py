@@ -1,7 +1,6 @@
 """Parallel rows, read and checked once: groups, languages, passage clusters and splits."""
 
-from __future__ import annotations
-
+import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from numbers import Integral
@@ -16,9 +15,13 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from st_hybrid.grouping import Ints, numbered, place_in_group
+from st_hybrid.languages import one_code_each
 
 ROLES = ("id", "language", "query", "positive")
 """The columns of parallel rows, besides negatives."""
+
+PASSAGE_LANGUAGE = "passage_language"
+"""The column of the positive's language, where it may differ from the query's."""
 
 _SHOWN = 5  # rows that an error names
 
@@ -30,7 +33,8 @@ class ParallelRows:
     text, in any language, form a *passage cluster*, transitively: a passage of one is a right answer in the others.
 
     Args:
-        rows: One row per id and language. Texts may be of any Arrow text type; the format of the data set is ignored.
+        rows: One row per id and language, or several with the same query and different positives. Texts may be of any
+            Arrow text type; the format of the data set is ignored.
         columns: Source column of ``id``, ``language``, ``query`` and ``positive`` where the name differs:
             ``{"query": "question"}``. Query and positive may come from the same column.
         negative_columns: Columns of hard negatives, by default all whose name begins with ``negative``.
@@ -38,13 +42,13 @@ class ParallelRows:
     Attributes:
         dataset, table: These columns and the negatives, as a data set and as an Arrow table of ``large_string``.
         negative_columns: Names of the columns of hard negatives.
-        languages: The language codes in alphabetic order.
+        languages: The language codes in alphabetic order. Codes of one language, ``iw`` and ``he``, become one.
         language: Index in ``languages`` of each row's language, shape ``(rows,)``, int64.
         group: Number of each row's group, in order of appearance, shape ``(rows,)``, int64.
 
     Raises:
         TypeError: ``rows`` is not a ``Dataset``.
-        ValueError: A column is missing or not text, a text is empty, an ``(id, language)`` pair occurs twice.
+        ValueError: A column is missing or not text, a text is empty, an id has two queries in a language.
     """
 
     def __init__(
@@ -64,16 +68,16 @@ class ParallelRows:
                 )
         self.group, _ = numbered(self.table["id"])
         language, codes = numbered(self.table["language"])
-        self.languages: list[str] = sorted(codes.to_pylist())
-        self.language: Ints = np.array([self.languages.index(code) for code in codes.to_pylist()])[language]
-        again = np.flatnonzero(place_in_group(self.group * len(self.languages) + self.language))
-        if len(again):
+        known_as = one_code_each(codes.to_pylist())
+        self.languages: list[str] = sorted(set(known_as.values()))
+        self.language: Ints = np.array([self.languages.index(known_as[code]) for code in codes.to_pylist()])[language]
+        if len(again := repeated_rows(self.group, self.language, self.table)):
             ids = self.table["id"].take(pa.array(again[:_SHOWN])).to_pylist()
             codes = [self.languages[number] for number in self.language[again[:_SHOWN]]]
             raise ValueError(
-                f"Each id must have one row per language, but {_named(again)} repeat{'s' if len(again) == 1 else ''} "
-                f"{', '.join(map(str, zip(ids, codes, strict=True)))}{', ...' if len(again) > _SHOWN else ''}. Give "
-                "these rows ids of their own, or drop them."
+                f"Each id must have one query per language and each positive once, but {_named(again)} "
+                f"repeat{'s' if len(again) == 1 else ''} {', '.join(map(str, zip(ids, codes, strict=True)))}"
+                f"{', ...' if len(again) > _SHOWN else ''}. Give these rows ids of their own, or drop them."
             )
 
     def __len__(self) -> int:
@@ -128,7 +132,7 @@ def read_columns(
     if unknown := set(columns) - set(ROLES):
         raise ValueError(f"columns has the key {min(unknown)!r}. Its keys must be among {', '.join(ROLES)}.")
     names = {role: columns.get(role, role) for role in ROLES}
-    found = [name for name in rows.column_names if name.startswith("negative") and name not in names.values()]
+    found = [name for name in rows.column_names if is_negative(name) and name not in names.values()]
     negatives = found if negative_columns is None else list(dict.fromkeys(negative_columns))
     if taken := [name for name in negatives if name in ROLES]:
         raise ValueError(f"A column of negatives must not be named {taken[0]!r}. Rename it with rows.rename_column.")
@@ -140,6 +144,14 @@ def read_columns(
         )
     if not len(rows):
         raise ValueError("There are no rows. Pass at least one.")
+    if PASSAGE_LANGUAGE in rows.column_names:
+        both = rows.with_format("arrow")[:]
+        other = np.flatnonzero(pc.not_equal(both[names["language"]], both[PASSAGE_LANGUAGE]))
+        if len(other):
+            raise ValueError(
+                f"The passage is in another language than the query in {_named(other)}. Such pairs cannot be used yet; "
+                "keep rows in one language with rows.filter."
+            )
     role_of = {name: role for role, name in reversed(names.items())}
     dataset = rows.with_format(None).select_columns(list(role_of)).rename_columns(role_of)
     for role in names.keys() - role_of.values():  # a column that serves two roles is copied for the second
@@ -147,6 +159,30 @@ def read_columns(
     dataset = dataset.select_columns(list(names))
     read = dataset.with_format("arrow")[:]
     return dataset, pa.table({role: _as_text(read[role], name, is_id=role == "id") for role, name in names.items()})
+
+
+def is_negative(name: str, begin: str = "negative") -> bool:
+    """Whether a column holds hard negatives by its name, and not their ids, scores or ranks."""
+    return name.startswith(begin) and not re.search(r"_(doc|passage_)?(id|score|rank)s?(_?\d+)?$", name)
+
+
+def repeated_rows(group: Ints, language: Ints, texts: pa.Table) -> Ints:
+    """The rows that have the id and language of an earlier one, except for other positives of its query.
+
+    Args:
+        group: Number of each row's id, shape ``(rows,)``.
+        language: Number of each row's language, shape ``(rows,)``.
+        texts: The columns ``query`` and ``positive``.
+    """
+    pair = group * (language.max(initial=0) + 1) + language
+    _, first, of_pair = np.unique(pair, return_index=True, return_inverse=True)
+    several = np.flatnonzero(np.bincount(of_pair)[of_pair] > 1)
+    if not len(several):
+        return several
+    query, positive = (numbered(texts[name])[0] for name in ("query", "positive"))
+    same = place_in_group(of_pair * (positive.max() + 1) + positive) > 0
+    again = np.arange(len(pair)) != first[of_pair]
+    return np.flatnonzero(again & (same | (query != query[first[of_pair]])))
 
 
 def is_empty(column: pa.ChunkedArray) -> NDArray[np.bool_]:
@@ -170,8 +206,7 @@ def split_groups(
 
     Args:
         rows: Parallel rows.
-        test_size: Share of the groups (a float below 1) or number of groups (an int) to hold out. The draw of whole
-            passage clusters may exceed it.
+        test_size: Share (a float below 1) or number (an int) of groups to hold out. Whole clusters may exceed it.
         id_column: Column that translations of one another have in common.
         language_column: Column of language codes.
         query_column: Column of the queries.
@@ -205,8 +240,7 @@ def _as_text(column: pa.ChunkedArray, name: str, *, is_id: bool) -> pa.ChunkedAr
     if any(test(column.type) for test in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)):
         return column.cast(pa.large_string())
     raise ValueError(
-        f"Column {name!r} holds {column.type}, not {'text or integers' if is_id else 'text'}. Cast it with "
-        "rows.cast_column."
+        f"Column {name!r} holds {column.type}, not {'text or integers' if is_id else 'text'}: use rows.cast_column."
     )
 
 

@@ -1,18 +1,18 @@
 """Hybrid batch sampling: monolingual and cross-lingual batches in a set ratio."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterator
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
+from weakref import WeakSet
 
 import numpy as np
 import torch
 from datasets import Dataset
 from sentence_transformers.base.sampler import DefaultBatchSampler, ProportionalBatchSampler
 
-from st_hybrid.draw import PairRows, Stream
+from st_hybrid.draw import PairRows, Shuffled, Stream
 from st_hybrid.grouping import Ints
+from st_hybrid.pairs import SAMPLERS, is_ordinary
 
 logger = logging.getLogger(__name__)
 
@@ -43,9 +43,8 @@ class HybridBatchSampler(DefaultBatchSampler):
         valid_label_columns, generator: Passed by the trainer. The generator draws the seed if ``seed`` is None.
         seed: Seed of the draw.
         alpha: Share of monolingual batches, from 0 to 1.
-        language_sampling: How monolingual batches choose their language: ``"uniform"``, each language equally often
-            (the default, and the paper's rule); ``"proportional"``, by number of rows; ``"mixed"``, not at all: each
-            pair is in one language and the batch mixes them.
+        language_sampling: Monolingual batches take languages ``"uniform"``, equally often (the default, and the paper's
+            rule), ``"proportional"`` to their rows, or ``"mixed"``: pairs of one language each, many in a batch.
         world_size: Number of processes, by default that of the running process group.
 
     Raises:
@@ -84,25 +83,20 @@ class HybridBatchSampler(DefaultBatchSampler):
                 f"language_sampling={language_sampling!r} has no effect with alpha=0, which draws no monolingual "
                 "batches. Leave it out, or choose a larger alpha."
             )
-        pairs = PairRows.of(dataset)
         if seed is None:
             seed = int(torch.randint(2**31, (1,), generator=generator))
         super().__init__(dataset, batch_size, drop_last, valid_label_columns, generator, seed)
         self.alpha = float(alpha)
         self.language_sampling = language_sampling or "uniform"
         self.world_size = _processes() if world_size is None else world_size
-        self._step_size = batch_size * self.world_size
-
-        self._streams = self._monolingual = self._monolingual_streams(pairs) if alpha > 0 else []
-        if alpha < 1:
-            cross_lingual = np.flatnonzero(~pairs.monolingual)
-            if not len(cross_lingual):
-                raise ValueError(
-                    f"alpha={self.alpha:g} asks for cross-lingual batches, but no group has rows in two languages. "
-                    "Give translations the same id, or set alpha=1 for monolingual batches only."
-                )
-            self._streams = [*self._monolingual, self._stream(pairs, cross_lingual, "The cross-lingual pairs")]
-        # Each stream fills at least one step, so no epoch is empty.
+        self._monolingual: list[Stream] = []
+        self._streams: list[Stream | Shuffled] = [Shuffled(len(dataset))] if is_ordinary(dataset) else []
+        if self._streams:
+            logger.warning("%s did not come from parallel_pairs: its batches are random.", _named(dataset))
+        else:
+            self._draw_from(PairRows.of(dataset), _named(dataset))
+            SAMPLERS.setdefault(dataset, WeakSet()).add(self)
+        self._step_size = self.batch_size * self.world_size
         rows = len(np.unique(np.concatenate([stream.row for stream in self._streams])))
         self._full_steps, rest = divmod(rows, self._step_size)
         self._last_batch = 0 if drop_last else rest // self.world_size
@@ -123,7 +117,7 @@ class HybridBatchSampler(DefaultBatchSampler):
         """The pairs of the full steps, ``(full steps, step size)``, and of the last and shorter step, if any."""
         last_size = self._last_batch * self.world_size
         steps = self._full_steps + (last_size > 0)
-        monolingual = round(self.alpha * steps)
+        monolingual = round(self.alpha * steps) if self._monolingual else 0
         stream_of_step = np.full(steps, len(self._monolingual))  # the cross-lingual stream follows the monolingual ones
         if monolingual:
             stream_of_step[:monolingual] = self._quota(monolingual, rng)
@@ -149,35 +143,46 @@ class HybridBatchSampler(DefaultBatchSampler):
         quota[first[: steps - quota.sum()]] += 1
         return np.repeat(np.arange(len(quota)), quota)
 
-    def _monolingual_streams(self, pairs: PairRows) -> list[Stream]:
+    def _draw_from(self, pairs: PairRows, name: str) -> None:
+        """Make the streams, with smaller batches if the pairs fill no others."""
         language = np.where(pairs.monolingual, pairs.language[pairs.query_row], -1)
+        chosen = {code: language == number for number, code in enumerate(pairs.languages)} if self.alpha > 0 else {}
         if self.language_sampling == "mixed":
-            return [self._stream(pairs, np.flatnonzero(language >= 0), "The monolingual pairs")]
-        streams = {
-            code: Stream(pairs, np.flatnonzero(language == number)) for number, code in enumerate(pairs.languages)
-        }
-        left_out = {code: most for code, stream in streams.items() if (most := stream.largest_batch) < self._step_size}
-        if left_out:
-            processes = f" ({self.world_size} processes of {self.batch_size:,})" if self.world_size > 1 else ""
+            chosen = {"all languages": language >= 0}
+        streams = {code: Stream(pairs, np.flatnonzero(which)) for code, which in chosen.items()}
+        most = {code: stream.largest_batch for code, stream in streams.items()}
+        fits = {"monolingual": max(most.values())} if most else {}
+        if self.alpha < 1:
+            crossed = Stream(pairs, np.flatnonzero(language < 0))
+            fits["cross-lingual"] = crossed.largest_batch
+            if not len(crossed.row):
+                raise ValueError(
+                    f"{name} has no cross-lingual pairs, and alpha={self.alpha:g} asks for them. Shuffle pairs before "
+                    "you select some, because the monolingual ones come first; give translations the same id; or set "
+                    "alpha=1 for monolingual batches only."
+                )
+        kind = min(fits, key=lambda kind: fits[kind])
+        if fits[kind] < self.batch_size * self.world_size:
+            processes = f" in each of {self.world_size} processes" if self.world_size > 1 else ""
             reason = (
-                f"a batch takes {self._step_size:,} pairs with distinct passage clusters and query texts{processes}, "
-                f"and they have at most {', '.join(f'{most:,} ({code})' for code, most in left_out.items())}"
+                f"{name} has too few {kind} pairs: with distinct passage clusters and query texts they fill steps of "
+                f"at most {fits[kind]:,}, not batches of {self.batch_size:,}{processes}."
             )
-            if len(left_out) == len(streams):
-                raise ValueError(f"No language fills a monolingual batch: {reason}. Choose a smaller batch.")
+            if self.drop_last or fits[kind] < self.world_size:
+                raise ValueError(f"{reason} Choose a smaller batch.")
+            self.batch_size = fits[kind] // self.world_size
+            logger.warning("%s The batches have %d pairs.", reason, self.batch_size)
+        small = {code: size for code, size in most.items() if size < self.batch_size * self.world_size}
+        if small:
             logger.warning(
-                "Monolingual batches leave out %s: %s. A smaller batch would include them.", ", ".join(left_out), reason
+                "%s: monolingual batches leave out %s, with too few distinct passage clusters and query texts for "
+                "batches of %d. A smaller batch would include them.",
+                name,
+                ", ".join(f"{code} ({size:,})" for code, size in small.items()),
+                self.batch_size,
             )
-        return [stream for code, stream in streams.items() if code not in left_out]
-
-    def _stream(self, pairs: PairRows, chosen: Ints, name: str) -> Stream:
-        stream = Stream(pairs, chosen)
-        if stream.largest_batch < self._step_size:
-            raise ValueError(
-                f"{name} give at most {stream.largest_batch:,} with distinct passage clusters and query texts, too few "
-                f"for a batch of {self._step_size:,}. Choose a smaller batch."
-            )
-        return stream
+        self._monolingual = [stream for code, stream in streams.items() if code not in small]
+        self._streams = [*self._monolingual, *([crossed] if self.alpha < 1 else [])]
 
 
 class StepwiseProportionalBatchSampler(ProportionalBatchSampler):
@@ -207,6 +212,13 @@ class StepwiseProportionalBatchSampler(ProportionalBatchSampler):
                 # Some samplers, such as NoDuplicatesBatchSampler, may yield fewer batches than their length.
                 if (batch := next(batches[number], None)) is not None:
                     yield [row + int(offsets[number]) for row in batch]
+
+
+def _named(dataset: Any) -> str:
+    """The name that the trainer gave the data set in a dictionary, if any."""
+    transform = getattr(dataset, "format", {}).get("format_kwargs", {}).get("transform")
+    name = getattr(transform, "keywords", {}).get("dataset_name")
+    return f"The data set {name!r}" if name else "The data set"
 
 
 def _processes() -> int:

@@ -1,7 +1,5 @@
 """Sentence boundaries, for files that do not mark them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import sentencex

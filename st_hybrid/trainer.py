@@ -1,9 +1,9 @@
 """A trainer with hybrid batches, which logs the loss of each kind of batch."""
 
-from __future__ import annotations
-
 import copy
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -12,10 +12,27 @@ from sentence_transformers import SentenceTransformer, SentenceTransformerTraine
 from sentence_transformers.base.evaluation import BaseEvaluator
 from sentence_transformers.base.sampler import BatchSamplers, DefaultBatchSampler, MultiDatasetBatchSamplers
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from st_hybrid.loss import MultilingualMultipleNegativesRankingLoss
-from st_hybrid.pairs import pair_text
+from st_hybrid.pairs import is_ordinary, pair_text
 from st_hybrid.sampler import HybridBatchSampler, StepwiseProportionalBatchSampler
+
+logger = logging.getLogger(__name__)
+
+
+def train_in_float32(model: nn.Module) -> None:
+    """Convert weights in bfloat16 or float16 to float32 and say so: optimizers round small steps away in these.
+
+    Weights of which none is trained, as below an adapter, stay as they are.
+    """
+    half = {weight.dtype for weight in model.parameters() if weight.requires_grad} & {torch.bfloat16, torch.float16}
+    if half:
+        model.float()
+        stored = str(half.pop()).removeprefix("torch.")
+        logger.warning(
+            "The model is stored in %s. It is trained and saved in float32; bf16=True makes it faster.", stored
+        )
 
 
 class HybridTrainer(SentenceTransformerTrainer):
@@ -29,30 +46,28 @@ class HybridTrainer(SentenceTransformerTrainer):
     Args:
         model: The model to train.
         args: Training arguments. Samplers other than sentence-transformers' defaults are used.
-        train_dataset: Pairs of :func:`~st_hybrid.parallel_pairs`, or a ``DatasetDict`` of them.
-        eval_dataset: Pairs to compute a validation loss on.
+        train_dataset: Pairs of :func:`~st_hybrid.parallel_pairs`, or a ``DatasetDict`` with such pairs, in which
+            ordinary data sets give random batches.
+        eval_dataset: Pairs or ordinary data to compute a validation loss on.
         loss: Another loss, as in sentence-transformers.
         evaluator: One or more evaluators, such as :class:`~st_hybrid.CrossLingualRetrievalEvaluator`.
         batch_sampler: A sampler class, or a callable with its arguments. By default the sampler of ``args``.
         **kwargs: The other arguments of ``SentenceTransformerTrainer``.
 
     Raises:
-        ValueError: Training data did not come from ``parallel_pairs``, or data are too few for the sampler's batches.
+        ValueError: The training data did not come from ``parallel_pairs`` or are too few for a batch, or prompts name
+            a column that the data do not have.
 
     Example:
         ::
 
-            from functools import partial
             from datasets import Dataset
             from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments
-            from st_hybrid import HybridBatchSampler, HybridTrainer, parallel_pairs
+            from st_hybrid import HybridTrainer, parallel_pairs
 
-            HybridTrainer(
-                model=SentenceTransformer("intfloat/multilingual-e5-small"),
-                args=SentenceTransformerTrainingArguments("out", max_steps=5),
-                train_dataset=parallel_pairs(Dataset.from_json("rows.jsonl")),
-                batch_sampler=partial(HybridBatchSampler, alpha=0.3),
-            ).train()
+            model = SentenceTransformer("intfloat/multilingual-e5-small")
+            args = SentenceTransformerTrainingArguments("out", max_steps=5)
+            HybridTrainer(model, args, parallel_pairs(Dataset.from_json("rows.jsonl"))).train()
     """
 
     def __init__(
@@ -67,8 +82,14 @@ class HybridTrainer(SentenceTransformerTrainer):
         batch_sampler: type[DefaultBatchSampler] | Callable[..., DefaultBatchSampler] | None = None,
         **kwargs: Any,
     ) -> None:
-        for part in _parts(train_dataset):
-            pair_text(part)  # raises if the part did not come from parallel_pairs
+        if not isinstance(model, SentenceTransformer | None):
+            kind = type(model).__name__
+            raise TypeError(
+                f"HybridTrainer trains a SentenceTransformer, not a {kind}. Use {kind}Trainer, with "
+                "batch_sampler=HybridBatchSampler and loss=MultilingualMultipleNegativesRankingLoss(model)."
+            )
+        if model is not None:
+            train_in_float32(model)
         # The caller may pass the same arguments to another trainer.
         args = SentenceTransformerTrainingArguments("tmp_trainer") if args is None else copy.copy(args)
         if batch_sampler is not None:
@@ -77,13 +98,43 @@ class HybridTrainer(SentenceTransformerTrainer):
             args.batch_sampler = HybridBatchSampler
         if args.multi_dataset_batch_sampler == MultiDatasetBatchSamplers.PROPORTIONAL:
             args.multi_dataset_batch_sampler = StepwiseProportionalBatchSampler
+        self._sets = {"train_dataset": _parts(train_dataset), "eval_dataset": _parts(eval_dataset)}
+        training = self._sets["train_dataset"]
+        for key, part in training.items():
+            if not is_ordinary(part) or all(map(is_ordinary, training.values())):
+                with _naming("train_dataset", key):
+                    pair_text(part)  # raises if the part did not come from parallel_pairs
+        for option in ("prompts", "router_mapping"):
+            _check_columns(option, getattr(args, option), self._sets.values())
         super().__init__(model, args, train_dataset, eval_dataset, loss, evaluator, **kwargs)
-        if self.args.eval_strategy != "no":  # let the samplers raise now, not during the training
-            for part in _parts(eval_dataset):
-                if isinstance(part, Dataset):
-                    self.get_batch_sampler(part, self.args.eval_batch_size, self.args.dataloader_drop_last)
+        self._role = "eval_dataset"
+        for part in self._sets["eval_dataset"].values() if self.args.eval_strategy != "no" else ():
+            if isinstance(part, Dataset):  # let the sampler raise now, not during the training
+                self.get_batch_sampler(part, self.args.eval_batch_size, self.args.dataloader_drop_last)
         # Columns: monolingual, cross-lingual. Rows: the sum of the losses, the number of batches.
         self._batch_losses: Tensor | None = None
+
+    def get_batch_sampler(self, dataset: Dataset, batch_size: int, *args: Any, **kwargs: Any) -> Any:
+        """Get the batches of a data set; errors name it, and only those of evaluation data may be smaller."""
+        with _naming(self._role, *(key for key, part in self._sets[self._role].items() if part is dataset)):
+            sampler: Any = super().get_batch_sampler(dataset, batch_size, *args, **kwargs)
+            if self._role == "train_dataset" and sampler.batch_size < batch_size:
+                raise ValueError(f"it fills batches of {sampler.batch_size:,} at most. Choose a smaller batch.")
+        return sampler
+
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:
+        """Get the batches of evaluation data."""
+        self._role = "eval_dataset"
+        return super().get_eval_dataloader(eval_dataset)
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """Get the batches of the training data; a run that is resumed in a later epoch draws those of that epoch."""
+        self._role = "train_dataset"
+        loader = super().get_train_dataloader()
+        shard: Any = loader.batch_sampler
+        if hasattr(shard, "batch_sampler"):
+            shard.sampler = shard.batch_sampler  # where accelerate looks for set_epoch after it has skipped batches
+        return loader
 
     def get_default_loss(self, model: Any) -> nn.Module:
         """The multilingual loss."""
@@ -100,7 +151,7 @@ class HybridTrainer(SentenceTransformerTrainer):
         """Compute the loss, and add it to the mean of its kind of batch."""
         result: Any = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         labels = inputs.get("label")
-        if self.model.training and labels is not None:
+        if self.model.training and labels is not None and labels.ndim == 2:
             loss = (result[0] if return_outputs else result).detach().float()
             monolingual = labels[:, 1] == labels[:, 2]
             is_kind = torch.stack([monolingual.all(), ~monolingual.any()])
@@ -119,8 +170,33 @@ class HybridTrainer(SentenceTransformerTrainer):
         super().log(logs, start_time)
 
 
-def _parts(datasets: Any) -> list[Any]:
-    """The data sets of a dictionary, a single data set, or nothing."""
-    if datasets is None:
-        return []
-    return list(datasets.values()) if isinstance(datasets, Mapping) else [datasets]
+def _parts(data: Any) -> dict[str, Any]:
+    """The data sets of a dictionary, the one data set under the name "", or nothing."""
+    if data is None:
+        return {}
+    return dict(data) if isinstance(data, Mapping) else {"": data}
+
+
+@contextmanager
+def _naming(role: str, key: str = "", *_: str) -> Iterator[None]:
+    """Let errors begin with the name of the data set."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{role}{f'[{key!r}]' if key else ''}: {error}") from error
+
+
+def _check_columns(option: str, given: Any, data: Iterable[Mapping[str, Any]]) -> None:
+    """Refuse prompts and routes for columns that no data set has: they would be left out without a word."""
+    columns: dict[str, set[str]] = {}
+    for parts in data:
+        for name, part in parts.items():
+            columns.setdefault(name, set()).update(set(part.column_names or ()) - {"label"})
+    every = set().union(*columns.values())
+    for key, value in given.items() if isinstance(given, Mapping) else ():
+        known, keys = (columns[key], set(value)) if isinstance(value, Mapping) and key in columns else (every, {key})
+        if unknown := keys - known - columns.keys():
+            raise ValueError(
+                f"{option} has the key {min(unknown)!r}, but the columns are {', '.join(sorted(known))}. Use these "
+                "names, which parallel_pairs gives to the columns of the rows."
+            )

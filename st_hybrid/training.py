@@ -1,9 +1,8 @@
 """Fine-tune a model on parallel rows: what ``st-hybrid train`` does."""
 
-from __future__ import annotations
-
 import functools
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -18,10 +17,12 @@ from datasets import Dataset, DatasetDict
 from rich.console import Console
 from rich.table import Table
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments
+from sentence_transformers.base.modules import Router, Transformer
 from transformers import EarlyStoppingCallback
 from transformers.trainer_utils import get_last_checkpoint
 
 from st_hybrid.data.zero_shot import CheckedSet, zero_shot_statement
+from st_hybrid.encoders import load_encoder, require_dense
 from st_hybrid.evaluation import SETTINGS, CrossLingualRetrievalEvaluator, RetrievalCollection
 from st_hybrid.files import replacing, write_json
 from st_hybrid.loss import MultilingualMultipleNegativesRankingLoss
@@ -36,6 +37,7 @@ __all__ = ["finetune", "print_training"]
 
 _SETTINGS, _SUMMARY, _CHECKPOINTS = "settings.json", "training.json", "checkpoints"
 _HELD_OUT = "held-out"
+_SAVES = 0.1  # the trainer reads a number below 1 as a share of all steps
 _FIXED: dict[str, Any] = {"save_strategy": "steps", "save_total_limit": 2, "report_to": "none"}
 
 
@@ -61,13 +63,12 @@ def finetune(
         recipe: How to train; by default the paper's recipe.
         source: How the rows were read. A run can only be resumed with the same source.
         checked: Evaluation sets that the rows were checked against, from
-            :func:`~st_hybrid.data.zero_shot.checked_sets`. The model card calls the evaluation on them zero-shot.
+            :func:`~st_hybrid.data.zero_shot.checked_sets`, for :func:`~st_hybrid.data.zero_shot.zero_shot`.
         resume: Continue the run in ``output`` from its last checkpoint, with the same settings and the same batches.
 
     Raises:
         FileExistsError: ``output`` holds a run and ``resume`` is not set.
-        ValueError: The rows are not valid, an option of the recipe has no effect on this model or these rows, or the
-            run to resume had other settings.
+        ValueError: The rows are not valid, an option has no effect, or the run to resume had other settings.
 
     Example:
         ::
@@ -85,8 +86,15 @@ def finetune(
 
     sets = {name: ParallelRows(one) for name, one in given.items()}
     negatives = sorted({column for one in sets.values() for column in one.negative_columns})
-    if recipe.negatives_follow is not None and not negatives:
-        raise ValueError("negatives_follow has no effect: the rows have no hard negatives.")
+    spoken = (np.unique(np.stack([one.group, one.language]), axis=1)[0] for one in sets.values())
+    most = max(int(np.bincount(groups).max()) for groups in spoken)
+    for name, useless, reason in (
+        ("negatives_follow", not negatives, "the rows have no hard negatives"),
+        ("language_sampling", all(len(one.languages) == 1 for one in sets.values()), "the rows are in one language"),
+        ("partners", (recipe.partners or 0) >= most - 1, f"no id has more than {most} languages"),
+    ):
+        if getattr(recipe, name) is not None and useless:
+            raise ValueError(f"{name} has no effect: {reason}. Leave it out.")
     train_rows, evaluator = {name: one.dataset for name, one in sets.items()}, None
     if recipe.held_out:
         train_rows, test_rows = _hold_out(sets, recipe.held_out, recipe.seed)
@@ -96,14 +104,14 @@ def finetune(
     options |= {"partners": recipe.partners, "seed": recipe.seed}
     pairs = {name: parallel_pairs(one, **options) for name, one in train_rows.items()}
 
-    encoder = SentenceTransformer(str(model))
-    full_length, transformer = encoder.max_seq_length, encoder.transformers_model
-    if transformer is None and (recipe.max_length or recipe.freeze_embeddings):
-        raise ValueError(f"max_length and freeze_embeddings need a transformer, and {model} has none.")
-    if recipe.max_length:
-        encoder.max_seq_length = recipe.max_length
-    if recipe.freeze_embeddings and transformer:
-        transformer.get_input_embeddings().requires_grad_(False)
+    encoder = require_dense(load_encoder(model), "finetune")
+    transformers = [module for module in encoder.modules() if isinstance(module, Transformer)]
+    longest = max((module.max_seq_length or 0 for module in transformers), default=0)
+    if recipe.max_length and recipe.max_length >= longest:
+        found = f"cuts texts at {longest} tokens anyway" if longest else "has no transformer, and cuts no text"
+        raise ValueError(f"max_length has no effect: {model} {found}.")
+    if recipe.freeze_embeddings:
+        _freeze_embeddings(transformers, str(model))
     encoder.model_card_data.train_datasets = [{"name": name} for name in sets]
     encoder.model_card_data.language = sorted({language for one in sets.values() for language in one.languages})
     encoder.model_card_data.add_tags(["st-hybrid", "multilingual", f"sampler:{recipe.sampler}"])
@@ -118,9 +126,9 @@ def finetune(
         batch_sampler=functools.partial(HybridBatchSampler, **recipe.sampler_options),
         callbacks=[EarlyStoppingCallback(recipe.patience)] if recipe.patience else None,
     )
+    trainer.data_collator.max_length = recipe.max_length
+    _check_steps(recipe, trainer)
     done = trainer.train(resume_from_checkpoint=checkpoint)
-    if recipe.max_length:
-        encoder.max_seq_length = full_length
     if trainer.is_world_process_zero():
         encoder.save_pretrained(str(output))
         summary = {
@@ -135,7 +143,7 @@ def finetune(
         }
         write_json(output / _SUMMARY, summary)
         about = f"{sum(map(len, train_rows.values())):,} parallel rows of {settings['data']}"
-        _complete_card(output / "README.md", about, recipe, checked)
+        _complete_card(output / "README.md", about, recipe)
     return encoder
 
 
@@ -179,13 +187,41 @@ def _claim(output: Path, settings: dict[str, Any], resume: bool) -> str | None:
     checkpoint = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None
     if known.is_file() and not resume and (checkpoint or (output / _SUMMARY).is_file()):
         raise FileExistsError(f"{output} already holds a run. Continue it (--resume) or choose another folder.")
-    if known.is_file() and resume:
+    if resume and not known.is_file():
+        raise ValueError(f"resume has no effect: {output} holds no run. Leave it out.")
+    if resume:
         before = json.loads(known.read_text(encoding="utf-8"))
         changes = [f"{k} was {before.get(k)!r} and is {new!r}" for k, new in settings.items() if new != before.get(k)]
         if changes:
             raise ValueError(f"The run in {output} cannot be resumed with other settings: {', '.join(changes)}.")
+        if (output / _SUMMARY).is_file():
+            raise ValueError(f"resume has no effect: the run in {output} is complete.")
     write_json(known, settings)
     return checkpoint if resume else None
+
+
+def _freeze_embeddings(transformers: Sequence[Transformer], model: str) -> None:
+    try:
+        for module in transformers:
+            module.model.get_input_embeddings().requires_grad_(False)
+    except NotImplementedError:  # a model of texts and pictures
+        transformers = ()
+    if not transformers:
+        raise ValueError(
+            f"freeze_embeddings has no effect: {model} has no transformer whose token embeddings are known."
+        )
+
+
+def _check_steps(recipe: Recipe, trainer: HybridTrainer) -> None:
+    """Refuse options that need more steps than there are."""
+    if recipe.save_steps or recipe.patience:
+        batches = math.ceil((recipe.epochs or 1) * len(trainer.get_train_dataloader()))
+        steps = recipe.max_steps or batches
+        evaluations = steps // (recipe.save_steps or math.ceil(_SAVES * steps))
+        if not evaluations:
+            raise ValueError(f"save_steps has no effect: the training has only {steps} steps.")
+        if recipe.patience and recipe.patience >= evaluations:
+            raise ValueError(f"patience has no effect: the training has only {evaluations} evaluations.")
 
 
 def _arguments(
@@ -194,7 +230,9 @@ def _arguments(
     own, measured = encoder.prompts, recipe.held_out is not None
     query = recipe.query_prompt if recipe.query_prompt is not None else own.get("query") or ""
     document = recipe.document_prompt if recipe.document_prompt is not None else own.get("document") or ""
-    save_steps = recipe.save_steps or 0.1  # the trainer reads a number below 1 as a share of all steps
+    save_steps = recipe.save_steps or _SAVES
+    documents = ["positive", *negatives]
+    routes = {"query": "query", **dict.fromkeys(documents, "document")}
     on_gpu = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
     return SentenceTransformerTrainingArguments(
         str(checkpoints),
@@ -206,7 +244,8 @@ def _arguments(
         weight_decay=recipe.weight_decay,
         bf16=on_gpu if recipe.bf16 is None else recipe.bf16,
         use_cpu=not torch.accelerator.is_available(),  # otherwise several processes on CPUs train independently
-        prompts={"query": query, **dict.fromkeys(["positive", *negatives], document)},
+        prompts={"query": query, **dict.fromkeys(documents, document)},
+        router_mapping=routes if any(isinstance(module, Router) for module in encoder) else None,
         save_steps=save_steps,
         eval_strategy="steps" if measured else "no",
         eval_steps=save_steps,
@@ -220,7 +259,7 @@ def _arguments(
     )
 
 
-def _complete_card(card: Path, about: str, recipe: Recipe, checked: Sequence[CheckedSet]) -> None:
+def _complete_card(card: Path, about: str, recipe: Recipe) -> None:
     """Say in the model card how the batches were drawn and what the rows were checked against."""
     options = recipe.sampler_options
     section = (
@@ -229,8 +268,8 @@ def _complete_card(card: Path, about: str, recipe: Recipe, checked: Sequence[Che
         f"`MultilingualMultipleNegativesRankingLoss` (scale {recipe.scale:g}), batches of {recipe.batch_size} pairs, "
         f"seed {recipe.seed}.\n"
     )
-    if statement := zero_shot_statement(checked):
-        section += f"\n{statement}\n"
-    before, marker, after = card.read_text(encoding="utf-8").partition("\n## Citation")
+    section += f"\n{zero_shot_statement(card.parent)}\n"
+    written = card.read_text(encoding="utf-8") if card.is_file() else ""  # sentence-transformers skips one that fails
+    before, marker, after = written.partition("\n## Citation")
     with replacing(card) as temporary:
         temporary.write_text(before + section + marker + after, encoding="utf-8")

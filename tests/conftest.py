@@ -16,10 +16,11 @@ from pathlib import Path
 import hypothesis
 import pytest
 import torch
-from sentence_transformers import SentenceTransformer
+from sentence_transformers import MultiVectorEncoder, SentenceTransformer, SparseEncoder
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
+from sentence_transformers.sparse_encoder.modules import MLMTransformer, SpladePooling
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
-from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+from transformers import AutoTokenizer, BertConfig, BertForMaskedLM, BertModel, PreTrainedTokenizerFast
 
 from st_hybrid.cli import app
 
@@ -82,6 +83,28 @@ def tiny_model_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_model(tiny_model_path: Path) -> SentenceTransformer:
     """A fresh copy, on the CPU, of the model at :func:`tiny_model_path`; a test may train it."""
     return SentenceTransformer(str(tiny_model_path), device="cpu")
+
+
+@pytest.fixture(scope="session")
+def sparse_model_path(tiny_model_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a small untrained SparseEncoder of the same tokens; treat it as read-only."""
+    parts, folder = tmp_path_factory.mktemp("sparse-parts"), tmp_path_factory.mktemp("sparse-model")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        BertForMaskedLM.from_pretrained(tiny_model_path).save_pretrained(parts)
+    AutoTokenizer.from_pretrained(tiny_model_path).save_pretrained(parts)
+    SparseEncoder(modules=[MLMTransformer(str(parts)), SpladePooling()], device="cpu").save_pretrained(str(folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def multi_vector_model_path(tiny_model_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a small untrained MultiVectorEncoder of the same tokens; treat it as read-only."""
+    folder = tmp_path_factory.mktemp("multi-vector-model")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        MultiVectorEncoder(str(tiny_model_path), device="cpu").save_pretrained(str(folder))
+    return folder
 
 
 @pytest.fixture

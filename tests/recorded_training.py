@@ -11,7 +11,11 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments
+from sentence_transformers import (
+    SentenceTransformer,
+    SentenceTransformerTrainer,
+    SentenceTransformerTrainingArguments,
+)
 from sentence_transformers.util.distributed import get_rank
 from torch import Tensor
 
@@ -47,6 +51,8 @@ class RecordingLoss(MultilingualMultipleNegativesRankingLoss):
 
     def forward(self, sentence_features: Any, labels: Tensor | None = None) -> Tensor:
         loss = super().forward(sentence_features, labels)
+        if not torch.is_grad_enabled():
+            return loss
         assert labels is not None
         batch = {
             "labels": labels.tolist(),
@@ -70,13 +76,18 @@ def train(
     output: Path,
     record: Path,
     *,
-    resume: bool = False,
+    resume: bool | str = False,
     hang_after: int | None = None,
     batch_size: int = 4,
     max_steps: int = 20,
     save_steps: int = 4,
-) -> HybridTrainer:
-    """Train, and write the batches of each process to ``record`` with the process's number behind it."""
+    plain: bool = False,
+    parts: int = 1,
+) -> SentenceTransformerTrainer:
+    """Train, and write the batches of each process to ``record`` with the process's number behind it.
+
+    A ``plain`` trainer is sentence-transformers' own; several ``parts`` are a ``DatasetDict``.
+    """
     args = SentenceTransformerTrainingArguments(
         str(output),
         per_device_train_batch_size=batch_size,
@@ -89,13 +100,14 @@ def train(
         disable_tqdm=True,
         use_cpu=True,
         seed=3,
+        batch_sampler=partial(HybridBatchSampler, alpha=0.4),
     )
-    trainer = HybridTrainer(
+    data = {f"part {number}": parallel_pairs(parallel_rows()) for number in range(parts)}
+    trainer = (SentenceTransformerTrainer if plain else HybridTrainer)(
         model=SentenceTransformer(str(model), device="cpu"),
         args=args,
-        train_dataset=parallel_pairs(parallel_rows()),
+        train_dataset=data if parts > 1 else data["part 0"],
         loss=partial(RecordingLoss, record=record, hang_after=hang_after),
-        batch_sampler=partial(HybridBatchSampler, alpha=0.4),
     )
     trainer.train(resume_from_checkpoint=resume)
     return trainer
@@ -108,9 +120,18 @@ if __name__ == "__main__":
     parser.add_argument("record", type=Path)
     parser.add_argument("--hang-after", type=int)
     parser.add_argument("--batch-size", type=int, default=4)
+    parser.add_argument("--max-steps", type=int, default=20)
+    parser.add_argument("--parts", type=int, default=1)
+    parser.add_argument("--plain", action="store_true")
+    parser.add_argument("--then-resume-from", type=int)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    trained = train(**vars(options))
+    given = vars(options)
+    then_from = given.pop("then_resume_from")
+    trained = train(**given)
+    if then_from:
+        again = {"record": options.record.with_name("again"), "resume": f"{options.output}/checkpoint-{then_from}"}
+        train(**given | again)
     weights = torch.cat([parameter.detach().flatten() for parameter in trained.model.parameters()])
     options.output.joinpath(f"run.{get_rank()}").write_text(
         json.dumps({"log_history": trained.state.log_history, "weights": weights.double().pow(2).sum().item()})

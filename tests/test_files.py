@@ -95,11 +95,10 @@ def test_the_cache_folder_is_the_one_that_is_set(tmp_path: Path, monkeypatch: py
 
 
 def test_temporary_folders_go_with_the_process(tmp_path: Path) -> None:
-    script = f"from st_hybrid.files import temporary_folder as t; print(t({str(tmp_path / 'parent')!r}), t())"
-    done = subprocess.run(
-        [sys.executable, "-c", script], check=True, capture_output=True, text=True, env={**os.environ}
-    )
+    script = "from st_hybrid.files import temporary_folder as t; print(t(), t())"
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True, env=environment)
     folders = [Path(name) for name in done.stdout.split()]
-    assert folders[0].parent == tmp_path / "parent"
+    assert [folder.parent for folder in folders] == [tmp_path, tmp_path]
     assert not any(folder.exists() for folder in folders)
-    assert temporary_folder(tmp_path).is_dir()
+    assert temporary_folder().is_dir()

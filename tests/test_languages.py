@@ -21,6 +21,7 @@ from st_hybrid.languages import (
     language_scripts,
     language_tag,
     mteb_code,
+    one_code_each,
     supported_code,
 )
 
@@ -166,6 +167,14 @@ def test_other_ways_to_write_them(code: str, tag: str, flores: str | None, m2m: 
     assert (supported_code(code, FLORES), supported_code(code, M2M)) == (flores, m2m)
 
 
+def test_codes_of_one_language_become_one() -> None:
+    codes = ["he", "iw", "in", "id", "tl", "fil", "zh", "cmn", "deu_Latn", "de", "eng", "sr", "sr-Latn", "ex am ple"]
+    assert one_code_each(codes) == {
+        **{"he": "he", "iw": "he", "in": "id", "id": "id", "tl": "fil", "fil": "fil", "zh": "zh", "cmn": "zh"},
+        **{"deu_Latn": "de", "de": "de", "eng": "eng", "sr": "sr", "sr-Latn": "sr-Latn", "ex am ple": "ex am ple"},
+    }
+
+
 def test_words_are_not_supported_and_languages_of_their_own_are() -> None:
     assert [supported_code(word, FLORES) for word in ("german", "", "de-")] == [None] * 3
     assert supported_code("nds_Latn", [*FLORES, "nds_Latn"]) == "nds_Latn"
@@ -254,7 +263,7 @@ class TestDetector:
     @pytest.mark.slow
     def test_all_languages(self) -> None:
         detector = LanguageDetector()
-        assert all(map(detector.knows, ("de", "mi", "yo", "zu")))
+        assert sum(map(detector.knows, detector._language)) == 75
         assert detector.detect(list(SENTENCES.values()))[0] == list(SENTENCES)
 
     def test_any_code_of_a_language(self, detector: LanguageDetector) -> None:
@@ -276,6 +285,26 @@ class TestDetector:
         assert detector.other([SENTENCES["de"]], "yue").tolist() == [False]
         assert LanguageDetector([]).knows("en")
         assert LanguageDetector(["cs"]).knows("cs")
+
+    def test_serbian_in_latin_letters_is_not_checked(self) -> None:
+        latin, cyrillic = "Trajekt za ostrvo polazi svakog jutra.", "Трајект за острво полази сваког јутра."
+        detector = LanguageDetector(["sr", "sr-Latn", "uz-Cyrl", "az"])
+        assert detector.knows("sr")
+        assert not detector.knows("sr-Latn")  # lingua knows Serbian in Cyrillic letters only
+        assert detector.other([latin, cyrillic, SENTENCES["ru"]], "sr").tolist() == [False, False, True]
+        assert detector.other([latin, cyrillic], "sr-Latn").tolist() == [False, False]
+        assert not LanguageDetector(["pa-PK"]).knows("pa-PK")
+
+    @pytest.mark.parametrize(("alias", "text"), [
+        ("iw", "המעבורת לאי יוצאת בכל בוקר בשש וחצי."),
+        ("in", "Feri ke pulau itu berangkat setiap pagi pukul setengah tujuh."),
+        ("fil", "Umaalis ang lantsa papunta sa isla tuwing umaga nang alas sais y medya."),
+        ("cmn", SENTENCES["zh"]),
+    ])  # fmt: skip
+    def test_aliases_are_checked(self, alias: str, text: str) -> None:
+        detector = LanguageDetector([alias])
+        assert detector.knows(alias)
+        assert detector.other([text, SENTENCES["fr"]], alias).tolist() == [False, True]
 
     def test_a_few_han_characters_are_chinese_or_japanese(self, detector: LanguageDetector) -> None:
         assert detector.other(["島の天気", "天気予報", "予報" * 20], "ja").tolist() == [False, False, True]

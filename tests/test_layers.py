@@ -21,7 +21,7 @@ LAYERS = (
     ("draw",),
     ("pairs",),
     ("rows",),
-    ("languages", "sentences", "grouping", "progress", "files", "provenance", "recipe"),
+    ("languages", "encoders", "sentences", "grouping", "progress", "files", "provenance", "recipe"),
 )
 LAYER = {room: number for number, rooms in enumerate(LAYERS) for room in rooms}
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE or path.stem != "__init__")

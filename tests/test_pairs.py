@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from datasets import Dataset, DatasetDict, concatenate_datasets
+from datasets import Dataset, DatasetDict, concatenate_datasets, interleave_datasets
 from hypothesis import given
 from hypothesis import strategies as st
+from sentence_transformers.base.sampler import NoDuplicatesBatchSampler
 from torch.utils.data import DataLoader
 
 from st_hybrid import load_pairs, parallel_pairs, save_pairs
@@ -171,6 +172,64 @@ def test_pairs_stay_pairs_after_select_shuffle_and_filter() -> None:
     cross = pairs.filter(lambda pair: pair["label"][1] != pair["label"][2])
     assert 0 < len(cross) < len(pairs)
     assert all(pair["query"][-1] != pair["positive"][-1] for pair in cross.shuffle(seed=0))
+
+
+def with_negatives() -> Dataset:
+    return Dataset.from_list([row(g, x, negative=f"not {g} {x}") for g in range(3) for x in "ab"])
+
+
+def test_columns_read_alone_as_in_the_rows() -> None:
+    pairs = parallel_pairs(with_negatives())
+    assert pairs.column_names == list(pairs[0]) == ["query", "positive", "negative", "label"]
+    for name in pairs.column_names:
+        assert list(pairs[name]) == pairs[:][name] == [pair[name] for pair in pairs]
+    assert pairs.remove_columns("negative")[6] == {k: v for k, v in pairs[6].items() if k != "negative"} | {
+        "label": pairs[6]["label"][:3]
+    }
+    assert pairs.select_columns("query")[6] == {"query": "question 0 a"}
+
+
+WRITERS = ["to_csv", "to_dict", "to_json", "to_list", "to_pandas", "to_parquet", "to_polars", "to_sql", "push_to_hub"]
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_nothing_writes_pairs_without_their_texts(name: str) -> None:
+    pairs = parallel_pairs(with_negatives())
+    for part in (pairs, pairs.select([2, 0]), pairs.shuffle(seed=0), pairs.train_test_split(4, seed=0)["test"]):
+        with pytest.raises(ValueError, match=r"save_pairs\(pairs, folder\).*pairs.map\(dict, batched=True\)"):
+            getattr(part, name)("somewhere")
+
+
+def test_texts_are_written_out_by_map(tmp_path: Path) -> None:
+    pairs = parallel_pairs(with_negatives())
+    pairs.map(dict, batched=True).to_parquet(tmp_path / "pairs.parquet")
+    assert list(Dataset.from_parquet(str(tmp_path / "pairs.parquet"), cache_dir=str(tmp_path))) == list(pairs)
+    changed = pairs.map(lambda pair: {**pair, "query": f"ask: {pair['query']}"})
+    assert list(changed["query"]) == [f"ask: {query}" for query in pairs["query"]]
+    with pytest.raises(ValueError, match="Let it return all"):
+        pairs.map(lambda pair: {"query": f"ask: {pair['query']}"})[0]
+
+
+def test_pairs_of_the_same_rows_can_be_joined_and_others_are_refused() -> None:
+    rows = with_negatives()
+    pairs = parallel_pairs(rows)
+    ours, theirs = pairs.select([3, 1]), pairs.filter(lambda pair: pair["label"][1] == 1)
+    assert list(concatenate_datasets([ours, theirs])) == [*ours, *theirs]
+    others = parallel_pairs(rows.select(range(4)))
+    for join in (concatenate_datasets, interleave_datasets):
+        with pytest.raises(ValueError, match="Join the rows before parallel_pairs, or put the pairs side by side"):
+            join([pairs, others])
+
+
+@pytest.mark.parametrize("hashed", [True, False])
+def test_the_librarys_sampler_without_duplicates_takes_pairs(hashed: bool) -> None:
+    pairs = parallel_pairs(with_negatives())
+    sampler = NoDuplicatesBatchSampler(pairs, 3, True, ["label"], precompute_hashes=hashed, precompute_num_proc=1)
+    batches = list(sampler)
+    assert len(batches) > 1
+    for batch in batches:
+        texts = [pairs[number][name] for number in batch for name in ("query", "positive", "negative")]
+        assert len(set(texts)) == 9
 
 
 def test_a_dataset_dict_gives_a_dataset_dict() -> None:

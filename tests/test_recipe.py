@@ -37,6 +37,7 @@ from st_hybrid.recipe import Recipe
         ({"sampler": "x-x-mono", "partners": 2}, "partners has no effect without cross-lingual pairs"),
         ({"alpha": 1.0, "negatives_follow": "query"}, "negatives_follow has no effect without cross-lingual pairs"),
         ({"patience": 3}, "patience has no effect without held_out"),
+        ({"mini_batch_size": 100}, "mini_batch_size has no effect unless it is below batch_size"),
         ({"epochs": 2.0, "max_steps": 10}, "epochs has no effect with max_steps"),
     ],
 )

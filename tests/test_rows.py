@@ -79,6 +79,14 @@ def test_equal_queries_do_not_link_groups() -> None:
     assert rows.query_text.tolist() == [0, 0, 0]
 
 
+def test_codes_of_one_language_are_one_language() -> None:
+    rows = ParallelRows(Dataset.from_list([row(1, "iw"), row(1, "en"), row(2, "he"), row(2, "de"), row(3, "cmn")]))
+    assert rows.languages == ["cmn", "de", "en", "he"]
+    assert rows.language.tolist() == [3, 2, 3, 1, 0]
+    with pytest.raises(ValueError, match=r"row 1 repeats \(1, 'he'\)"):
+        ParallelRows(Dataset.from_list([row(1, "iw"), row(1, "he")]))
+
+
 def test_numbers_of_groups_languages_and_query_texts() -> None:
     rows = [row(7, "fr"), row(3, "de", query="question 7 fr"), row(7, "de"), row(3, "en")]
     read = ParallelRows(Dataset.from_list(rows))
@@ -224,8 +232,8 @@ def test_negative_columns_are_those_named_so_or_those_given() -> None:
         (concatenate_datasets([rows_of(["ab"])] * 2), r"rows 2, 3 repeat \(0, 'a'\), \(0, 'b'\)\."),
         (concatenate_datasets([rows_of(["a"])] * 2), r"row 1 repeats \(0, 'a'\)\."),
         (concatenate_datasets([rows_of(["abcdef"])] * 2), r"rows 6, 7, 8, 9, 10 and 1 more repeat .*, \.\.\.\. Give"),
-        (Dataset.from_list([row(0, "a", query=3)]), "'query' holds int64, not text. Cast it"),
-        (Dataset.from_list([row(0, "a", id=0.5)]), "'id' holds double, not text or integers. Cast it"),
+        (Dataset.from_list([row(0, "a", query=3)]), "'query' holds int64, not text: use rows.cast_column"),
+        (Dataset.from_list([row(0, "a", id=0.5)]), "'id' holds double, not text or integers: use rows.cast_column"),
         (Dataset.from_list([row(0, "a", positive=["x"])]), "'positive' holds list.*, not text"),
     ],
 )

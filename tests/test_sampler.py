@@ -112,7 +112,7 @@ def sample(rows: Dataset, settings: dict[str, Any], epoch: int = 0) -> tuple[Hyb
         sampler = HybridBatchSampler(pairs, **settings)
     except ValueError as error:
         message = str(error)
-        assert any(part in message for part in ("smaller batch", "rows in two languages", "do not fill")), message
+        assert any(part in message for part in ("smaller batch", "no cross-lingual pairs")), message
         return None
     sampler.set_epoch(epoch)
     return sampler, Drawn(pairs, sampler)
@@ -132,7 +132,9 @@ def test_every_step_obeys_the_invariants(rows: Dataset, settings: dict[str, Any]
 
     assert len(drawn.batches) == len(sampler)
     assert sum(drawn.monolingual) == round(settings["alpha"] * len(drawn.steps))
-    full = [len(batch) == settings["batch_size"] for batch in drawn.batches]
+    assert sampler.batch_size <= settings["batch_size"]
+    assert sampler.batch_size == settings["batch_size"] or not settings["drop_last"]
+    full = [len(batch) == sampler.batch_size for batch in drawn.batches]
     rest = drawn.batches[-settings["world_size"] :]
     assert all(full[: -settings["world_size"]])
     assert all(full) or not settings["drop_last"]
@@ -184,13 +186,13 @@ def test_languages_of_monolingual_steps(rows: Dataset, settings: dict[str, Any])
 def test_rows_of_a_language_are_used_evenly(rows: Dataset, settings: dict[str, Any], epoch: int) -> None:
     if (found := sample(rows, settings, epoch)) is None:
         return
-    drawn = found[1]
+    sampler, drawn = found
     n_steps = {True: sum(drawn.monolingual), False: len(drawn.steps) - sum(drawn.monolingual)}
     size = np.bincount(np.array(rows["id"]))[np.array(rows["id"])]
     for monolingual in (True, False):
         uses = drawn.uses(monolingual, "query_row")
         # A cluster is once in a batch, so a group of several rows cannot give more uses than there are batches.
-        bound = n_steps[monolingual] * settings["batch_size"] * settings["world_size"]
+        bound = n_steps[monolingual] * sampler.batch_size * settings["world_size"]
         free = monolingual and settings["language_sampling"] != "mixed"
         if not free and np.ceil(bound / max(1, (size > 1).sum())) * size.max() > max(1, n_steps[monolingual] - 1):
             continue
@@ -331,8 +333,7 @@ def test_a_language_with_few_clusters_is_left_out_with_one_warning(caplog: pytes
     assert found is not None
     warnings = [record.getMessage() for record in caplog.records if record.name == "st_hybrid.sampler"]
     assert len(warnings) == 1
-    assert "leave out c:" in warnings[0]
-    assert "5 (c)" in warnings[0]
+    assert "leave out c (5), with too few" in warnings[0]
     drawn = found[1]
     for step, monolingual in zip(drawn.steps, drawn.monolingual, strict=True):
         assert not monolingual or 2 not in drawn.language[drawn.query_row[step]]
@@ -346,16 +347,27 @@ def test_a_language_with_few_clusters_is_left_out_with_one_warning(caplog: pytes
         (plain(9), {"alpha": "half"}, ValueError, "must be a number between 0 and 1, got 'half'"),
         (plain(9), {"alpha": True}, ValueError, "must be a number"),
         (plain(9), {"language_sampling": "evenly"}, ValueError, "language_sampling must be"),
-        (plain(9), {"batch_size": 10, "alpha": 1}, ValueError, r"No language fills .* at most 9 \(a\), 9 \(b\)"),
-        (plain(9), {"batch_size": 10, "alpha": 0}, ValueError, "at most 9 with distinct passage clusters"),
-        (plain(9), {"batch_size": 5, "world_size": 2, "alpha": 1}, ValueError, "2 processes of 5"),
+        (
+            plain(9),
+            {"batch_size": 10, "alpha": 1},
+            ValueError,
+            "few monolingual pairs: .* at most 9, not batches of 10",
+        ),
+        (plain(9), {"batch_size": 10, "alpha": 0}, ValueError, "too few cross-lingual pairs: .* at most 9"),
+        (plain(9), {"batch_size": 5, "world_size": 2, "alpha": 1}, ValueError, "batches of 5 in each of 2 processes"),
+        (
+            plain(2),
+            {"drop_last": False, "world_size": 3},
+            ValueError,
+            "most 2, not batches of 4 in each of 3 processes",
+        ),
         (
             plain(9),
             {"batch_size": 10, "alpha": 1, "language_sampling": "mixed"},
             ValueError,
-            "The monolingual pairs give",
+            "few monolingual pairs: .* at most 9",
         ),
-        (plain(9, "a"), {"alpha": 0.5}, ValueError, r"no group has rows in two languages.*alpha=1"),
+        (plain(9, "a"), {"alpha": 0.5}, ValueError, r"no cross-lingual pairs, and alpha=0.5.*alpha=1"),
     ],
 )
 def test_errors(rows: Dataset, settings: dict[str, Any], error: type[Exception], message: str) -> None:
@@ -364,11 +376,46 @@ def test_errors(rows: Dataset, settings: dict[str, Any], error: type[Exception],
         HybridBatchSampler(parallel_pairs(rows), **settings)
 
 
+def test_a_small_data_set_gives_smaller_batches_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    pairs = parallel_pairs(corpus([("ab", number % 3, number) for number in range(9)]))
+    sampler = HybridBatchSampler(pairs, 8, False, world_size=1)
+    assert [len(batch) for batch in sampler] == [3] * 6
+    assert caplog.messages == [
+        "The data set has too few monolingual pairs: with distinct passage clusters and query texts they fill steps of "
+        "at most 3, not batches of 8. The batches have 3 pairs."
+    ]
+
+
+@pytest.mark.parametrize("drop_last", [True, False])
+def test_an_ordinary_data_set_gives_random_batches(caplog: pytest.LogCaptureFixture, drop_last: bool) -> None:
+    ordinary = Dataset.from_dict({"sentence1": list(map(str, range(11))), "sentence2": ["b"] * 11, "score": [0.5] * 11})
+    sampler = HybridBatchSampler(ordinary, 4, drop_last)
+    assert caplog.messages == ["The data set did not come from parallel_pairs: its batches are random."]
+    first = list(sampler)
+    assert [len(batch) for batch in first] == [4, 4, 3][: len(sampler)]
+    assert len(first) == len(sampler) == 3 - drop_last
+    assert len(set(chain.from_iterable(first))) == 11 - 3 * drop_last
+    sampler.set_epoch(1)
+    assert list(sampler) != first == list(HybridBatchSampler(ordinary, 4, drop_last))
+    two = HybridBatchSampler(ordinary, 4, drop_last, world_size=2)
+    assert [len(batch) for batch in two] == [[4, 4], [4, 4, 1, 1]][not drop_last]
+
+
+def test_the_first_pairs_alone_are_monolingual() -> None:
+    pairs = parallel_pairs(plain(20))
+    with pytest.raises(ValueError, match=r"The data set has no cross-lingual pairs.* Shuffle pairs before you select"):
+        HybridBatchSampler(pairs.select(range(40)), 4, False)
+    assert len(list(HybridBatchSampler(pairs.shuffle(seed=0).select(range(60)), 4, False))) > 1
+
+
 def test_errors_of_other_data_sets() -> None:
     with pytest.raises(ValueError, match="parallel_pairs"):
         HybridBatchSampler(plain(9), 4, True)
     with pytest.raises(ValueError, match=r"IterableDataset.*parallel_pairs"):
         HybridBatchSampler(plain(9).to_iterable_dataset(), 4, True)  # type: ignore[arg-type]
+    for spoilt in (parallel_pairs(plain(9)).with_format(None), parallel_pairs(plain(9)).map(dict, batched=True)):
+        with pytest.raises(ValueError, match="parallel_pairs"):
+            HybridBatchSampler(spoilt, 4, True)
 
 
 def test_it_is_a_sampler_of_the_library() -> None:

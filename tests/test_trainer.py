@@ -12,9 +12,17 @@ from typing import Any
 
 import pytest
 from datasets import Dataset, DatasetDict
-from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments
+from sentence_transformers import (
+    SentenceTransformer,
+    SentenceTransformerTrainer,
+    SentenceTransformerTrainingArguments,
+)
 from sentence_transformers.base.sampler import BatchSamplers
-from sentence_transformers.sentence_transformer.losses import MatryoshkaLoss, MultipleNegativesRankingLoss
+from sentence_transformers.sentence_transformer.losses import (
+    CosineSimilarityLoss,
+    MatryoshkaLoss,
+    MultipleNegativesRankingLoss,
+)
 from transformers import TrainerCallback
 
 from st_hybrid import (
@@ -223,19 +231,92 @@ def test_languages_mixed_pair_by_pair_are_monolingual(tiny_model: SentenceTransf
 
 
 def test_data_of_another_origin_is_refused(tiny_model: SentenceTransformer, tmp_path: Path) -> None:
-    other = Dataset.from_dict({"query": ["a"], "positive": ["b"]})
-    for dataset in (other, {"mine": parallel_pairs(parallel_rows()), "other": other}):
-        with pytest.raises(ValueError, match="did not come from parallel_pairs"):
+    other, pairs = Dataset.from_dict({"query": ["a"], "positive": ["b"]}), parallel_pairs(parallel_rows())
+    for dataset, name in (
+        (other, "train_dataset"),
+        ({"one": other, "two": other}, r"train_dataset\['one'\]"),
+        ({"mine": pairs, "rows": parallel_rows()}, r"train_dataset\['rows'\]"),
+        ({"mine": pairs, "spoilt": pairs.with_format(None)}, r"train_dataset\['spoilt'\]"),
+    ):
+        with pytest.raises(ValueError, match=f"{name}: .* did not come from parallel_pairs"):
             HybridTrainer(tiny_model, arguments(tmp_path), dataset)
 
 
-def test_evaluation_data_too_small_for_a_batch_is_refused_before_the_training(
+def ordinary() -> Dataset:
+    """Scored sentence pairs, as of another task."""
+    texts = [f"sentence {number}" for number in range(24)]
+    return Dataset.from_dict({"sentence1": texts, "sentence2": texts[::-1], "score": [0.5] * 24})
+
+
+@pytest.mark.parametrize("trainer_class", [HybridTrainer, SentenceTransformerTrainer])
+@pytest.mark.parametrize("alone", [True, False])
+def test_pairs_train_beside_ordinary_data_with_a_loss_of_their_own(
+    tiny_model: SentenceTransformer, tmp_path: Path, trainer_class: type[SentenceTransformerTrainer], alone: bool
+) -> None:
+    """And evaluation data may be ordinary, or too small for a batch."""
+    pairs = parallel_pairs(parallel_rows())
+    args = arguments(tmp_path, max_steps=18, eval_strategy="steps", eval_steps=9, per_device_eval_batch_size=7)
+    args.batch_sampler = HybridBatchSampler
+    recording, other = RecordingLoss(tiny_model, tmp_path / "record"), CosineSimilarityLoss(tiny_model)
+    data = {"pairs": pairs, "sts": ordinary()}
+    held_out: Any = {"sts": ordinary(), "pairs": parallel_pairs(parallel_rows())}
+    loss: Any = {"pairs": recording, "sts": other}
+    if alone:
+        data, loss, held_out = {"pairs": pairs}, recording, {"small": parallel_pairs(parallel_rows())}
+    trainer = trainer_class(tiny_model, args, DatasetDict(data), held_out, loss)
+    trainer.train()
+    history = trainer.state.log_history
+    assert sum(f"eval_{name}_loss" in log for log in history for name in held_out) == 2 * len(held_out)
+    batches = read_record(tmp_path / "record")
+    assert 9 <= len(batches) < 18 or alone
+    assert {kind_of(batch) for batch in batches} == set(SERIES)
+    if trainer_class is HybridTrainer:
+        assert {key for log in logged_series(history) for key in log} == set(SERIES)
+
+
+def test_an_ordinary_data_set_alone_is_evaluation_data(tiny_model: SentenceTransformer, tmp_path: Path) -> None:
+    args = arguments(tmp_path, max_steps=2, eval_strategy="epoch")
+    loss = MultipleNegativesRankingLoss(tiny_model)
+    held_out = Dataset.from_dict({"query": ["a", "b"], "positive": ["c", "d"]})
+    trainer = HybridTrainer(tiny_model, args, parallel_pairs(parallel_rows()), held_out, loss)
+    trainer.train()
+    assert 0 < trainer.evaluate()["eval_loss"] < 3
+
+
+def test_evaluation_data_without_pairs_of_a_kind_are_refused_before_the_training(
     tiny_model: SentenceTransformer, tmp_path: Path
 ) -> None:
     pairs = parallel_pairs(parallel_rows())
-    args = arguments(tmp_path, eval_strategy="steps", eval_steps=100, per_device_eval_batch_size=7)
-    with pytest.raises(ValueError, match="No language fills a monolingual batch"):
-        HybridTrainer(tiny_model, args, pairs, eval_dataset={"small": pairs})
+    args = arguments(tmp_path, eval_strategy="steps", eval_steps=100)
+    held_out = {"dev": pairs.select(range(len(parallel_rows())))}
+    with pytest.raises(ValueError, match=r"^eval_dataset\['dev'\]: The data set has no cross-lingual pairs"):
+        HybridTrainer(tiny_model, args, pairs, eval_dataset=held_out)
+
+
+def test_training_data_too_small_for_a_batch_are_refused(tiny_model: SentenceTransformer, tmp_path: Path) -> None:
+    data = {"small": parallel_pairs(parallel_rows())}
+    with pytest.raises(ValueError, match=r"^train_dataset\['small'\]: it fills batches of 6 at most"):
+        HybridTrainer(tiny_model, arguments(tmp_path, per_device_train_batch_size=7), data).train()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"prompts": {"anchor": "query: "}}, "prompts has the key 'anchor', but the columns are positive, query"),
+        ({"prompts": {"mine": {"query": "q", "pos": "p"}}}, "prompts has the key 'pos', but the columns are positive"),
+        ({"router_mapping": {"question": "query"}}, "router_mapping has the key 'question'"),
+    ],
+)
+def test_prompts_of_columns_that_the_pairs_do_not_have_are_refused(
+    tiny_model: SentenceTransformer, tmp_path: Path, options: dict[str, Any], message: str
+) -> None:
+    """Pairs call their columns query and positive, whatever the rows call them."""
+    rows = parallel_rows().rename_column("query", "anchor")
+    data = {"mine": parallel_pairs(rows, query_column="anchor"), "sts": ordinary()}
+    with pytest.raises(ValueError, match=message):
+        HybridTrainer(tiny_model, arguments(tmp_path, **options), data)
+    for prompts in ("text: ", {"query": "q", "sentence1": "s"}, {"mine": {"query": "q"}, "sts": {"sentence2": "s"}}):
+        HybridTrainer(tiny_model, arguments(tmp_path, prompts=prompts), DatasetDict(data))
 
 
 def test_the_model_card_names_and_cites_the_losses(tiny_model: SentenceTransformer, tmp_path: Path) -> None:
@@ -274,6 +355,23 @@ def test_a_killed_training_resumes_with_the_batches_it_would_have_seen(tiny_mode
     resumed = train(tiny_model_path, tmp_path / "killed", tmp_path / "resumed.record", resume=True)
     assert resumed.state.global_step == 20
     assert read_record(tmp_path / "resumed.record") == whole[16:]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("options", "steps"), [(["--parts", "2"], 16), (["--plain"], 8)], ids=["hybrid", "plain"])
+def test_two_processes_resume_in_the_second_epoch(
+    tiny_model_path: Path, tmp_path: Path, options: list[str], steps: int
+) -> None:
+    """With the batches that they would have seen; an epoch of each data set has 8 steps."""
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    resume = ["--batch-size", "3", "--max-steps", str(steps + 6), "--then-resume-from", str(steps + 4)]
+    command = [*launcher, SCRIPT, tiny_model_path, tmp_path / "out", tmp_path / "record", *resume, *options]
+    subprocess.run(command, env=CHILD_ENVIRONMENT, check=True, timeout=300)
+    for rank in range(2):
+        whole, again = read_record(tmp_path / "record", rank), read_record(tmp_path / "again", rank)
+        assert len(whole) == steps + 6
+        assert again == whole[steps + 4 :]
+        assert [batch["queries"] for batch in again] != [batch["queries"] for batch in whole[4:6]]
 
 
 @pytest.mark.slow

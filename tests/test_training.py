@@ -7,15 +7,28 @@ import json
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
 import pytest
 import torch
 from datasets import Dataset, DatasetDict
+from peft import LoraConfig, get_peft_model
 from rich.console import Console
-from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments
+from sentence_transformers.sentence_transformer.modules import (
+    LSTM,
+    BoW,
+    Dense,
+    Pooling,
+    Router,
+    StaticEmbedding,
+    Transformer,
+    WordEmbeddings,
+)
+from sentence_transformers.sentence_transformer.modules.tokenizer import WhitespaceTokenizer
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers
+from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPProcessor
 
-from st_hybrid import split_groups
+from st_hybrid import HybridTrainer, parallel_pairs, split_groups
 from st_hybrid.recipe import Recipe, Sampler
 from st_hybrid.rows import ParallelRows
 from st_hybrid.training import _hold_out, finetune, print_training
@@ -125,9 +138,128 @@ def test_a_static_embedding_is_trained(rows: Dataset, tmp_path: Path) -> None:
     trained = finetune(tmp_path / "start", rows, tmp_path / "out", recipe)
     assert abs(start.encode(rows["query"][:]) - trained.encode(rows["query"][:])).max() > 0.01
     assert "## Hybrid batch training" in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
-    for option in ({"max_length": 16}, {"freeze_embeddings": True}):
-        with pytest.raises(ValueError, match="need a transformer"):
-            finetune(tmp_path / "start", rows, tmp_path / str(option), Recipe(**option, **QUICK))
+    for option in ("max_length", "freeze_embeddings"):
+        with pytest.raises(ValueError, match=f"{option} has no effect: .*start has no transformer"):
+            finetune(tmp_path / "start", rows, tmp_path / option, Recipe(**{option: 1}, **QUICK))
+
+
+@pytest.fixture(params=["two encoders", "word vectors for queries", "words", "bag of words", "texts and pictures"])
+def other_model(request: pytest.FixtureRequest, tiny_model_path: Path, tmp_path: Path) -> Path:
+    """Folder of a model whose first module is not one transformer for texts."""
+
+    def encoder() -> list[Any]:
+        return list(SentenceTransformer(str(tiny_model_path), device="cpu"))[:2]
+
+    numbers = [*map(str, range(24)), "Mr", "Herr"]
+    tokens = WhitespaceTokenizer(numbers)
+    if request.param == "two encoders":
+        modules = [Router.for_query_document(encoder(), encoder())]
+    elif request.param == "word vectors for queries":
+        words = StaticEmbedding(encoder()[0].tokenizer.backend_tokenizer, embedding_dim=32)
+        modules = [Router.for_query_document([words], encoder())]
+    elif request.param == "words":
+        vectors = np.random.default_rng(0).normal(size=(len(numbers), 16))
+        modules = [WordEmbeddings(tokens, vectors, update_embeddings=True), LSTM(16, 8), Pooling(16)]
+    elif request.param == "bag of words":
+        modules = [BoW(numbers), Dense(len(numbers), 16)]
+    else:
+        layers: dict[str, Any] = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 2}
+        layers |= {"num_hidden_layers": 2, "projection_dim": 16}
+        text = {"vocab_size": 260, "bos_token_id": 2, "eos_token_id": 3, "pad_token_id": 0, **layers}
+        vision = {"image_size": 32, "patch_size": 16, **layers}
+        CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=16)).save_pretrained(
+            tmp_path / "clip"
+        )
+        images = CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
+        CLIPProcessor(images, encoder()[0].tokenizer).save_pretrained(tmp_path / "clip")
+        modules = [Transformer(str(tmp_path / "clip"))]
+    SentenceTransformer(modules=modules, device="cpu").save_pretrained(str(tmp_path / "start"))
+    return tmp_path / "start"
+
+
+def test_other_kinds_of_models_are_trained(other_model: Path, rows: Dataset, tmp_path: Path) -> None:
+    recipe = Recipe(held_out=6, query_prompt="", **{**QUICK, "learning_rate": 0.05})
+    trained = finetune(other_model, rows, tmp_path / "out", recipe)
+    start, written = (SentenceTransformer(str(path), device="cpu") for path in (other_model, tmp_path / "out"))
+    for encode in ("encode_query", "encode_document"):
+        texts = rows["query"][:8]
+        before, after, again = (getattr(model, encode)(texts) for model in (start, written, trained))
+        assert abs(before - after).max() > 1e-3
+        assert abs(after - again).max() < 1e-5
+    assert "## Hybrid batch training" in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16])
+def test_a_checkpoint_in_half_precision_is_trained_in_float32(
+    kind: torch.dtype, tiny_model: SentenceTransformer, rows: Dataset, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tiny_model.to(kind).save_pretrained(str(tmp_path / "half"))
+    assert next(SentenceTransformer(str(tmp_path / "half")).parameters()).dtype == kind
+    tiny_model.float().save_pretrained(str(tmp_path / "same"))  # the same values in float32
+
+    recipe = Recipe(**{**QUICK, "learning_rate": 3e-5, "max_steps": 20, "save_steps": 20})
+    assert "is stored in" not in caplog.text
+    trained = [finetune(tmp_path / name, rows, tmp_path / f"{name}-out", recipe) for name in ("same", "half")]
+    assert f"stored in {str(kind)[6:]}. It is trained and saved in float32" in caplog.text
+    starts = dict(tiny_model.named_parameters())
+    for name, weight in trained[0].named_parameters():
+        other = trained[1].get_parameter(name)
+        assert other.dtype == torch.float32
+        assert torch.equal(weight.cpu(), other.cpu())
+    changed = [(trained[1].get_parameter(name).cpu() != weight).float().mean() for name, weight in starts.items()]
+    assert sum(share > 0.9 for share in changed) > len(changed) / 2
+    assert next(SentenceTransformer(str(tmp_path / "half-out")).parameters()).dtype == torch.float32
+
+
+@pytest.mark.parametrize("base", [torch.float32, torch.bfloat16])
+def test_adapters_are_trained_alone_and_merged(
+    base: torch.dtype, tiny_model: SentenceTransformer, rows: Dataset, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = tiny_model.to(base)
+    start = {name: weight.clone() for name, weight in model.state_dict().items()}
+    adapted = get_peft_model(model.transformers_model, LoraConfig(r=4, target_modules=["query", "value"]))
+    args = SentenceTransformerTrainingArguments(
+        str(tmp_path), max_steps=4, per_device_train_batch_size=4, learning_rate=0.05, save_strategy="no", use_cpu=True
+    )
+    HybridTrainer(model=model, args=args, train_dataset=parallel_pairs(rows)).train()
+    adapted.merge_and_unload()
+    end = model.state_dict()
+    assert end.keys() == start.keys()
+    changed = {name for name, weight in start.items() if not torch.equal(weight, end[name])}
+    assert changed == {name for name in start if name.endswith(("self.query.weight", "self.value.weight"))}
+    assert "is stored in" not in caplog.text  # the frozen weights stay as they are
+    assert end[min(changed)].dtype == base
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"max_length": 128}, "max_length has no effect: .* cuts texts at 128 tokens anyway"),
+        ({"partners": 1}, "partners has no effect: no id has more than 2 languages"),
+        ({"max_steps": None, "save_steps": 13}, "save_steps has no effect: the training has only 12 steps"),
+        ({"held_out": 6, "patience": 2}, "patience has no effect: the training has only 2 evaluations"),
+        ({"language_sampling": "proportional", "alpha": 1.0}, "language_sampling has no effect: .* in one language"),
+    ],
+)
+def test_options_without_effect_on_the_model_or_the_rows(
+    options: dict[str, Any], message: str, tiny_model_path: Path, rows: Dataset, tmp_path: Path
+) -> None:
+    if "language_sampling" in options:
+        rows = rows.filter(lambda row: row["language"] == "de")
+    with pytest.raises(ValueError, match=message):
+        finetune(tiny_model_path, rows, tmp_path / "out", Recipe(**{**QUICK, **options}))
+
+
+def test_texts_are_cut_in_training_only(tiny_model_path: Path, rows: Dataset, tmp_path: Path) -> None:
+    """With two tokens left, [CLS] and [SEP], no other token has a gradient."""
+    start = SentenceTransformer(str(tiny_model_path), device="cpu")
+    trained = finetune(tiny_model_path, rows, tmp_path / "out", Recipe(max_length=2, weight_decay=0.0, **QUICK))
+    before, after = (
+        model.transformers_model.get_input_embeddings().weight.cpu()
+        for model in (start, trained)  # type: ignore[union-attr]
+    )
+    assert (before != after).any(dim=1).nonzero().flatten().tolist() == [2, 3]
+    assert trained.max_seq_length == 128
 
 
 def test_the_model_is_saved_before_the_card_is_completed(
@@ -167,6 +299,14 @@ def test_early_stopping_keeps_the_best_checkpoint(tiny_model_path: Path, rows: D
     assert run["steps"] == best + 2 * 2
 
 
+def test_a_card_that_sentence_transformers_cannot_write(
+    tiny_model_path: Path, rows: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sentence_transformers.base.model.generate_model_card", lambda model: 1 / 0)
+    finetune(tiny_model_path, rows, tmp_path / "out", Recipe(**QUICK))
+    assert "sampler `hybrid`" in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+
+
 def test_a_folder_with_a_run_is_not_overwritten(tiny_model_path: Path, rows: Dataset, tmp_path: Path) -> None:
     recipe = Recipe(**QUICK)
     finetune(tiny_model_path, rows, tmp_path / "out", recipe)
@@ -174,6 +314,10 @@ def test_a_folder_with_a_run_is_not_overwritten(tiny_model_path: Path, rows: Dat
         finetune(tiny_model_path, rows, tmp_path / "out", recipe)
     with pytest.raises(ValueError, match="seed was 0 and is 1"):
         finetune(tiny_model_path, rows, tmp_path / "out", Recipe(seed=1, **QUICK), resume=True)
+    with pytest.raises(ValueError, match=r"resume has no effect: the run in .*out is complete"):
+        finetune(tiny_model_path, rows, tmp_path / "out", recipe, resume=True)
+    with pytest.raises(ValueError, match=r"resume has no effect: .*new holds no run"):
+        finetune(tiny_model_path, rows, tmp_path / "new", recipe, resume=True)
 
 
 def test_several_sets_of_rows_are_trained_on_and_held_out_together(

@@ -17,8 +17,8 @@ from st_hybrid.files import replacing
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from sentence_transformers import SentenceTransformer
 
+    from st_hybrid.encoders import Encoder
     from st_hybrid.evaluation import RetrievalCollection
     from st_hybrid.evaluation.results import MiraclScores, TaskScores
     from st_hybrid.tasks import ShardedSearch
@@ -29,7 +29,7 @@ Task = Literal["XQuAD-R", "MLQA-R", "MIRACL"]
 
 
 def evaluate_tasks(
-    model: SentenceTransformer | str,
+    model: Encoder | str,
     tasks: Sequence[Task],
     data_dir: str | Path | None,
     output: str | Path,
@@ -56,6 +56,7 @@ def evaluate_tasks(
 ) -> dict[str, TaskScores | MiraclScores]:
     """Evaluate a model on tasks or data; write the scores to a JSON file, and what each query found to files beside.
 
+    The JSON file also tells what may be called ``zero_shot`` (:func:`~st_hybrid.data.zero_shot.zero_shot`).
     ``scores.per-query.parquet`` beside ``scores.json`` has a row per ``task``, ``variant`` (``"plain"`` or
     ``"centered: …"``), query and pool, for :func:`~st_hybrid.evaluation.per_query.compare_queries`.
     ``scores.first-10.parquet`` has the first ten passages of each query in the pool of all languages, and those that
@@ -63,7 +64,8 @@ def evaluate_tasks(
     keep the model's other tasks and languages.
 
     Args:
-        model: The model: a folder or hub name.
+        model: The model: a folder or hub name. A SparseEncoder or MultiVectorEncoder cannot be centered, nor search
+            MIRACL.
         tasks: Tasks to evaluate on.
         data_dir: Folder with ``xquad-r/<lang>.json``, ``mlqa-r/<lang>.json`` and MIRACL's official layout. By default
             the variable ``ST_HYBRID_DATA``; without it the data are downloaded.
@@ -116,9 +118,8 @@ def evaluate_tasks(
     if model_name is None:
         raise ValueError("Give model_name: the file of scores names the model.")
 
-    from sentence_transformers import SentenceTransformer
-
     from st_hybrid.data import open_collection
+    from st_hybrid.encoders import load_encoder, require_dense
     from st_hybrid.evaluation import load_lareqa, score_queries
     from st_hybrid.evaluation.plots import plot_top_languages
     from st_hybrid.evaluation.results import PLAIN, TaskScores
@@ -139,7 +140,9 @@ def evaluate_tasks(
         name: name if name == "evaluated" else LanguageCentering.from_pretrained(name) for name in centers
     }
     if isinstance(model, str):
-        model = SentenceTransformer(model)
+        model = load_encoder(model)
+    if centers:
+        require_dense(model, "Centering")
     prompts: dict[str, Any] = {"query_prompt": query_prompt, "document_prompt": document_prompt}
     encoding: dict[str, Any] = {"batch_size": batch_size, "show_progress_bar": show_progress_bar}
     of_miracl: Sequence[str] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -88,6 +89,7 @@ class ScoresFile:
         import pyarrow.compute as pc
         import pyarrow.parquet as pq
 
+        from st_hybrid.data.zero_shot import EVALUATION_SETS, zero_shot
         from st_hybrid.provenance import provenance
 
         self.tasks[task] = scores
@@ -105,4 +107,5 @@ class ScoresFile:
                 # In a dictionary of any size, each text is stored once, however many queries find it.
                 pq.write_table(self.rows[kind], path, compression="zstd", dictionary_pagesize_limit=1 << 30)
         content = {name: part.to_dict() for name, part in self.tasks.items()}
-        write_json(self.output, {"model": self.model_name, **provenance(), "tasks": content})
+        claims = {name: asdict(zero_shot(self.model_name, name)) for name in self.tasks if name in EVALUATION_SETS}
+        write_json(self.output, {"model": self.model_name, **provenance(), "zero_shot": claims, "tasks": content})

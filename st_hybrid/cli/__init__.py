@@ -1,7 +1,5 @@
 """The command line. The module of a command is imported when the command is called, so that ``--help`` is quick."""
 
-from __future__ import annotations
-
 import os
 import sys
 
@@ -28,8 +26,13 @@ COMMANDS = (
     (app, "train:center", "Estimate each language's mean vectors and write them into a model's folder."),
     (app, "evaluate:evaluate", "Evaluate models on XQuAD-R, MLQA-R, MIRACL or your own data."),
     (app, "evaluate:browse", "Write a page that shows what two models find for each question."),
+    (app, "probe:probe", "Measure, without queries, whether a mixed-language corpus needs centring or training."),
     (app, "encode:encode", "Encode the passages of MIRACL ahead of an evaluation."),
-    (imports, "data:rows", "Read files, folders or data sets of the hub, with rows or columns per language."),
+    (
+        imports,
+        "data:rows",
+        "Read rows or columns per language, and the layouts of FlagEmbedding, Tevatron, WebFAQ and SWIM-IR.",
+    ),
     (imports, "data:squad", "Read question answering in SQuAD's format, in several languages."),
     (imports, "data:bitext", "Read sentences and their translations."),
     (imports, "data:mmarco", "Read mMARCO, the translations of MS MARCO."),

@@ -1,27 +1,27 @@
 """Commands that make parallel rows, check them and clean them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 from rich.console import Console
-from sentence_transformers import CrossEncoder, SentenceTransformer
+from sentence_transformers import CrossEncoder
 
 from st_hybrid import data as library
 from st_hybrid.cli.options import Column, Commas, Data, DataDir, Output, Split, mapped, opened, options_of
 from st_hybrid.data import Limits, OverlapSettings
 from st_hybrid.data.write import check_output
 from st_hybrid.data.zero_shot import carry_report, report_path, write_report
+from st_hybrid.encoders import load_encoder, require_dense
+from st_hybrid.evaluation import PUBLISHED_COUNTS
 from st_hybrid.files import write_json
 from st_hybrid.translation import Checks, ModelOptions, ModelTranslator, translate_rows
 
 
 @options_of(library.open_rows, omit=("columns", "keep_invalid", "show_progress_bar"))
 def rows(data: list[str], /, *, output: Output, column: Column = None, **options: Any) -> None:
-    """Read files, folders or data sets of the hub, with rows or columns per language.
+    """Read rows or columns per language, and the layouts of FlagEmbedding, Tevatron, WebFAQ and SWIM-IR.
 
     Args:
         data: Files (JSON lines, CSV, TSV or Parquet, also compressed), a folder, or a hub name with a configuration
@@ -35,7 +35,7 @@ def squad(files: list[str], /, *, output: Output, **options: Any) -> None:
     """Read question answering in SQuAD's format, in several languages.
 
     Args:
-        files: A folder of <language>.json, or the file of each language: ``de=squad-de.json``.
+        files: A folder of <language>.json, or the file, folder or hub name of each language: ``de=squad-de.json``.
     """
     several = len(files) > 1 or "=" in files[0]
     _convert(output, library.read_squad, mapped(files, "de=squad-de.json") if several else files[0], **options)
@@ -46,7 +46,7 @@ def bitext(files: list[str], /, *, output: Output, **options: Any) -> None:
     """Read sentences and their translations.
 
     Args:
-        files: Two files with aligned lines, or one file with two columns.
+        files: Two files with aligned lines, or one file, folder or hub name with two columns or OPUS's ``translation``.
     """
     _convert(output, library.read_bitext, files, **options)
 
@@ -99,7 +99,7 @@ def translate(
         report: JSON file for the counts.
     """
     check_output(output)
-    rows = opened(data, split, column, language=language, scratch=options.get("scratch"))
+    rows = opened(data, split, column, language=language)
     translator, journal = ModelTranslator(model, model_options), journal or output.with_name(f"{output.name}.journal")
     options = {"journal": journal, "checks": checks, "show_progress_bar": True, **options}
     parallel, found = translate_rows(rows, to, translator, **options)
@@ -132,7 +132,7 @@ def check(
         plot: Figure of the languages, such as ``languages.png``.
         model: Also count the tokens of this SentenceTransformer: a folder or hub name.
     """
-    encoder = None if model is None else SentenceTransformer(model)
+    encoder = None if model is None else require_dense(load_encoder(model), "Counting tokens")
     rows = opened(data, split, column, keep_invalid=True, check_languages=True)
     found = library.check_rows(rows, limits, model=encoder, show_progress_bar=True, **options)
     Console().print(found)
@@ -161,14 +161,17 @@ def decontaminate(
     paraphrases. Writes the clean rows and a report beside them, which ``st-hybrid train`` reads for the model card.
 
     Args:
-        against: XQuAD-R, MLQA-R, MIRACL, or a file of texts (.txt with a text per line, JSON lines, CSV, TSV or
-            Parquet). Repeat the option for more sets.
-        data_dir: Folder of the sets, as for ``st-hybrid evaluate``. Without it XQuAD-R and MLQA-R are downloaded.
+        against: XQuAD-R, MLQA-R, MIRACL, Belebele, MultiEuP, or a file of texts (.txt with a text per line, JSON lines,
+            CSV, TSV or Parquet). Repeat the option for more sets.
+        data_dir: Folder of the sets, as for ``st-hybrid evaluate``, with ``belebele/*.jsonl`` and ``multi-eup/*.csv``.
+            Without it XQuAD-R and MLQA-R are downloaded.
         verify: Refuse XQuAD-R and MLQA-R files that are not the published ones.
     """
     check_output(output)
     if output.exists() and Path(data).exists() and output.samefile(data):
         raise ValueError(f"{output} is the data. Choose another --output.")
+    if not verify and not {name.lower() for name in against} & {name.lower() for name in PUBLISHED_COUNTS}:
+        raise ValueError("--no-verify has no effect: it is for XQuAD-R and MLQA-R.")
     sets = [library.read_evaluation_texts(name, data_dir, verify=verify) for name in against]
     found = library.decontaminate(opened(data, split, column), sets, settings, show_progress_bar=True)
     Console().print(found)
@@ -205,7 +208,7 @@ def mine(
     check_output(output)
     rows, second = opened(data, split, column), None if cross_encoder is None else CrossEncoder(cross_encoder)
     options = {"cross_encoder": second, "show_progress_bar": True, **options}
-    mined = library.mine_negatives(rows, SentenceTransformer(model), **options)
+    mined = library.mine_negatives(rows, require_dense(load_encoder(model), "Mining"), **options)
     library.write_rows(mined, output)
     columns = ", ".join(name for name in mined.column_names if name.startswith("negative"))
     message = f"Wrote [bold]{output}[/]: {len(mined):,} rows with {columns}."

@@ -1,7 +1,5 @@
 """The command that encodes ahead."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

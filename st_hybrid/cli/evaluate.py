@@ -1,7 +1,5 @@
 """Commands that measure models and show what they find."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +40,8 @@ def evaluate(
         center: Report also with language means subtracted: a folder with the means of ``st-hybrid center``, or
             ``evaluated`` for the means of the evaluated texts. Repeat the option for more means. Not for MIRACL.
     """
+    from st_hybrid.data.zero_shot import EVALUATION_SETS, zero_shot
+
     tasks = task or (() if data else ("XQuAD-R",))
     options |= {"data": data, "columns": mapped(column), "centers": center}
     if len(model) > 1:
@@ -49,7 +49,10 @@ def evaluate(
         Console().print(Markdown((output / "comparison.md").read_text(encoding="utf-8")))
         Console(stderr=True).print(f"Wrote [bold]{output}[/]: the scores of each model, and comparison.md.")
     else:
-        print_scores(evaluate_tasks(model[0], tasks, data_dir, output, **options), Console())
+        scores = evaluate_tasks(model[0], tasks, data_dir, output, **options)
+        print_scores(scores, Console())
+        for name in filter(EVALUATION_SETS.__contains__, scores):
+            Console().print(f"{name}: {zero_shot(model[0], name)}.", markup=False, highlight=False)
         Console(stderr=True).print(f"Wrote [bold]{output}[/] and, beside it, what each query scored and found.")
 
 

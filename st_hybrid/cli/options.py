@@ -1,7 +1,5 @@
 """Options of commands: those that many share, and those made from the library's signatures and docstrings."""
 
-from __future__ import annotations
-
 import inspect
 import re
 from collections.abc import Callable, Collection, Sequence
@@ -19,7 +17,7 @@ Split = Annotated[str, Parameter(help="Split of the data set.")]
 Column = Annotated[list[str] | None, Parameter(help="Map a column: ``query=question``. Repeat it for more columns.")]
 Output = Annotated[Path, Parameter(help="File to write: .jsonl (also .gz, .zst), .parquet; without a suffix a folder.")]
 #: What the library's functions take as an object and a command as the name to load it by.
-_LOADED = {"SentenceTransformer": str, "CrossEncoder": str}
+_LOADED = {"SentenceTransformer": str, "CrossEncoder": str, "Encoder": str}
 
 
 def options_of(function: Command, *, omit: Collection[str] = ()) -> Callable[[Command], Command]:
@@ -43,9 +41,8 @@ def options_of(function: Command, *, omit: Collection[str] = ()) -> Callable[[Co
             if isinstance(hint, str):
                 hint = eval(hint, {**function.__globals__, **_LOADED})
             # What is on by default can be switched off.
-            can_be_off = part.default is True or (
-                type(None) in get_args(hint) and part.default not in (None, part.empty)
-            )
+            optional = type(None) in get_args(hint) and part.default not in (None, part.empty)
+            can_be_off = optional or part.default is True
             negative = f"--no-{name.replace('_', '-')}" if can_be_off else ()
             converter = _split if name == "languages" else None
             parameter = Parameter(help=documented[name], negative=negative, converter=converter)

@@ -1,7 +1,5 @@
 """Commands that train."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -18,8 +16,7 @@ from st_hybrid.recipe import Recipe
 def quickstart(*, output: Path = Path("quickstart"), seeds: int = 3, steps: int = 300) -> None:
     """Train small encoders from scratch, without a network, and compare the samplers.
 
-    Generates questions and answers in 11 languages from Unicode CLDR's names of places, languages and currencies. Takes
-    about a minute.
+    Generates questions and answers in 11 languages from names in Unicode CLDR. Takes about a minute.
 
     Args:
         output: Folder for ``results.json`` and ``results.png``.
@@ -36,7 +33,7 @@ def train(
     model: str,
     data: list[str],
     output: Path,
-    recipe: Annotated[Recipe, Parameter(name="*")] = Recipe(),  # noqa: B008 (frozen)
+    recipe: Annotated[Recipe, Parameter(name="*", negative=None, negative_bool="no-")] = Recipe(),  # noqa: B008 (frozen)
     column: Column = None,
     split: Split = "train",
     resume: bool = False,
@@ -89,13 +86,12 @@ def center(
         batch_size: Texts per encoding batch.
         seed: Seed of the draw.
     """
-    from sentence_transformers import SentenceTransformer
-
+    from st_hybrid.encoders import load_encoder, require_dense
     from st_hybrid.methods.centering import LanguageCentering
 
     if not model.is_dir():
         raise FileNotFoundError(f"{model} is not a folder. The means are written into a model's folder: save it first.")
-    rows, encoder = opened(data, split, column), SentenceTransformer(str(model))
+    rows, encoder = opened(data, split, column), require_dense(load_encoder(model), "Centering")
     options: dict[str, Any] = {"unseen": unseen, "batch_size": batch_size, "show_progress_bar": True}
     centering = LanguageCentering.fit_rows(encoder, rows, per_language=per_language, seed=seed, **options)
     centering.save_pretrained(model)

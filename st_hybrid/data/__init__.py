@@ -1,7 +1,5 @@
 """Parallel rows: open, write, check, clean and mine them."""
 
-from __future__ import annotations
-
 from st_hybrid.data.bitext import read_bitext
 from st_hybrid.data.check import check_rows
 from st_hybrid.data.check_report import Limits, RowsReport
@@ -12,6 +10,7 @@ from st_hybrid.data.evaluation_texts import EvaluationTexts, read_evaluation_tex
 from st_hybrid.data.mining import mine_negatives
 from st_hybrid.data.mmarco import read_mmarco
 from st_hybrid.data.open import open_row_sets, open_rows
+from st_hybrid.data.passages import Passages, sample_passages
 from st_hybrid.data.report import Dropped, ReadReport
 from st_hybrid.data.squad import read_squad
 from st_hybrid.data.write import write_rows
@@ -22,6 +21,7 @@ __all__ = [
     "EvaluationTexts",
     "Limits",
     "OverlapSettings",
+    "Passages",
     "ReadReport",
     "Rows",
     "RowsReport",
@@ -35,5 +35,6 @@ __all__ = [
     "read_evaluation_texts",
     "read_mmarco",
     "read_squad",
+    "sample_passages",
     "write_rows",
 ]

@@ -1,7 +1,5 @@
 """Parallel rows from bitext: sentences in one language, each with its translation into another."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -25,7 +23,6 @@ def read_bitext(
     *,
     languages: Sequence[str] | None = None,
     text_columns: Sequence[str] | None = None,
-    scratch: str | Path | None = None,
     show_progress_bar: bool = False,
 ) -> Rows:
     r"""Read pairs of a sentence and its translation.
@@ -41,7 +38,6 @@ def read_bitext(
         languages: The two languages, in the order of files or columns. By default the suffixes of two files, or the
             languages among the column names. Required for TSV.
         text_columns: The two columns, in the order of ``languages``, if their names are not the language codes.
-        scratch: Folder for temporary files, on a disk with room for the rows; by default the system's.
         show_progress_bar: Show the number of rows read.
 
     Returns:
@@ -53,13 +49,9 @@ def read_bitext(
     Example:
         ::
 
-            from pathlib import Path
             from st_hybrid.data import read_bitext
 
-            Path("corpus.de").write_text("Guten Tag.\n")
-            Path("corpus.en").write_text("Good day.\n")
-            rows, report = read_bitext(["corpus.de", "corpus.en"])
-            print(rows["query"][:])  # ['Guten Tag.', 'Good day.']
+            rows, report = read_bitext(["corpus.de.gz", "corpus.en.gz"])
     """
     paths = [Path(path) for path in ([files] if isinstance(files, str | Path) else files)]
     if len(paths) not in (1, 2):
@@ -71,7 +63,7 @@ def read_bitext(
         raise ValueError(f"text_columns applies to one file with columns. {_NAMES}")
     for code in languages or ():
         check_language(code, "languages")
-    tabular = len(paths) == 1 and (not paths[0].is_file() or plain_suffix(paths[0]) in TABULAR)
+    tabular = len(paths) == 1 and (not paths[0].is_file() or plain_suffix(paths[0]) in {*TABULAR} - {".tsv"})
     if missing := [str(path) for path in paths if not tabular and not path.is_file()]:
         raise FileNotFoundError(f"There is no file {', '.join(missing)}.")
 
@@ -86,7 +78,7 @@ def read_bitext(
         batches = _tsv(paths[0], languages, report)
     else:
         raise ValueError(f"{paths[0]} does not say which languages its columns are in. {_NAMES}")
-    return collect(batches, report, scratch=scratch, show_progress_bar=show_progress_bar)
+    return collect(batches, report, show_progress_bar=show_progress_bar)
 
 
 def _rows(
@@ -150,7 +142,7 @@ def _columns(
     path: Path, languages: Sequence[str] | None, columns: Sequence[str] | None, report: ReadReport
 ) -> Iterator[Batch]:
     source = Source(str(path))
-    names = [name for batch in [next(source.read(lambda name: None), None)] if batch for name in batch.columns]
+    names = source.columns()
     languages = languages or list(filter(means_language, names))
     if len(languages) != 2:
         raise ValueError(f"{path} has the columns {', '.join(names)}, and not two of them name a language. {_NAMES}")

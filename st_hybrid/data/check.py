@@ -18,7 +18,7 @@ from st_hybrid.data.normalized import near_duplicates, normalize
 from st_hybrid.grouping import Ints, numbered, place_in_group
 from st_hybrid.languages import LanguageDetector
 from st_hybrid.progress import progress_bar
-from st_hybrid.rows import ROLES, ParallelRows, is_empty, read_columns
+from st_hybrid.rows import ROLES, ParallelRows, is_empty, read_columns, repeated_rows
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -48,10 +48,8 @@ def check_rows(
         limits: How much of each finding is acceptable.
         columns: The rows' names of ``id``, ``language``, ``query`` and ``positive`` where they differ.
         detect: Detect the language of texts (:class:`~st_hybrid.languages.LanguageDetector`).
-        every_language: Detect all languages that the detector knows, not only those of the rows and widely written
-            ones. This is slower and less certain.
-        confidence: Probability from which a text counts as being in another language, in [0, 1]. The default, 0.9, gave
-            no false alarm in 2,000 paragraphs.
+        every_language: Detect all languages, not only the rows' and widely written ones: slower and less certain.
+        confidence: Probability from which a text counts as being in another language, in [0, 1] (0.9 by default).
         min_letters: Do not detect the language of texts with fewer letters (40 by default).
         sample: Number of rows per language to detect the language and count the tokens of; None for all rows.
         near_duplicate_threshold: Jaccard similarity from which passages are near-duplicates; None to skip the search.
@@ -74,6 +72,8 @@ def check_rows(
     limits = limits or Limits()
     if not detect and (every_language or confidence is not None or min_letters is not None):
         raise ValueError("every_language, confidence and min_letters have no effect with detect=False (--no-detect).")
+    if not detect and limits.wrong_language != Limits.wrong_language:
+        raise ValueError("The limit of wrong_language has no effect with detect=False (--no-detect).")
     if near_duplicate_threshold is None and limits.near_duplicates is not None:
         raise ValueError("The limit of near-duplicates has no effect without near_duplicate_threshold.")
     if detect:
@@ -89,7 +89,7 @@ def check_rows(
     codes = table["language"].unique().to_pylist()
 
     empty = np.logical_or.reduce([is_empty(table[role]) for role in ROLES])
-    repeated = ~empty & (place_in_group(_combined(group, language)) > 0)
+    repeated = ~empty & np.isin(np.arange(len(empty)), repeated_rows(group, language, table))
     duplicates = ~(empty | repeated) & (place_in_group(_combined(language, query, positive)) > 0)
     in_group = _combined(group, positive)
     _, first = np.unique(_combined(in_group, language), return_index=True)
@@ -199,7 +199,10 @@ def _detect(
 def _count_tokens(table: pa.Table, languages: dict[str, LanguageReport], model: SentenceTransformer) -> None:
     """Add the lengths of the positives in tokens."""
     texts, codes = table["positive"].to_pylist(), np.array(table["language"].to_pylist())
-    tokens = model.tokenizer(texts, truncation=False, return_attention_mask=False)["input_ids"]
+    if callable(model.tokenizer):
+        tokens = model.tokenizer(texts, truncation=False, return_attention_mask=False)["input_ids"]
+    else:  # of a StaticEmbedding
+        tokens = [one.ids for one in model.tokenizer.encode_batch(texts, add_special_tokens=False)]
     counts = np.fromiter(map(len, tokens), dtype=np.int64, count=len(texts))
     limit = model.max_seq_length or np.inf
     for code in set(codes.tolist()):

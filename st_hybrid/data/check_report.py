@@ -1,7 +1,5 @@
 """The report on parallel rows: its numbers, how it prints, its JSON file and its picture."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -25,8 +23,7 @@ class Limits:
         duplicates: Largest share of the rows with the language, query and positive of an earlier row.
         wrong_language: Largest share of a language's checked texts that are in another language.
         untranslated: Largest share of a language's rows whose positive also occurs in another language of the group.
-        near_duplicates: Largest share of the passages with a near-duplicate in another passage cluster (no limit by
-            default).
+        near_duplicates: Largest share of the passages with a near-duplicate in another passage cluster (no limit).
     """
 
     empty: float = 0.0
@@ -119,17 +116,12 @@ class RowsReport:
 
     def find_problems(self, limits: Limits) -> list[str]:
         """A sentence for each limit that is exceeded."""
-        found: list[tuple[float, int, int, str, str]] = [
-            (limits.empty, self.total("empty"), self.rows, "", "rows have an empty text"),
-            (
-                limits.repeated,
-                self.total("repeated"),
-                self.rows,
-                "",
-                "rows repeat the id and language of an earlier row",
-            ),
-            (limits.duplicates, self.total("duplicates"), self.rows, "", "rows repeat the texts of an earlier row"),
-        ]
+        of_rows = {
+            "empty": "rows have an empty text",
+            "repeated": "rows repeat the id and language of an earlier row",
+            "duplicates": "rows repeat the texts of an earlier row",
+        }
+        found = [(getattr(limits, name), self.total(name), self.rows, "", said) for name, said in of_rows.items()]
         for code, one in self.languages.items():
             most = max(one.detected, key=one.detected.__getitem__, default="")
             said = f"checked texts are in another language, most often in {most}"
@@ -148,10 +140,8 @@ class RowsReport:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         has_tokens = any(one.positive_tokens for one in self.languages.values())
         table = Table(
-            title=f"{self.rows:,} rows in {self.groups:,} groups, {len(self.languages)} languages, "
-            f"{self.clusters:,} passage clusters",
-            caption="Wrong language: of the texts checked. Untranslated: the positive also occurs in another language "
-            "of the group. Characters and tokens: median and 95th percentile.",
+            title=f"{self.rows:,} rows in {self.groups:,} groups, {self.clusters:,} passage clusters",
+            caption="Untranslated: the positive also occurs in another language. Lengths: median and 95th percentile.",
         )
         table.add_column("")
         headers = ["rows", "empty", "repeated", "wrong\nlanguage", "untrans-\nlated", "query\ncharacters"]

@@ -1,10 +1,7 @@
 """From batches of rows to a data set on disk: the checks that all readers share."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -15,10 +12,10 @@ from numpy.typing import NDArray
 
 from st_hybrid.data.report import ReadReport
 from st_hybrid.files import temporary_folder
-from st_hybrid.grouping import Ints, numbered, place_in_group
+from st_hybrid.grouping import Ints, numbered
 from st_hybrid.languages import check_language
 from st_hybrid.progress import progress_bar
-from st_hybrid.rows import ROLES, is_empty
+from st_hybrid.rows import PASSAGE_LANGUAGE, ROLES, is_empty, repeated_rows
 
 Place = Callable[[int], str]
 """Names the place of a batch's row, for messages: ``rows.jsonl:17``."""
@@ -52,7 +49,6 @@ def collect(
     languages: Sequence[str] | None = None,
     keep_invalid: bool = False,
     check_languages: bool = True,
-    scratch: str | Path | None = None,
     show_progress_bar: bool = False,
 ) -> Rows:
     """Write batches of the same columns to an Arrow file, leave out and count invalid rows, and check the whole.
@@ -66,7 +62,7 @@ def collect(
             f"No row is left: {report}." if report.dropped else f"There are no rows in {', '.join(report.sources)}."
         )
     schema = _schema(first.table)
-    file = str(temporary_folder(scratch) / "rows.arrow")
+    file = str(temporary_folder() / "rows.arrow")
     with (
         pa.OSFile(file, "wb") as sink,
         pa.ipc.new_stream(sink, schema) as writer,
@@ -79,7 +75,9 @@ def collect(
             table = table.take(pa.array(kept))
             counts = {one["values"]: one["counts"] for one in pc.value_counts(table["language"]).to_pylist()}
             if check_languages and not keep_invalid:
-                _check_codes(counts.keys() - report.languages.keys(), batch)
+                _check_codes(counts.keys() - report.languages.keys(), batch, "language")
+                if PASSAGE_LANGUAGE in table.column_names:
+                    _check_codes(table[PASSAGE_LANGUAGE].unique().to_pylist(), batch, PASSAGE_LANGUAGE)
             for code, count in counts.items():
                 report.languages[code or ""] = report.languages.get(code or "", 0) + count
             writer.write_table(table)
@@ -140,8 +138,8 @@ def _wanted(
     return np.flatnonzero(wanted)
 
 
-def _check_codes(codes: Iterable[str], batch: Batch) -> None:
-    for place, code in sorted((pc.index(batch.table["language"], code).as_py(), code) for code in codes):
+def _check_codes(codes: Iterable[str], batch: Batch, column: str) -> None:
+    for place, code in sorted((pc.index(batch.table[column], code).as_py(), code) for code in codes):
         try:
             check_language(code, batch.place(place))
         except ValueError as error:
@@ -149,17 +147,17 @@ def _check_codes(codes: Iterable[str], batch: Batch) -> None:
 
 
 def _count_groups(table: pa.Table, parts: Sequence[tuple[Place, Ints]], keep_invalid: bool) -> int:
-    """Count the ids, and name the places of an id that has two rows in a language."""
+    """Count the ids, and name the places of a row that repeats an id and language."""
     if keep_invalid:
         return len(table["id"].drop_null().unique())
     (group, ids), (language, codes) = numbered(table["id"]), numbered(table["language"])
-    pair = group * len(codes) + language
-    if len(again := np.flatnonzero(place_in_group(pair))):
+    if len(again := repeated_rows(group, language, table)):
         row = int(again[0])
+        first = int(np.argmax((group == group[row]) & (language == language[row])))
         raise ValueError(
-            f"Each id must have one row per language, but {_place(row, parts)} repeats "
-            f"({ids[group[row]].as_py()!r}, {codes[language[row]].as_py()!r}) of "
-            f"{_place(int(np.argmax(pair == pair[row])), parts)}. Give these rows ids of their own, or drop them."
+            f"Each id must have one query per language and each positive once, but {_place(row, parts)} repeats "
+            f"({ids[group[row]].as_py()!r}, {codes[language[row]].as_py()!r}) of {_place(first, parts)}. Give these "
+            "rows ids of their own, or drop them."
         )
     return len(ids)
 

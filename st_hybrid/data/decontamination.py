@@ -1,7 +1,5 @@
 """Find the training rows that share text with evaluation sets, and leave them out."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -48,9 +46,7 @@ class OverlapSettings:
             raise ValueError(f"threshold must be a share above 0 and at most 1, got {self.threshold}.")
         if not 1 <= self.ngram <= self.min_letters:
             got = f"got ngram={self.ngram} and min_letters={self.min_letters}"
-            raise ValueError(
-                f"ngram must be at least 1 and at most min_letters, so that all texts have n-grams; {got}."
-            )
+            raise ValueError(f"ngram must be 1 to min_letters, so that all texts have n-grams; {got}.")
 
 
 @dataclass(frozen=True)
@@ -98,10 +94,9 @@ def decontaminate(
 ) -> Decontamination:
     """Find the rows that share text with evaluation sets, and remove them with their translations.
 
-    Every query, positive and negative is compared with every text of the sets, in any language. A text is found if an
-    evaluation text is the same but for case, spaces and punctuation, is inside it, or is a cut or lightly edited
-    version of it (:class:`KnownTexts`). Paraphrases and translations are not found. But the whole passage cluster of a
-    row is removed with it, in all languages.
+    Every text is compared with every text of the sets, in any language. It is found if an evaluation text is the same
+    but for case, spaces and punctuation, is inside it, or is a cut or lightly edited version of it. Paraphrases and
+    translations are not found. But the whole passage cluster of a row is removed with it, in all languages.
 
     Args:
         rows: Parallel rows.
@@ -172,8 +167,7 @@ class KnownTexts:
     """Texts to search for in other texts.
 
     Two texts overlap if they have the same letters, or if one has at least a share ``threshold`` of the other's
-    distinct n-grams. So a text is found whole, cut, embedded in a longer one, or lightly edited. The search is exact:
-    the n-grams in common are counted for all pairs, with a product of two sparse matrices.
+    distinct n-grams. The n-grams in common are counted for all pairs, with a product of two sparse matrices.
     """
 
     def __init__(self, texts: pa.Array, settings: OverlapSettings | None = None) -> None:

@@ -1,7 +1,6 @@
 """The texts of evaluation sets, to search for them in training data."""
 
-from __future__ import annotations
-
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +12,13 @@ from datasets import load_dataset
 from datasets.exceptions import DatasetGenerationError
 
 from st_hybrid.data.blocks import plain_suffix
+from st_hybrid.data.tables import Source
 from st_hybrid.evaluation import PUBLISHED_COUNTS, lareqa_folder, read_lareqa
 from st_hybrid.evaluation.miracl import miracl_languages, read_miracl
 from st_hybrid.rows import is_empty
 from st_hybrid.search.fingerprint import texts_fingerprint
 
-MIRACL = "MIRACL"
+MIRACL, BELEBELE, MULTIEUP = "MIRACL", "Belebele", "MultiEuP"
 
 _LOADERS = {".txt": "text", ".jsonl": "json", ".json": "json", ".csv": "csv", ".tsv": "csv", ".parquet": "parquet"}
 _Texts = Iterator[tuple[str, str]]  # id and text
@@ -43,10 +43,12 @@ def read_evaluation_texts(name: str, data_dir: str | Path | None = None, *, veri
 
     Args:
         name: ``"XQuAD-R"`` or ``"MLQA-R"`` for their questions and sentences, ``"MIRACL"`` for its queries and judged
-            passages in every language of ``data_dir``, or a file: one text per line (``.txt``), or JSONL, CSV, TSV or
-            Parquet, of which every text column except ``id`` and ``language`` is read.
-        data_dir: Folder with ``xquad-r/<language>.json``, ``mlqa-r/<language>.json`` and MIRACL's folders. By default
-            XQuAD-R and MLQA-R are downloaded (:func:`~st_hybrid.evaluation.lareqa_folder`).
+            passages, ``"Belebele"`` for its questions and passages, ``"MultiEuP"`` for its topics and speeches, all in
+            every language of ``data_dir``; or a file: one text per line (``.txt``), or JSONL, CSV, TSV or Parquet, of
+            which every text column except ``id`` and ``language`` is read.
+        data_dir: Folder with ``xquad-r/<language>.json``, ``mlqa-r/<language>.json``, MIRACL's folders, and Belebele
+            and MultiEuP as published, in ``belebele`` (``eng_Latn.jsonl`` and so on) and ``multi-eup``
+            (``MultiEuP.csv``). By default XQuAD-R and MLQA-R are downloaded.
         verify: Refuse XQuAD-R and MLQA-R files that are not the published ones.
 
     Raises:
@@ -60,10 +62,14 @@ def read_evaluation_texts(name: str, data_dir: str | Path | None = None, *, veri
 
             print(read_evaluation_texts("rows.jsonl").ids[0])  # query 1
     """
-    published = {each.lower(): each for each in (*PUBLISHED_COUNTS, MIRACL)}
+    published = {each.lower(): each for each in (*PUBLISHED_COUNTS, MIRACL, BELEBELE, MULTIEUP)}
     found = published.get(name.lower()) or Path(name).name
     if found == MIRACL:
         texts = _miracl(data_dir)
+    elif found == BELEBELE:
+        texts = _tables(BELEBELE, data_dir, "belebele", "*.jsonl", r"question|flores_passage")
+    elif found == MULTIEUP:
+        texts = _tables(MULTIEUP, data_dir, "multi-eup", "*.csv", r"TEXT|title_[A-Z]{2}")
     elif found in PUBLISHED_COUNTS:
         texts = _lareqa(found, data_dir, verify)
     elif Path(name).is_file():
@@ -90,10 +96,7 @@ def _lareqa(name: str, data_dir: str | Path | None, verify: bool) -> _Texts:
 def _miracl(data_dir: str | Path | None) -> _Texts:
     languages = miracl_languages(data_dir) if data_dir else []
     if not languages:
-        raise FileNotFoundError(
-            f"MIRACL: {data_dir or 'no data_dir is given, so there'} holds no folder miracl-v1.0-<language>. Name the "
-            "folder in MIRACL's official layout with data_dir (--data-dir)."
-        )
+        raise _missing(MIRACL, data_dir, "folder miracl-v1.0-<language>")
     for code in languages:
         part = read_miracl(str(data_dir), code)
         judged = pa.array(sorted({one for passages in part.judgements.values() for one in passages}), pa.string())
@@ -103,12 +106,30 @@ def _miracl(data_dir: str | Path | None) -> _Texts:
             yield from ((f"{code} {kind} {one['id']}", one["text"]) for one in rows)
 
 
+def _tables(name: str, data_dir: str | Path | None, folder: str, files: str, columns: str) -> _Texts:
+    """The distinct texts in columns of all files of a folder."""
+    paths = sorted((Path(data_dir) / folder).rglob(files)) if data_dir else []
+    if not paths:
+        raise _missing(name, data_dir, f"file {folder}/{files}")
+    seen: set[str] = set()
+    for path in paths:
+        for table, place, _ in Source(str(path)).read(lambda one: pa.string() if re.fullmatch(columns, one) else None):
+            for column in table.column_names:
+                for row, text in enumerate(table[column].to_pylist()):
+                    if text and text not in seen:
+                        seen.add(text)
+                        yield f"{column} at {place(row).removeprefix(f'{path.parent}/')}", text
+
+
+def _missing(name: str, data_dir: str | Path | None, what: str) -> FileNotFoundError:
+    holds = f"{data_dir or 'no data_dir is given, so there'} holds no {what}"
+    return FileNotFoundError(f"{name}: {holds}. Name the folder that does with data_dir (--data-dir).")
+
+
 def _file(path: Path) -> _Texts:
     suffix = plain_suffix(path)
     if suffix not in _LOADERS:
-        raise ValueError(
-            f"{path}: evaluation texts are read from {', '.join(_LOADERS)}. Convert the file to one of them."
-        )
+        raise ValueError(f"{path}: evaluation texts are read from {', '.join(_LOADERS)}. Convert the file.")
     options = {"delimiter": "\t"} if suffix == ".tsv" else {}
     try:
         table = load_dataset(_LOADERS[suffix], data_files=str(path), split="train", **options).with_format("arrow")[:]

@@ -1,7 +1,5 @@
 """Mine hard negatives for parallel rows, within a language and across languages."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -15,6 +13,7 @@ from scipy.sparse import csr_array
 from sentence_transformers import CrossEncoder, SentenceTransformer
 from sentence_transformers.util import mine_hard_negatives
 
+from st_hybrid.encoders import require_dense
 from st_hybrid.grouping import Ints, numbered, place_in_group
 from st_hybrid.progress import progress_bar
 from st_hybrid.rows import ParallelRows
@@ -42,7 +41,7 @@ def mine_negatives(
     sampling_strategy: Literal["top", "random"] = "top",
     cross_encoder: CrossEncoder | None = None,
     batch_size: int = 32,
-    seed: int = 0,
+    seed: int | None = None,
     show_progress_bar: bool = False,
 ) -> Dataset:
     """Add columns of hard negatives to parallel rows.
@@ -51,15 +50,13 @@ def mine_negatives(
     ``mine_hard_negatives`` finds them with a faiss index and recognizes right answers by their text only. Here the
     whole passage clusters of all rows with the same query text are excluded, in every language.
 
-    A biased model ranks wrong passages in the query's language above the right one in another language. A cross-lingual
-    pair has exactly these as negatives with ``negatives_in="same"`` here and ``negatives_follow="query"`` in
-    :func:`~st_hybrid.parallel_pairs`. ``benchmarks/hard_negatives.py`` measures the three kinds.
+    Cross-lingual pairs get the wrong passages in the query's language, which a biased model prefers, with
+    ``negatives_in="same"`` here and ``negatives_follow="query"`` in :func:`~st_hybrid.parallel_pairs`.
 
     Args:
         rows: Parallel rows without negative columns.
         model: Encoder that ranks the passages, preferably the one to be trained.
-        negatives_in: ``"same"`` for negatives in the row's language, ``"other"`` for negatives in any other language,
-            ``"both"`` for as many of each, those in the row's language first.
+        negatives_in: ``"same"`` for the row's language, ``"other"`` for any other one, ``"both"`` for both in turn.
         num_negatives: Number of negatives per row, in each of the two with ``"both"``.
         columns: The rows' names of ``id``, ``language``, ``query`` and ``positive`` where they differ.
         query_prompt: Text put before queries (the model's own query prompt by default).
@@ -68,13 +65,12 @@ def mine_negatives(
         range_max: Number of best candidates to consider, including those skipped.
         max_score: Skip candidates with a higher score.
         min_score: Skip candidates with a lower score.
-        absolute_margin: Skip candidates whose score is not this much below the right answer's. If there are several
-            right answers in the pool, the lowest score counts.
+        absolute_margin: Skip candidates whose score is not this much below the (worst) right answer's.
         relative_margin: Skip candidates whose score is not this share below the right answer's, for example 0.05.
         sampling_strategy: ``"top"`` takes the best candidates, ``"random"`` draws from them.
         cross_encoder: Model that scores the candidates again, for the margins and for ``max_score`` and ``min_score``.
         batch_size: Number of texts encoded at once.
-        seed: Seed of the draw, for ``sampling_strategy="random"``.
+        seed: Seed of the draw, for ``sampling_strategy="random"`` (0 by default).
         show_progress_bar: Show progress bars.
 
     Returns:
@@ -98,11 +94,14 @@ def mine_negatives(
     """
     if negatives_in not in ("same", "other", "both"):
         raise ValueError(f"negatives_in must be 'same', 'other' or 'both', got {negatives_in!r}.")
+    require_dense(model, "Mining")
     pools = ["same", "other"] if negatives_in == "both" else [negatives_in]
     if num_negatives < 1:
         raise ValueError(f"num_negatives must be at least 1, got {num_negatives}.")
     if present := [name for name in rows.column_names if name.startswith("negative")]:
         raise ValueError(f"The rows already have negatives, in {', '.join(present)}. Drop or rename these columns.")
+    if seed is not None and sampling_strategy != "random":
+        raise ValueError("seed has no effect without sampling_strategy='random'. Leave it out.")
     thresholds = {"max_score": max_score, "min_score": min_score}
     thresholds |= {"absolute_margin": absolute_margin, "relative_margin": relative_margin}
     if cross_encoder is not None and not any(value is not None for value in thresholds.values()):
@@ -122,7 +121,7 @@ def mine_negatives(
     options |= {"cross_encoder": cross_encoder, "num_negatives": num_negatives, "batch_size": batch_size}
     negatives = np.full((len(pools), len(rows), num_negatives), -1)
     state = random.getstate()  # mine_hard_negatives draws from Python's own generator
-    random.seed(seed)
+    random.seed(seed or 0)
     total = len(pools) * len(parallel.languages)
     try:
         with progress_bar(total, "Mining negatives", show=show_progress_bar, unit="pools") as advance:

@@ -1,7 +1,5 @@
 """Parallel rows from mMARCO in its published layout, with millions of passages per language."""
 
-from __future__ import annotations
-
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,6 +11,7 @@ import pyarrow.csv as pacsv
 
 from st_hybrid.data.blocks import COMPRESSIONS, open_input, read_blocks
 from st_hybrid.data.collect import Batch, Rows, collect
+from st_hybrid.data.names import language_of_file
 from st_hybrid.data.report import ReadReport
 from st_hybrid.grouping import Ints, place_in_group
 from st_hybrid.languages import check_language, language_named
@@ -34,7 +33,6 @@ def read_mmarco(
     negatives: int = 0,
     max_queries: int | None = None,
     seed: int = 0,
-    scratch: str | Path | None = None,
     show_progress_bar: bool = False,
 ) -> Rows:
     r"""Read mMARCO's queries with the passages that answer them.
@@ -60,7 +58,6 @@ def read_mmarco(
             positive. Pairs with fewer are left out.
         max_queries: Number of queries to draw from those with a relevant passage; by default all.
         seed: Seed of the draw.
-        scratch: Folder for temporary files, on a disk with room for the rows; by default the system's.
         show_progress_bar: Show how much of each file is read.
 
     Returns:
@@ -72,19 +69,9 @@ def read_mmarco(
     Example:
         ::
 
-            from pathlib import Path
             from st_hybrid.data import read_mmarco
 
-            for name, text in {
-                "google/collections/german_collection.tsv": "0\tStörche nisten auf Dächern.\n",
-                "google/queries/train/german_queries.train.tsv": "7\two nisten störche\n",
-                "qrels.train.tsv": "7\t0\t0\t1\n",
-            }.items():
-                path = Path("mmarco", name)
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(text, encoding="utf-8")
-            rows, report = read_mmarco("mmarco", languages=["de"])
-            print(rows["id"][0])  # 7-0
+            rows, report = read_mmarco("mmarco", languages=["de"], negatives=1)
 
     References:
         Bonifacio et al. 2021, https://arxiv.org/abs/2108.13897
@@ -110,8 +97,8 @@ def read_mmarco(
         if negatives and triples_file is not None:
             relevant = _with_negatives(relevant, negatives, triples_file, len(files), report)
         for language, (collection, queries_file) in files.items():
-            queries = _read_texts(queries_file, relevant[:, 0], report, scratch, show_progress_bar)
-            passages = _read_texts(collection, relevant[:, 1:], report, scratch, show_progress_bar)
+            queries = _read_texts(queries_file, relevant[:, 0], report, show_progress_bar)
+            passages = _read_texts(collection, relevant[:, 1:], report, show_progress_bar)
             sources = [queries, *[passages] * (relevant.shape[1] - 1)]
             rows = [pc.index_in(pa.array(n), source["number"]) for n, source in zip(relevant.T, sources, strict=True)]
             for first in range(0, len(relevant), _BATCH):
@@ -119,7 +106,7 @@ def read_mmarco(
                 texts = [source["text"].take(row[part]) for source, row in zip(sources, rows, strict=True)]
                 yield _batch(language, relevant[part], texts, collection)
 
-    return collect(batches(), report, scratch=scratch)
+    return collect(batches(), report)
 
 
 def _layout(
@@ -135,7 +122,8 @@ def _layout(
     collections = {}
     for path in sorted(where.glob("*_collection.tsv*")):
         name = path.name.partition("_collection.tsv")[0]
-        collections[language_named(name) or check_language(name, str(path))] = (name, path)
+        mend = "Name the file by its language, such as german_collection.tsv or {code}_collection.tsv."
+        collections[language_named(name) or language_of_file(path.with_name(name), mend)] = (name, path)
     if not collections:
         raise FileNotFoundError(f"There is no <language>_collection.tsv in {where}.")
     if lacking := [code for code in languages or () if code not in collections]:
@@ -221,12 +209,12 @@ def _numbers(path: Path, columns: Sequence[str], report: ReadReport) -> Iterator
         raise _wrong(path, "\t".join([r"\d+"] * len(columns)), expected) from error
 
 
-def _read_texts(path: Path, wanted: Ints, report: ReadReport, scratch: str | Path | None, show: bool) -> pa.Table:
+def _read_texts(path: Path, wanted: Ints, report: ReadReport, show: bool) -> pa.Table:
     """The ``number`` and ``text`` of wanted lines, memory-mapped from a temporary file."""
     wanted = np.unique(wanted)
     report.count(str(path), 0)
     total = None if path.suffix.lower() in COMPRESSIONS else path.stat().st_size
-    with tempfile.NamedTemporaryFile(dir=scratch) as file:
+    with tempfile.NamedTemporaryFile() as file:
         schema = pa.schema([("number", pa.int64()), ("text", pa.large_string())])
         with (
             pa.ipc.new_stream(file, schema) as writer,

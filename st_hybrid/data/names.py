@@ -1,7 +1,5 @@
 """Which languages the names of columns and files mean: one rule for all readers."""
 
-from __future__ import annotations
-
 import functools
 import re
 from pathlib import Path
@@ -18,8 +16,7 @@ _SELDOM_MEANT = ("id", "src")  # "identifier" and "source" more often than Indon
 def means_language(name: str) -> bool:
     """Whether a part of a name, such as ``de`` of ``query_de``, means a language beyond doubt.
 
-    Thousands of short words are codes of small languages: ``len``, ``raw``, ``dev``, ``url``. A code of two letters or
-    with a script or region counts, except ``id``; a code of three letters counts if the language has speakers in CLDR.
+    ``len``, ``raw`` and ``url`` are codes of small languages: three letters count if the language has speakers in CLDR.
     """
     if not is_language(name) or name in _SELDOM_MEANT:
         return False

@@ -1,7 +1,5 @@
 """Texts reduced to their letters and digits, to be compared across spelling habits and scripts, and near-duplicates."""
 
-from __future__ import annotations
-
 import unicodedata
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -102,8 +100,7 @@ def near_duplicates(texts: pa.Array, threshold: float = 0.8) -> NearDuplicates:
 
     rensa makes MinHash sketches (Broder 1997, https://doi.org/10.1109/SEQUEN.1997.666900) of 128 values. Texts that
     agree in one of 16 bands are compared with the first text of that band by their whole sketches. So every text with a
-    near-duplicate is in a pair, but not every pair is listed. Pairs well above the threshold are found almost surely,
-    pairs near it often.
+    near-duplicate is in a pair, but not every pair is listed. Pairs well above the threshold are found almost surely.
 
     Args:
         texts: The texts. Those with fewer than 7 letters have no near-duplicates.

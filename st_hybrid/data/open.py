@@ -1,7 +1,5 @@
 """Open parallel rows, whatever holds them: the one opener of all commands and of Python."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -10,7 +8,7 @@ from typing import Any
 from datasets import DatasetDict
 
 from st_hybrid.data.collect import Batch, Rows, collect
-from st_hybrid.data.forms import Columns
+from st_hybrid.data.forms import Layout, column_names
 from st_hybrid.data.report import ReadReport
 from st_hybrid.data.tables import NamedBatch, Source
 
@@ -23,13 +21,14 @@ def open_rows(
     columns: Mapping[str, str] | None = None,
     language: str | None = None,
     languages: Sequence[str] | None = None,
+    passage_language: str | None = None,
+    negatives: int | None = None,
     split: str = "train",
     revision: str | None = None,
     streaming: bool = False,
     max_rows: int | None = None,
     keep_invalid: bool = False,
     check_languages: bool = True,
-    scratch: str | Path | None = None,
     show_progress_bar: bool = False,
 ) -> Rows:
     """Open parallel rows from files, folders or the Hugging Face hub.
@@ -48,13 +47,15 @@ def open_rows(
             ``{"query": "question"}``. In wide form the columns begin with these names.
         language: Language of all rows, for sources without a language column; ids may then be missing too.
         languages: Languages to read; by default all.
+        passage_language: Language of all passages, where queries are in another and no column has it. The rows then
+            have a column ``passage_language``.
+        negatives: Number of hard negatives per row, of layouts with lists of them. Rows with fewer are left out.
         split: Split to read, of a folder or a data set.
         revision: Branch, tag or commit on the hub.
         streaming: Read from the hub as rows are needed, without a copy of the files.
         max_rows: Read only this number of the source's rows, from the beginning.
         keep_invalid: Keep rows without id, language or text, repeated ids and unknown languages, to check them.
         check_languages: Refuse unknown language codes.
-        scratch: Folder for temporary files, on a disk with room for the rows; by default the system's.
         show_progress_bar: Show the number of rows read.
 
     Returns:
@@ -67,29 +68,32 @@ def open_rows(
     Example:
         ::
 
-            from datasets import Dataset
             from st_hybrid.data import open_rows
 
-            Dataset.from_list([
-                {"question_de": "Wo nisten Störche?", "answer_de": "Auf Dächern.",
-                 "question_en": "Where do storks nest?", "answer_en": "On roofs."},
-            ]).to_csv("wide.csv")
-            rows, report = open_rows("wide.csv", columns={"query": "question", "positive": "answer"})
+            rows, report = open_rows("wide.csv", languages=["de", "en"])
     """
-    read = Columns(columns, language, languages)
-    if max_rows is not None and max_rows < 1:
-        raise ValueError(f"max_rows must be at least 1, got {max_rows}.")
+    names = column_names(columns, language=language, passage_language=passage_language, languages=languages)
+    for option, value, least in (("max_rows", max_rows, 1), ("negatives", negatives, 0)):
+        if value is not None and value < least:
+            raise ValueError(f"{option} must be at least {least}, got {value}.")
     report = ReadReport()
 
     def batches() -> Iterator[Batch]:
         left = max_rows
-        for name in map(str, [data] if isinstance(data, str | Path) else data):
-            if left == 0:
-                return
-            found = Source(name, split, revision, streaming).read(read.wanted)
-            yield from read.rows(found if left is None else _first(found, left), name, report)
+        for one in map(str, [data] if isinstance(data, str | Path) else data):
+            source = Source(one, split, revision, streaming)
+            report.count(one, 0)  # an error names it
+            if left == 0 or not (present := source.columns()):
+                continue
+            layout = Layout(one, present, names, language, languages, passage_language, negatives)
+            found = source.read(layout.wanted)
+            for batch in found if left is None else _first(found, left):
+                before = report.sources[one]
+                report.count(one, len(batch.table))
+                if (rows := layout.rows(batch, before)) is not None:
+                    yield rows
             if left is not None:
-                left -= report.sources[name]
+                left -= report.sources[one]
 
     return collect(
         batches(),
@@ -97,7 +101,6 @@ def open_rows(
         languages=languages,
         keep_invalid=keep_invalid,
         check_languages=check_languages,
-        scratch=scratch,
         show_progress_bar=show_progress_bar,
     )
 

@@ -1,7 +1,5 @@
 """What a reader read, what it left out, and why."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -11,7 +9,7 @@ from rich.table import Table
 
 @dataclass(frozen=True)
 class Dropped:
-    """Rows that a reader left out for one reason.
+    """Rows that a reader left out, or mended, for one reason.
 
     Args:
         rows: Number of rows.
@@ -33,18 +31,14 @@ class ReadReport:
         groups: Number of distinct ids of the kept rows.
         dropped: Rows left out, by reason; ``read == kept + sum(part.rows for part in dropped.values())``.
         languages: Number of kept rows per language.
+        mended: Rows kept after a correction, by what was wrong.
 
     Example:
         ::
 
-            from datasets import Dataset
             from st_hybrid.data import open_rows
 
-            Dataset.from_list([
-                {"id": 1, "language": "de", "query": "Wo nisten Störche?", "positive": "Auf Dächern."},
-                {"id": 1, "language": "en", "query": "Where do storks nest?", "positive": ""},
-            ]).to_json("rows.jsonl")
-            print(open_rows("rows.jsonl").report)  # 1 of 2 rows kept, in 1 groups; 1 left out: no positive, …
+            print(open_rows("rows.jsonl").report)
     """
 
     sources: dict[str, int] = field(default_factory=dict)
@@ -53,6 +47,7 @@ class ReadReport:
     groups: int = 0
     dropped: dict[str, Dropped] = field(default_factory=dict)
     languages: dict[str, int] = field(default_factory=dict)
+    mended: dict[str, Dropped] = field(default_factory=dict)
 
     def count(self, source: str, amount: int) -> None:
         """Count lines, rows or questions of a source."""
@@ -60,13 +55,16 @@ class ReadReport:
 
     def drop(self, reason: str, rows: int, place: Callable[[], str]) -> None:
         """Count rows that are left out; ``place`` names the first of them."""
-        if rows:
-            known = self.dropped.get(reason)
-            self.dropped[reason] = Dropped(known.rows + rows, known.first) if known else Dropped(rows, place())
+        _add(self.dropped, reason, rows, place)
+
+    def mend(self, remark: str, rows: int, place: Callable[[], str]) -> None:
+        """Count rows that are kept after a correction; ``place`` names the first of them."""
+        _add(self.mended, remark, rows, place)
 
     def __str__(self) -> str:
         lines = [f"{self.kept:,} of {self.read:,} rows kept, in {self.groups:,} groups"]
-        lines += [f"{part.rows:,} left out: {reason}, first at {part.first}" for reason, part in self.dropped.items()]
+        for what, parts in (("left out", self.dropped), ("mended", self.mended)):
+            lines += [f"{part.rows:,} {what}: {reason}, first at {part.first}" for reason, part in parts.items()]
         return "; ".join(lines)
 
     def __rich__(self) -> Table:
@@ -76,9 +74,16 @@ class ReadReport:
         for rows in (
             [(f"read from {source}", amount, "") for source, amount in self.sources.items()],
             [(f"left out: {reason}", part.rows, part.first) for reason, part in self.dropped.items()],
+            [(f"mended: {reason}", part.rows, part.first) for reason, part in self.mended.items()],
             [(f"kept in {language}", amount, "") for language, amount in sorted(self.languages.items())],
         ):
             for name, amount, first in rows:
                 table.add_row(escape(name), f"{amount:,}", escape(first))
             table.add_section()
         return table
+
+
+def _add(parts: dict[str, Dropped], reason: str, rows: int, place: Callable[[], str]) -> None:
+    if rows:
+        known = parts.get(reason)
+        parts[reason] = Dropped(known.rows + rows, known.first) if known else Dropped(rows, place())

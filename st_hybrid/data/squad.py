@@ -1,7 +1,5 @@
 """Parallel rows from SQuAD-format question answering in several languages that share question ids."""
 
-from __future__ import annotations
-
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,9 +9,11 @@ from typing import Literal
 
 import pyarrow as pa
 
+from st_hybrid.data.blocks import plain_suffix
 from st_hybrid.data.collect import Batch, Rows, collect
 from st_hybrid.data.names import language_of_file
 from st_hybrid.data.report import ReadReport
+from st_hybrid.data.tables import TABULAR, Source
 from st_hybrid.evaluation.squad import Paragraph, Question, Span, sentence_at, squad_paragraphs
 from st_hybrid.languages import check_language
 from st_hybrid.sentences import WITHOUT_MARKS, Splitter, sentence_spans
@@ -28,25 +28,26 @@ def read_squad(
     *,
     positive: Positive = "sentence",
     languages: Sequence[str] | None = None,
+    split: str = "train",
     splitter: Splitter = sentence_spans,
-    scratch: str | Path | None = None,
     show_progress_bar: bool = False,
 ) -> Rows:
     """Read questions and the sentences or paragraphs that answer them.
 
     Questions that share an id are translations of one another. A question's positive is the sentence that an answer
-    starts in, or its whole paragraph. The first answer that is where the file says counts. Sentences are those of the
-    file's ``sentence_breaks`` where a paragraph has them, otherwise the splitter's.
+    starts in, or its whole paragraph. The first answer that is where the file says counts, otherwise the first that
+    stands once in the paragraph. Sentences are those of the file's ``sentence_breaks`` where a paragraph has them,
+    otherwise the splitter's.
 
     Args:
-        files: A folder with a file per language, named ``de.json`` or ``anything.de.json``, or the file of each
-            language: ``{"de": "squad-de/train.json"}``. SQuAD's JSON, or its flat form on the hub (``context``,
-            ``question`` and ``answers`` in each row); ``.json`` or ``.jsonl``, also with ``.gz``.
+        files: A folder with a file per language, named ``de.json`` or ``anything.de.json``, or the file, folder or hub
+            name of each language: ``{"de": "squad-de/train.json", "en": "squad"}``. SQuAD's JSON, or its flat form
+            (``context``, ``question`` and ``answers`` in each row). Files may be compressed.
         positive: ``"sentence"`` or ``"paragraph"``.
         languages: Languages to read; by default all.
+        split: Split to read, of a folder or a data set.
         splitter: Finds sentences, given a language and a text; see :func:`~st_hybrid.sentences.sentence_spans`.
             Pass another for Thai, Khmer and Lao.
-        scratch: Folder for temporary files, on a disk with room for the rows; by default the system's.
         show_progress_bar: Show the number of questions read.
 
     Returns:
@@ -58,20 +59,12 @@ def read_squad(
     Example:
         ::
 
-            import json
             from st_hybrid.data import read_squad
 
-            paragraph = {"context": "Storks are big. They nest on roofs.", "qas": [
-                {"id": "q1", "question": "Where do storks nest?", "answers": [{"answer_start": 29, "text": "roofs"}]},
-            ]}
-            with open("en.json", "w") as file:
-                json.dump({"data": [{"paragraphs": [paragraph]}]}, file)
-            rows, report = read_squad({"en": "en.json"})
-            print(rows["positive"][0])  # They nest on roofs.
+            rows, report = read_squad({"en": "train-v1.1.json", "de": "train-de.json"})
 
     References:
-        SQuAD: Rajpurkar et al. 2016, https://arxiv.org/abs/1606.05250. Answer sentences: LAReQA, Roy et al. 2020,
-        https://arxiv.org/abs/2004.05484
+        SQuAD: https://arxiv.org/abs/1606.05250. Answer sentences: LAReQA, https://arxiv.org/abs/2004.05484
     """
     if positive not in ("sentence", "paragraph"):
         raise ValueError(f"positive must be 'sentence' or 'paragraph', got {positive!r}.")
@@ -81,14 +74,14 @@ def read_squad(
     def batches() -> Iterator[Batch]:
         for language, path in paths.items():
             report.count(f"{path} (questions)", 0)
-            found = _questions(path, language, positive, splitter, report)
+            found = _questions(path, split, language, positive, splitter, report)
             while part := list(islice(found, _BATCH)):
                 ids, queries, positives, places = zip(*part, strict=True)
                 language_column = pa.repeat(language, len(ids))
                 table = pa.table({"id": ids, "language": language_column, "query": queries, "positive": positives})
                 yield Batch(table, places.__getitem__)
 
-    return collect(batches(), report, scratch=scratch, show_progress_bar=show_progress_bar)
+    return collect(batches(), report, show_progress_bar=show_progress_bar)
 
 
 def _language_files(files: str | Path | Mapping[str, str | Path], languages: Sequence[str] | None) -> dict[str, Path]:
@@ -100,7 +93,7 @@ def _language_files(files: str | Path | Mapping[str, str | Path], languages: Seq
         found = {check_language(code, f"{code}={path}"): Path(path) for code, path in files.items()}
     else:
         for path in sorted(Path(files).iterdir() if Path(files).is_dir() else ()):
-            if not re.search(r"\.jsonl?(\.gz)?$", path.name):
+            if plain_suffix(path) not in (".json", ".jsonl"):
                 continue
             code = language_of_file(path, "Rename the file to <language>.json, or name its language: {code}={path}.")
             if code in found:
@@ -110,17 +103,20 @@ def _language_files(files: str | Path | Mapping[str, str | Path], languages: Seq
             raise FileNotFoundError(f"There is no <language>.json in {files}.")
     if lacking := [code for code in languages or () if code not in found]:
         raise FileNotFoundError(f"There is no file for {', '.join(lacking)}, only for {', '.join(found)}.")
-    if missing := [str(path) for path in found.values() if not path.is_file()]:
+    missing = [str(path) for path in found.values() if plain_suffix(path) in TABULAR and not path.is_file()]
+    if missing:
         raise FileNotFoundError(f"There is no file {', '.join(missing)}.")
     return {code: found[code] for code in languages or found}
 
 
 def _questions(
-    path: Path, language: str, positive: Positive, splitter: Splitter, report: ReadReport
+    path: Path, split: str, language: str, positive: Positive, splitter: Splitter, report: ReadReport
 ) -> Iterator[tuple[str, str, str, str]]:
     """The id, text, positive and place of each question that has an answer."""
+    is_json = path.is_file() and plain_suffix(path) in (".json", ".jsonl")
+    rows = None if is_json and split == "train" else Source(str(path), split).load()
     coarse = False
-    for paragraph in squad_paragraphs(path, language):
+    for paragraph in squad_paragraphs(path, language, rows):
         spans = [(0, len(paragraph.text))] if positive == "paragraph" else paragraph.breaks
         if spans is None:
             spans = splitter(language, paragraph.text)
@@ -128,12 +124,13 @@ def _questions(
         for question in paragraph.questions:
             report.count(f"{path} (questions)", 1)
             place = f"{paragraph.where}, question {question.id!r}"
-            text, reason = _answering(paragraph, question, spans, check=positive == "sentence")
-            if text is not None:
-                yield question.id, question.text, text, place
-            else:
+            span, remark = _answering(paragraph, question, spans, anywhere=positive == "paragraph")
+            if span is None:
                 report.read += 1
-                report.drop(reason, 1, place.strip)
+                report.drop(remark, 1, place.strip)
+            else:
+                report.mend(remark, int(remark != ""), place.strip)
+                yield question.id, question.text, paragraph.text[slice(*span)], place
     if coarse:
         warnings.warn(
             f"{path} has no sentence breaks, and {language} does not mark sentence ends: the positives are pieces of "
@@ -142,15 +139,15 @@ def _questions(
         )
 
 
-def _answering(paragraph: Paragraph, question: Question, spans: list[Span], check: bool) -> tuple[str | None, str]:
-    """The sentence that the first usable answer starts in, or why there is none."""
-    reasons = []
-    for start, answer in question.answers:
-        sentence = sentence_at(spans, start) if check else 0
-        if sentence is None:
-            reasons.append("answer outside every sentence")
-        elif check and answer is not None and not paragraph.text.startswith(answer, start):
-            reasons.append("answer is not where the file says")
-        else:
-            return paragraph.text[slice(*spans[sentence])], ""
-    return None, (reasons or ["question without an answer"])[0]
+def _answering(paragraph: Paragraph, question: Question, spans: list[Span], anywhere: bool) -> tuple[Span | None, str]:
+    """The sentence that the first usable answer starts in; what is wrong if there is none, or what was mended."""
+    if anywhere and question.answers:
+        return spans[0], ""
+    text, answers = paragraph.text, question.answers
+    right = [start for start, answer in answers if answer is None or text.startswith(answer, start)]
+    once = [text.index(answer) for _, answer in answers if answer is not None and text.count(answer) == 1]
+    for start in (*right, *once):
+        if (sentence := sentence_at(spans, start)) is not None:
+            return spans[sentence], "" if start in right else "answer found away from its offset"
+    wrong = "answer outside every sentence" if right else "answer is not where the file says"
+    return None, wrong if answers else "question without an answer"

@@ -4,8 +4,6 @@ Arrow parses text files wherever Python would read the same, otherwise Python do
 ``load_dataset`` reads the rest; of files it guesses types (``"2011-01-01"`` becomes a date).
 """
 
-from __future__ import annotations
-
 import csv
 import json
 from collections.abc import Callable, Iterator
@@ -37,7 +35,7 @@ TRANSLATION = "translation"
 _ROWS = 5_000  # rows per batch; in wide form a row may hold texts in dozens of languages
 _BLOCK = 1 << 22  # bytes of a text file per batch
 _JSON, _CSV = (".jsonl", ".json"), (".csv", ".tsv")
-TABULAR = (*_JSON, ".csv", ".parquet")
+TABULAR = (*_JSON, *_CSV, ".parquet")
 """Suffixes of files whose columns have names."""
 
 
@@ -57,19 +55,20 @@ class Source(NamedTuple):
     revision: str | None = None
     streaming: bool = False
 
+    def columns(self) -> list[str]:
+        """The names of the columns, and of the fields of a column ``translation``; none without rows."""
+        first = next(self.read(lambda name: None), None)
+        return [] if first is None else first.columns
+
     def read(self, wanted: Wanted) -> Iterator[NamedBatch]:
         """Read the source batch by batch, in its order."""
         path = Path(self.name)
         kind = plain_suffix(path)
-        saved = any((path / file).is_file() for file in ("dataset_dict.json", "state.json"))
-        if (saved or path.is_file()) and (self.streaming or self.revision is not None):
-            raise ValueError(f"{path} is on this machine; streaming and revision are for data sets on the hub.")
-        if not path.exists() and kind in (*_JSON, *_CSV, ".parquet"):
+        if not path.exists() and kind in TABULAR:
             raise FileNotFoundError(f"There is no file {path}.")
         if not path.is_file():
-            return _batches(self._saved(path) if saved else self._load(path), self.name, wanted)
-        if self.split != "train":
-            raise ValueError(f"{path} is a file and has no split {self.split!r}.")
+            return _batches(self.load(), self.name, wanted)
+        self._check_options(path)
         if kind in _JSON:
             if any(block.data.split(b"\n")[0].strip()[:2] in (b"[", b"[{") for block in islice(read_blocks(path), 1)):
                 array = load_dataset("json", data_files=self.name, split="train", streaming=True)
@@ -84,23 +83,35 @@ class Source(NamedTuple):
             "Convert it to one of them."
         )
 
-    def _saved(self, path: Path) -> Any:
-        saved = load_from_disk(path)
-        splits = saved if isinstance(saved, DatasetDict) else {"train": saved}
-        if self.split not in splits:
-            raise ValueError(f"{path} has the splits {', '.join(splits)}, not {self.split!r}. Choose one of them.")
-        return splits[self.split]
-
-    def _load(self, path: Path) -> Any:
+    def load(self) -> Any:
+        """The data set as ``datasets`` loads it, of a Parquet file, a folder or the hub."""
+        path = Path(self.name)
+        saved = any((path / file).is_file() for file in ("dataset_dict.json", "state.json"))
+        if saved or path.is_file():
+            self._check_options(path)
+        if path.is_file():
+            return load_dataset("parquet", data_files=self.name, split="train")
+        if saved:
+            parts = load_from_disk(path)
+            parts = parts if isinstance(parts, DatasetDict) else {"train": parts}
+            if self.split not in parts:
+                raise ValueError(f"{path} has the splits {', '.join(parts)}, not {self.split!r}. Choose one of them.")
+            return parts[self.split]
         name, _, config = (self.name, "", "") if path.exists() else self.name.partition(":")
-        options = {"split": self.split, "revision": self.revision, "streaming": self.streaming}
         try:
+            options = {"split": self.split, "revision": self.revision, "streaming": self.streaming}
             return load_dataset(name, config or None, **options)
         except (FileNotFoundError, ConnectionError) as error:
             raise FileNotFoundError(
                 f"{name} is neither a file or folder nor a data set that the hub gives. Check the path or the name, "
                 "and the network if it is on the hub."
             ) from error
+
+    def _check_options(self, path: Path) -> None:
+        if self.streaming or self.revision is not None:
+            raise ValueError(f"{path} is on this machine; streaming and revision are for data sets on the hub.")
+        if path.is_file() and self.split != "train":
+            raise ValueError(f"{path} is a file and has no split {self.split!r}.")
 
 
 def _batches(dataset: Any, name: str, wanted: Wanted) -> Iterator[NamedBatch]:
@@ -150,7 +161,7 @@ def _read_json(path: Path, wanted: Wanted) -> Iterator[NamedBatch]:
     for block in read_blocks(path, _BLOCK):
         if (table := _json_by_arrow(block.data, names, types, wanted)) is not None:
             lines = np.arange(block.first, block.first + len(table))
-            yield NamedBatch(table.select(list(types)), partial(_line, path, lines), list(names))
+            yield NamedBatch(table, partial(_line, path, lines), list(names))
         elif records := list(json_records(path, block)):
             yield _by_python(path, records, names, types, wanted)
 
@@ -166,15 +177,15 @@ def _json_by_arrow(
     found = dict(types)
     while True:
         try:
-            schema = pajson.ParseOptions(explicit_schema=pa.schema(list(found.items())))
-            table = pajson.read_json(pa.BufferReader(data), whole, schema)
+            schema = pa.schema(list(found.items()))
+            table = pajson.read_json(pa.BufferReader(data), whole, pajson.ParseOptions(explicit_schema=schema))
         except pa.ArrowInvalid:
             return None
         names |= dict.fromkeys(_names(table.schema))
         new = {name: type_ for name in table.column_names if name not in found and (type_ := wanted(name))}
         if not new:
             types |= found
-            return table if found and len(table) == lines else None
+            return table.select(schema.names).cast(schema) if found and len(table) == lines else None
         for name, type_ in new.items():  # of which Arrow has guessed the type: a date for what looks like one
             is_number = pa.types.is_integer(table[name].type)
             found[name] = (pa.int64() if is_number else pa.string()) if type_ == IDENTIFIER else type_

@@ -1,7 +1,5 @@
 """Write rows to a file or a folder that other tools read."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pyarrow as pa

@@ -1,7 +1,5 @@
 """A retrieval task in several languages, held as flat arrays."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import compress
@@ -55,6 +53,10 @@ class RetrievalCollection:
                 raise ValueError(f"{self.name}: the {what} columns have different lengths: {sorted(lengths)}.")
             if lengths == {0}:
                 raise ValueError(f"{self.name}: the {what} columns are empty.")
+        for what, ids, texts in (("query", self.query_ids, self.queries), ("passage", self.passage_ids, self.passages)):
+            for number, text in enumerate(texts):
+                if not isinstance(text, str):
+                    raise ValueError(f"{self.name}: the {what} {ids[number]!r} has no text but {text!r}.")
         for column, bound in (
             ("query_languages", len(self.languages)),
             ("passage_languages", len(self.languages)),
@@ -86,7 +88,7 @@ class RetrievalCollection:
         passage_languages: Mapping[str, str],
         *,
         name: str = "collection",
-    ) -> RetrievalCollection:
+    ) -> "RetrievalCollection":
         """Make a collection from the dictionaries that sentence-transformers' ``InformationRetrievalEvaluator`` takes.
 
         Args:
@@ -106,6 +108,8 @@ class RetrievalCollection:
                 corpus, languages = {"a": "On roofs.", "b": "Auf Dächern."}, {"q": "en", "a": "en", "b": "de"}
                 RetrievalCollection.from_dicts({"q": "Where?"}, corpus, {"q": ["a", "b"]}, languages, languages)
         """
+        queries, corpus, relevant_docs = _plain(queries), _plain(corpus), _plain(relevant_docs)
+        query_languages, passage_languages = _plain(query_languages), _plain(passage_languages)
         graded = {
             query: dict(found) if isinstance(found, Mapping) else dict.fromkeys(sorted(set(found)), 1)
             for query, found in relevant_docs.items()
@@ -125,10 +129,10 @@ class RetrievalCollection:
         return cls(
             name=name,
             languages=languages.tolist(),
-            query_ids=list(queries),
+            query_ids=list(map(str, queries)),
             queries=list(queries.values()),
             query_languages=codes[: len(queries)],
-            passage_ids=list(corpus),
+            passage_ids=list(map(str, corpus)),
             passages=list(corpus.values()),
             passage_languages=codes[len(queries) :],
             relevant_queries=np.array([query_number[query] for query, *_ in pairs]),
@@ -139,11 +143,10 @@ class RetrievalCollection:
     @classmethod
     def from_rows(
         cls, rows: Dataset, *, columns: Mapping[str, str] = MappingProxyType({}), name: str = "held-out rows"
-    ) -> RetrievalCollection:
+    ) -> "RetrievalCollection":
         """Make a collection from parallel rows, to measure a model on rows that it was not trained on.
 
-        The positives of a query's group are relevant to it, in all languages. Equal positives in one language are one
-        passage.
+        The positives of a query's group are relevant to it. Equal positives in one language are one passage.
 
         Args:
             rows: Parallel rows, such as ``split_groups(rows, 0.05)["test"]``.
@@ -153,15 +156,17 @@ class RetrievalCollection:
         parallel = ParallelRows(rows, columns=columns, negative_columns=[])
         text, texts = numbered(parallel.table["positive"])
         _, first, passage = np.unique(parallel.language * len(texts) + text, return_index=True, return_inverse=True)
-        rows_of = coo_array((np.ones(len(parallel), dtype=np.int32), (parallel.group, np.arange(len(parallel)))))
+        # A query has a row for each of its positives.
+        asked = np.sort(np.unique(parallel.group * len(parallel.languages) + parallel.language, return_index=True)[1])
+        rows_of = coo_array((np.ones(len(asked), dtype=np.int32), (parallel.group[asked], np.arange(len(asked)))))
         passages_of = coo_array((np.ones(len(parallel), dtype=np.int32), (parallel.group, passage)))
         relevant_queries, relevant_passages = (rows_of.T.tocsr() @ passages_of.tocsr()).nonzero()
         return cls(
             name=name,
             languages=parallel.languages,
-            query_ids=list(map(str, parallel.table["id"].to_pylist())),
-            queries=parallel.table["query"].to_pylist(),
-            query_languages=parallel.language,
+            query_ids=list(map(str, parallel.table["id"].take(pa.array(asked)).to_pylist())),
+            queries=parallel.table["query"].take(pa.array(asked)).to_pylist(),
+            query_languages=parallel.language[asked],
             passage_ids=list(map(str, range(len(first)))),
             passages=texts.take(pa.array(text[first])).to_pylist(),
             passage_languages=parallel.language[first],
@@ -179,7 +184,7 @@ class RetrievalCollection:
         """Number of passages of each language."""
         return {language: int((self.passage_languages == code).sum()) for code, language in enumerate(self.languages)}
 
-    def sample(self, size: int, *, seed: int = 0) -> RetrievalCollection:
+    def sample(self, size: int, *, seed: int = 0) -> "RetrievalCollection":
         """Take a random sample of queries, each in all its languages; a smaller one is a subset of a larger one.
 
         The pool shrinks to the contexts of the relevant passages, which saves most of the encoding. Ranks in a smaller
@@ -200,7 +205,7 @@ class RetrievalCollection:
         relevant = self.relevant_passages[keep_query[self.relevant_queries]]
         return self._restricted(f"{self.name}-sample{size}", keep_query, np.isin(contexts, contexts[relevant]))
 
-    def in_languages(self, queries: Sequence[str], passages: Sequence[str]) -> RetrievalCollection:
+    def in_languages(self, queries: Sequence[str], passages: Sequence[str]) -> "RetrievalCollection":
         """The collection with the queries of some languages and the passages of some languages only."""
         if unknown := [language for language in (*queries, *passages) if language not in self.languages]:
             raise ValueError(f"{self.name} is not in {', '.join(unknown)}, only in {', '.join(self.languages)}.")
@@ -209,7 +214,7 @@ class RetrievalCollection:
 
     def _restricted(
         self, name: str, keep_query: npt.NDArray[np.bool_], keep_passage: npt.NDArray[np.bool_]
-    ) -> RetrievalCollection:
+    ) -> "RetrievalCollection":
         keep_pair = keep_query[self.relevant_queries] & keep_passage[self.relevant_passages]
         return replace(
             self,
@@ -225,3 +230,12 @@ class RetrievalCollection:
             passage_contexts=None if self.passage_contexts is None else self.passage_contexts[keep_passage],
             grades=None if self.grades is None else self.grades[keep_pair],
         )
+
+
+def _plain(value: Any) -> Any:
+    """A value of numpy, Arrow or a data set as Python's own, with all that it holds."""
+    if isinstance(value, Mapping):
+        return {_plain(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, pa.Scalar | np.generic):
+        return value.as_py() if isinstance(value, pa.Scalar) else value.item()
+    return value if isinstance(value, str) or not isinstance(value, Iterable) else [_plain(one) for one in value]

@@ -1,7 +1,5 @@
 """The evaluator for training."""
 
-from __future__ import annotations
-
 import csv
 import logging
 from pathlib import Path
@@ -34,9 +32,6 @@ class CrossLingualRetrievalEvaluator(BaseEvaluator):
         write_csv: Append the metrics to a CSV file in the output folder.
         show_progress_bar: Show the progress of encoding.
 
-    Relations:
-        - :class:`~sentence_transformers.sentence_transformer.evaluation.InformationRetrievalEvaluator` takes one pool.
-
     Example:
         ::
 
@@ -45,8 +40,7 @@ class CrossLingualRetrievalEvaluator(BaseEvaluator):
             from st_hybrid.evaluation import load_lareqa
 
             evaluator = CrossLingualRetrievalEvaluator(load_lareqa("XQuAD-R"), sample=150, name="xquad-r")
-            metrics = evaluator(SentenceTransformer("intfloat/multilingual-e5-small"))
-            print(metrics["xquad-r_multilingual_map"])
+            print(evaluator(SentenceTransformer("intfloat/multilingual-e5-small"))["xquad-r_multilingual_map"])
     """
 
     def __init__(
@@ -85,11 +79,8 @@ class CrossLingualRetrievalEvaluator(BaseEvaluator):
     ) -> dict[str, float]:
         """Evaluate ``model``, append to the CSV file in ``output_path`` if given, and return the metrics."""
         scores = evaluate_retrieval(model, self.collection, **self.options)
-        flat = {
-            f"{kind}_{measure}": value
-            for kind, means in scores.by_setting.items()
-            for measure, value in means.to_dict().items()
-        }
+        means = scores.by_setting.items()
+        flat = {f"{kind}_{name}": value for kind, of_kind in means for name, value in of_kind.to_dict().items()}
         if scores.rank_distance is not None:
             flat["rank_distance"] = scores.rank_distance
         listed = ", ".join(f"{metric} {value:.4f}" for metric, value in flat.items())

@@ -1,7 +1,5 @@
 """Language fairness in a pool of mixed languages: which languages rank first, and whether that could be chance."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,9 +69,8 @@ def peer(top: TopPassages, collection: RetrievalCollection, k: int = PEER_AT) ->
     query = collection.relevant_queries.astype(np.int64)
     cells = query * size + collection.passage_languages[collection.relevant_passages]
     at_last = top.relevant_scores == scores[query, -1]
-    relevant, relevant_tied = (
-        np.bincount(chosen, minlength=total * size).reshape(total, size) for chosen in (cells, cells[at_last])
-    )
+    shape, count = (total, size), total * size
+    relevant, relevant_tied = (np.bincount(of, minlength=count).reshape(shape) for of in (cells, cells[at_last]))
     groups, tied = np.bincount(collection.passage_languages, minlength=size) - relevant, tied - relevant_tied
     listed = np.arange(total)[:, None] * pool + passages
     counted = above & ~np.isin(listed, query * pool + collection.relevant_passages)

@@ -1,10 +1,4 @@
-"""XQuAD-R, MLQA-R and other data in the LAReQA format: files found or downloaded, verified and read.
-
-Source: Roy et al. 2020, https://arxiv.org/abs/2004.05484. Both data sets are at
-https://github.com/google-research-datasets/lareqa, MLQA-R only up to the commit named here: later ones removed it.
-"""
-
-from __future__ import annotations
+"""XQuAD-R, MLQA-R and other data in the LAReQA format (https://arxiv.org/abs/2004.05484), found or downloaded."""
 
 import os
 from collections import defaultdict
@@ -32,7 +26,7 @@ class LareqaFile(NamedTuple):
 HOME = "https://raw.githubusercontent.com/google-research-datasets/lareqa"
 """Address of the files: ``<HOME>/<commit>/<data set>/<language>.json``."""
 COMMITS = {"XQuAD-R": "9bc8c7fb6dd8d01d72a05a93c2cb96882b0d299c", "MLQA-R": "354d67d1cd066854cdfbf5ad0e6105528976141d"}
-"""Commit of the repository that each data set is taken from."""
+"""Commit of the repository that each data set is taken from; later ones lack MLQA-R."""
 PUBLISHED = {
     "XQuAD-R": {
         "ar": LareqaFile(1190, 1222, "c52922d3b8ac1ae03ed5ac38647ad59870dca3dda2beefe18ecdc30729acb69d"),
@@ -74,14 +68,14 @@ def load_lareqa(
 
     Args:
         name: ``"XQuAD-R"`` or ``"MLQA-R"``.
-        data_dir: Folder that holds ``xquad-r/<language>.json`` and ``mlqa-r/<language>.json``; by default the variable
-            ``ST_HYBRID_DATA``. Without it the files are downloaded.
+        data_dir: Folder with ``xquad-r/<language>.json``; by default ``ST_HYBRID_DATA``, else a download.
         languages: Languages to load; by default all published ones, with ``verify=False`` all of the local folder.
         verify: Refuse local files that are not the published ones. Downloaded files are always verified.
         show_progress_bar: Show the progress of a download.
 
     Raises:
-        ValueError: A file is malformed or not the published one, or the name or a language was not published.
+        ValueError: A file is malformed or not the published one, the name or a language was not published, or
+            ``verify=False`` has no effect because the files are downloaded.
         FileNotFoundError: Files are missing and cannot be downloaded; the message says where to put them.
 
     Example:
@@ -120,6 +114,8 @@ def lareqa_folder(
     def wrong() -> list[str]:
         return [one for one, path in paths.items() if not path.is_file() or sha256(path) != published[one].sha256]
 
+    if not local and not verify:
+        raise ValueError(f"verify=False has no effect on {name}: downloaded files are always verified. Name a folder.")
     if local and verify and (lacking := wrong()):
         files = ", ".join(paths[one].name for one in lacking)
         raise (ValueError if all(path.is_file() for path in paths.values()) else FileNotFoundError)(
@@ -163,14 +159,12 @@ def read_lareqa(
     """Read a folder of ``<language>.json`` files in the LAReQA format.
 
     A file is SQuAD's JSON with ``sentence_breaks`` in each paragraph, a list of (start, end) character offsets. Every
-    sentence is a passage. It is relevant to a query, in any language, if an answer to the question of the same id
-    starts in it.
+    sentence is a passage. It is relevant to a query if an answer to the question of the same id starts in it.
 
     Args:
         folder: Folder with the files.
         languages: Language codes to read, in this order; by default every ``.json`` file of the folder.
-        name: Name of the collection; by default ``XQuAD-R`` or ``MLQA-R`` if the folder has that name in any case, or
-            else the folder's name.
+        name: Name of the collection; by default the folder's, with the case of ``XQuAD-R`` and ``MLQA-R``.
 
     Raises:
         FileNotFoundError: A language's file is missing.

@@ -1,7 +1,5 @@
 """Retrieval measures from the ranks of the relevant passages. A ranking is one query over one pool."""
 
-from __future__ import annotations
-
 import numpy as np
 import numpy.typing as npt
 
@@ -15,8 +13,7 @@ def measure_rankings(
     """Compute all measures of rankings in which every tie counts against the model.
 
     Args:
-        at_or_above: For each relevant passage, the number of passages of the pool, itself included, that score at least
-            as high, shape ``(pairs,)``.
+        at_or_above: Per relevant passage, passages of the pool and itself that score as high, shape ``(pairs,)``.
         rankings: Number of the ranking of each relevant passage, shape ``(pairs,)``.
         total: Number of rankings; a measure has a value for each, NaN where nothing is relevant.
         grades: Gain in nDCG of each relevant passage, 1 by default, shape ``(pairs,)``.

@@ -1,7 +1,5 @@
 """Reader for MIRACL (Zhang et al. 2023, https://doi.org/10.1162/tacl_a_00595) in its official layout."""
 
-from __future__ import annotations
-
 import gzip
 import json
 from dataclasses import dataclass
@@ -107,7 +105,5 @@ def _read_passages(paths: list[Path]) -> Dataset:
                     if not all(isinstance(passage.get(key), str) for key in ("docid", "title", "text")):
                         raise ValueError("docid, title and text must be strings")
         except (ValueError, EOFError, OSError, AttributeError) as error:
-            raise ValueError(
-                f"{path}, line {number}: not a passage of MIRACL ({error}). Download the file again."
-            ) from error
+            raise ValueError(f"{path}, line {number}: no passage of MIRACL ({error}). Download it again.") from error
     raise ValueError(f"{paths[0].parent}: {cause}")

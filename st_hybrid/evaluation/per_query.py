@@ -78,10 +78,7 @@ def compare_queries(
     first, second = sides
     if not first.select(keys).equals(second.select(keys)):
         rows = [set(zip(*side.select(keys).to_pydict().values(), strict=True)) for side in sides]
-        lacks = [
-            f"run {name} lacks {len(missing):,} rows of the other, such as ({', '.join(min(missing))})"
-            for name, missing in (("a", rows[1] - rows[0]), ("b", rows[0] - rows[1]))
-            if missing
-        ]
+        missing = {"a": rows[1] - rows[0], "b": rows[0] - rows[1]}.items()
+        lacks = [f"run {name} lacks {len(of)} rows, such as ({', '.join(min(of))})" for name, of in missing if of]
         raise ValueError(f"The runs do not hold the same queries: {'; '.join(lacks) or 'rows are repeated'}.")
     return first.append_column("b", second["b"])

@@ -2,30 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy.sparse import csr_array
+from scipy.sparse.linalg import norm
 from sentence_transformers.util import SimilarityFunction, normalize_embeddings
 from torch import Tensor
 
+from st_hybrid.encoders import Embeddings, Floats
 from st_hybrid.evaluation.collection import IntArray, RetrievalCollection
 from st_hybrid.evaluation.fairness import PEER_AT, SHARES_AT, TopPassages
 from st_hybrid.grouping import place_in_group
-from st_hybrid.search.encoding import Floats
+from st_hybrid.search.encoding import take
 
 Similarity = str | SimilarityFunction | Callable[[Tensor, Tensor], Tensor]
 
+Score = Callable[[int, int], npt.NDArray[Any]]
+SPARSE_SIMILARITIES = ("dot", "cosine")
+
 _BLOCK_SCORES = 1 << 21  # scores of a block of queries, few enough for the processor's cache
+_BLOCK_PRODUCTS = 1 << 22  # products of tokens at a time
 
 
 def rank_passages(
-    query_embeddings: Floats,
-    passage_embeddings: Floats,
+    query_embeddings: Embeddings,
+    passage_embeddings: Embeddings,
     collection: RetrievalCollection,
-    similarity: Similarity = SimilarityFunction.COSINE,
+    similarity: Similarity | None = None,
 ) -> tuple[IntArray, IntArray, TopPassages]:
     """Rank the relevant passages of each query; the arguments are those of :func:`~st_hybrid.evaluation.score_queries`.
 
@@ -36,11 +44,11 @@ def rank_passages(
     """
     order = np.argsort(collection.passage_languages, kind="stable")
     languages, starts = np.unique(collection.passage_languages[order], return_index=True)
-    vectors = np.ascontiguousarray(passage_embeddings[order])
+    vectors = take(passage_embeddings, order)
     # Equal vectors get equal scores, which a matrix product may round differently: a model that cannot tell two texts
     # apart must not gain from that.
     first: dict[bytes, int] = {}
-    originals = np.array([first.setdefault(row.tobytes(), number) for number, row in enumerate(vectors)])
+    originals = np.array([first.setdefault(row, number) for number, row in enumerate(_as_bytes(vectors))])
     repeats = np.flatnonzero(originals != np.arange(len(originals)))
     score = _scorer(query_embeddings, vectors, similarity)
 
@@ -48,17 +56,17 @@ def rank_passages(
     pair_query = collection.relevant_queries[by_query]
     pair_column = np.argsort(order)[collection.relevant_passages[by_query]]
     pair_slot = place_in_group(pair_query)
-    total, size = len(query_embeddings), len(collection.languages)
+    total, size, pool = len(collection.queries), len(collection.languages), len(collection.passages)
     first_pair = np.searchsorted(pair_query, np.arange(total + 1))
 
     at_or_above = np.zeros((len(pair_query), size), dtype=np.int32)
     above_best = np.zeros(total, dtype=np.int32)
     pair_scores = np.empty(len(pair_query))
-    depth = min(max(SHARES_AT, PEER_AT) + 1, len(vectors))
+    depth = min(max(SHARES_AT, PEER_AT) + 1, pool)
     top_scores = np.empty((total, depth))
     top_columns = np.empty((total, depth), dtype=np.int64)
     tied = np.zeros((total, size), dtype=np.int32)
-    block = max(1, _BLOCK_SCORES // len(vectors))
+    block = max(1, _BLOCK_SCORES // pool)
     for start in range(0, total, block):
         end = min(start + block, total)
         scores = score(start, end)
@@ -78,7 +86,7 @@ def rank_passages(
         found = torch.topk(torch.from_numpy(scores), depth)
         top_scores[start:end], top_columns[start:end] = found.values, found.indices
         last = top_scores[start:end, -1]
-        if depth < len(vectors) and len(on := np.flatnonzero(top_scores[start:end, -2] == last)):
+        if depth < pool and len(on := np.flatnonzero(top_scores[start:end, -2] == last)):
             tied[np.ix_(start + on, languages)] = _count(scores[on] == last[on, None], starts)
     pair = np.argsort(by_query)
     top = TopPassages(top_scores, order[top_columns].astype(np.int32), tied, pair_scores[pair])
@@ -87,31 +95,76 @@ def rank_passages(
 
 def _count(flags: npt.NDArray[np.bool_], starts: npt.NDArray[np.intp]) -> IntArray:
     """Number of true flags of each row between one start and the next, shape ``(rows, starts)``."""
-    return np.add.reduceat(flags.view(np.uint8), starts, axis=1, dtype=np.int32)
+    # Small integers add up in half the time.
+    return np.add.reduceat(flags.view(np.uint8), starts, axis=1, dtype=np.min_scalar_type(flags.shape[1]))
 
 
-def _scorer(
-    query_embeddings: Floats, passage_embeddings: Floats, similarity: Similarity
-) -> Callable[[int, int], npt.NDArray[Any]]:
+def _as_bytes(embeddings: Embeddings) -> Iterator[bytes]:
+    """The bytes of each row; rows are equal if their bytes are."""
+    if isinstance(embeddings, csr_array):
+        for start, end in pairwise(embeddings.indptr):
+            yield embeddings.indices[start:end].tobytes() + embeddings.data[start:end].tobytes()
+    else:
+        yield from (row.tobytes() for row in embeddings)
+
+
+def _scorer(queries: Any, passages: Any, similarity: Similarity | None) -> Score:
     """A function that scores all passages for the queries from one number up to another."""
-    queries, passages = torch.from_numpy(query_embeddings), torch.from_numpy(passage_embeddings)
+    if isinstance(passages, csr_array):
+        return _sparse_scorer(queries, passages, similarity or "dot")
+    if isinstance(passages, list):
+        return _maxsim_scorer(queries, passages, similarity or "maxsim")
+    asked, pool, similarity = torch.from_numpy(queries), torch.from_numpy(passages), similarity or "cosine"
     if not callable(similarity):
         if SimilarityFunction(similarity) == SimilarityFunction.COSINE:
-            queries, passages = normalize_embeddings(queries), normalize_embeddings(passages)
-            similarity = SimilarityFunction.DOT_PRODUCT
+            asked, pool, similarity = normalize_embeddings(asked), normalize_embeddings(pool), "dot"
         function = SimilarityFunction.to_similarity_fn(similarity)
-        return lambda start, end: function(queries[start:end], passages).numpy()
+        return lambda start, end: function(asked[start:end], pool).numpy()
 
     def score(start: int, end: int) -> npt.NDArray[Any]:
-        scores = torch.as_tensor(similarity(queries[start:end], passages)).detach().cpu()
-        if scores.shape != (end - start, len(passages)):
+        scores = torch.as_tensor(similarity(asked[start:end], pool)).detach().cpu()
+        if scores.shape != (end - start, len(pool)):
             raise ValueError(
                 f"The similarity function returned scores of shape {tuple(scores.shape)}; for {end - start} queries "
-                f"and {len(passages)} passages the shape must be ({end - start}, {len(passages)})."
+                f"and {len(pool)} passages the shape must be ({end - start}, {len(pool)})."
             )
         if not scores.isfinite().all():
             raise ValueError("The similarity function returned a score that is not finite, which cannot be ranked.")
         # A copy, because the scores of equal passages are made equal in place.
         return scores.to(torch.float64 if scores.dtype == torch.float64 else torch.float32, copy=True).numpy()
+
+    return score
+
+
+def _sparse_scorer(queries: csr_array, passages: csr_array, similarity: Similarity) -> Score:
+    if similarity not in SPARSE_SIMILARITIES:
+        raise ValueError(f"Sparse embeddings are ranked by {' or '.join(SPARSE_SIMILARITIES)}, not by {similarity!r}.")
+    if similarity == "cosine":  # the lengths of queries do not change a ranking
+        passages = passages.multiply(1 / np.maximum(norm(passages, axis=1), 1e-12)[:, None]).tocsr()
+    columns = passages.T.tocsr()
+    return lambda start, end: (queries[start:end] @ columns).toarray()
+
+
+def _maxsim_scorer(queries: list[Floats], passages: list[Floats], similarity: Similarity) -> Score:
+    """Sums over a query's tokens of the largest dot product with a passage's token."""
+    if similarity not in ("maxsim", "meanmaxsim"):  # which rank alike: they differ by the number of a query's tokens
+        raise ValueError(f"Multi-vector embeddings are ranked by maxsim or meanmaxsim, not by {similarity!r}.")
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    tokens, lengths = torch.from_numpy(np.concatenate(passages)), torch.tensor([len(one) for one in passages])
+    ends = lengths.cumsum(0)
+
+    def score(start: int, end: int) -> npt.NDArray[Any]:
+        asked = torch.from_numpy(np.concatenate(queries[start:end])).to(device).T
+        counts = torch.tensor([len(one) for one in queries[start:end]], device=device)
+        scores, first, done = torch.empty(len(passages), end - start), 0, 0
+        while first < len(passages):  # as many passages at a time as keep the products small
+            last = int(torch.searchsorted(ends, done + max(1, _BLOCK_PRODUCTS // asked.shape[1]), right=True))
+            last = min(max(last, first + 1), len(passages))
+            products = tokens[done : (done := int(ends[last - 1]))].to(device) @ asked
+            best = torch.segment_reduce(products, "max", lengths=lengths[first:last].to(device), axis=0)
+            best.clamp_(min=-1e9)  # a passage without tokens comes last
+            scores[first:last] = torch.segment_reduce(best.T.contiguous(), "sum", lengths=counts, axis=0).T
+            first = last
+        return scores.T.contiguous().numpy()
 
     return score

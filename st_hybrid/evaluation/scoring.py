@@ -4,25 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from functools import partial
 from statistics import fmean
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from sentence_transformers.util import SimilarityFunction
+from scipy.sparse import csr_array, issparse
+from sentence_transformers import SparseEncoder
 
+from st_hybrid.encoders import Embeddings, Encoder, encode, require_dense
 from st_hybrid.evaluation.collection import IntArray, RetrievalCollection
 from st_hybrid.evaluation.fairness import language_shares, peer
 from st_hybrid.evaluation.metrics import measure_rankings, rank_distance
-from st_hybrid.evaluation.ranking import Similarity, rank_passages
+from st_hybrid.evaluation.ranking import SPARSE_SIMILARITIES, Similarity, rank_passages
 from st_hybrid.evaluation.results import MULTI, SETTINGS, Counts, RetrievalScores, SettingScores
 from st_hybrid.methods.centering import LanguageCentering
 from st_hybrid.search.encoding import encode_distinct
-
-if TYPE_CHECKING:
-    from sentence_transformers import SentenceTransformer
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
@@ -30,14 +28,14 @@ Centering = LanguageCentering | Literal["evaluated"]
 
 
 def evaluate_retrieval(
-    model: SentenceTransformer, collection: RetrievalCollection, *, centering: Centering | None = None, **encoding: Any
+    model: Encoder, collection: RetrievalCollection, *, centering: Centering | None = None, **encoding: Any
 ) -> RetrievalScores:
     """Measure a model on every setting of a collection.
 
     Args:
-        model: The model; its similarity function ranks the passages.
+        model: A SentenceTransformer, SparseEncoder or MultiVectorEncoder, whose similarity function ranks the passages.
         collection: Queries, passages and relevance.
-        centering: Language means to subtract from the embeddings. ``"evaluated"`` takes them from the evaluated texts
+        centering: Language means to subtract from dense embeddings. ``"evaluated"`` takes them from the evaluated texts
             themselves, which flatters the method a little.
         **encoding: Keyword arguments of :func:`encode_collection`, such as ``batch_size``.
 
@@ -50,19 +48,21 @@ def evaluate_retrieval(
             model = SentenceTransformer("intfloat/multilingual-e5-small")
             print(evaluate_retrieval(model, load_lareqa("XQuAD-R")).multilingual.map)
     """
+    if centering is not None:
+        require_dense(model, "Centering")
     embeddings = encode_collection(model, collection, **encoding)
     return score_embeddings(*embeddings, collection, similarity=model.similarity_fn_name, centering=centering)
 
 
 def encode_collection(
-    model: SentenceTransformer,
+    model: Encoder,
     collection: RetrievalCollection,
     *,
     batch_size: int = 32,
     query_prompt: str | None = None,
     document_prompt: str | None = None,
     show_progress_bar: bool = False,
-) -> tuple[Floats, Floats]:
+) -> tuple[Embeddings, Embeddings]:
     """Encode the queries and passages of a collection, each distinct text once per role.
 
     Args:
@@ -73,37 +73,44 @@ def encode_collection(
         document_prompt: Text before each passage; by default the model's own document prompt.
         show_progress_bar: Show the progress of encoding.
     """
+    if isinstance(model, SparseEncoder) and model.similarity_fn_name not in SPARSE_SIMILARITIES:
+        raise ValueError(
+            f"A SparseEncoder ranks by {' or '.join(SPARSE_SIMILARITIES)}, not {model.similarity_fn_name}."
+        )
     options: dict[str, Any] = {"batch_size": batch_size, "show_progress_bar": show_progress_bar}
-    return (
-        encode_distinct(partial(model.encode_query, prompt=query_prompt, **options), collection.queries),
-        encode_distinct(partial(model.encode_document, prompt=document_prompt, **options), collection.passages),
-    )
+
+    def encoded(texts: Sequence[str], role: Literal["query", "document"], prompt: str | None) -> Embeddings:
+        return encode_distinct(lambda distinct: encode(model, distinct, role, prompt=prompt, **options), texts)
+
+    queries = encoded(collection.queries, "query", query_prompt)
+    return queries, encoded(collection.passages, "document", document_prompt)
 
 
 def score_embeddings(
-    query_embeddings: Floats, passage_embeddings: Floats, collection: RetrievalCollection, **options: Any
+    query_embeddings: Embeddings, passage_embeddings: Embeddings, collection: RetrievalCollection, **options: Any
 ) -> RetrievalScores:
     """Measure given embeddings on every setting of a collection: the averages of :func:`score_queries`."""
     return score_queries(query_embeddings, passage_embeddings, collection, **options).summary()
 
 
 def score_queries(
-    query_embeddings: Floats,
-    passage_embeddings: Floats,
+    query_embeddings: Embeddings,
+    passage_embeddings: Embeddings,
     collection: RetrievalCollection,
     *,
-    similarity: Similarity = SimilarityFunction.COSINE,
+    similarity: Similarity | None = None,
     centering: Centering | None = None,
 ) -> QueryScores:
     """Measure given embeddings query by query. Ranks are over the whole pool, and ties count against the model.
 
     Args:
-        query_embeddings: One vector per query of the collection, shape ``(queries, dimensions)``.
-        passage_embeddings: One vector per passage, shape ``(passages, dimensions)``.
+        query_embeddings: One vector per query of the collection, shape ``(queries, dimensions)``. Or a sparse array of
+            scipy, or for each query an array of its tokens' vectors.
+        passage_embeddings: One vector per passage, shape ``(passages, dimensions)``, or the same other kinds.
         collection: Languages and relevance.
-        similarity: Name of the similarity function that ranks the passages, or your own function. It takes the tensors
-            of some queries, shape ``(some, dimensions)``, and of all passages, and returns their scores, shape
-            ``(some, passages)``.
+        similarity: Name of the similarity function that ranks the passages; by default cosine, dot for sparse vectors
+            and maxsim for tokens' vectors. Or your own function of dense vectors: it takes the tensors of some queries,
+            shape ``(some, dimensions)``, and of all passages, and returns their scores, shape ``(some, passages)``.
         centering: Language means to subtract, as for :func:`evaluate_retrieval`.
 
     Raises:
@@ -112,6 +119,8 @@ def score_queries(
     query_embeddings = _checked(query_embeddings, len(collection.queries), "query")
     passage_embeddings = _checked(passage_embeddings, len(collection.passages), "passage")
     if centering is not None:
+        if not isinstance(query_embeddings, np.ndarray) or not isinstance(passage_embeddings, np.ndarray):
+            raise TypeError("centering needs one dense vector per text.")
         asked = [collection.languages[code] for code in collection.query_languages]
         pool = [collection.languages[code] for code in collection.passage_languages]
         if centering == "evaluated":
@@ -275,12 +284,23 @@ def score_search(
     return SettingScores(**measures, rank_distance=float(known.mean()) if len(known) else None)
 
 
-def _checked(embeddings: Floats, rows: int, what: str) -> Floats:
-    embeddings = np.ascontiguousarray(embeddings, dtype=np.float32)
-    if embeddings.ndim != 2 or len(embeddings) != rows:
-        raise ValueError(f"The {what} embeddings have shape {embeddings.shape}; the collection needs {rows} rows.")
-    if not np.isfinite(embeddings).all():
-        bad = int(np.flatnonzero(~np.isfinite(embeddings).all(axis=1))[0])
+def _checked(embeddings: Embeddings, rows: int, what: str) -> Embeddings:
+    """The embeddings in float32, sparse ones in canonical order."""
+    finite: Any
+    if isinstance(embeddings, list) and np.ndim(embeddings[0]) == 2:
+        embeddings = [np.ascontiguousarray(tokens, dtype=np.float32) for tokens in embeddings]
+        shape, finite = (len(embeddings), 2), np.array([np.isfinite(tokens).all() for tokens in embeddings])
+    elif issparse(embeddings):
+        embeddings = csr_array(embeddings, dtype=np.float32)
+        embeddings.sum_duplicates()
+        shape, finite = embeddings.shape, np.isfinite(embeddings.sum(axis=1))
+    else:
+        embeddings = np.ascontiguousarray(embeddings, dtype=np.float32)
+        shape, finite = embeddings.shape, np.isfinite(embeddings).all(axis=-1)
+    if len(shape) != 2 or shape[0] != rows:
+        raise ValueError(f"The {what} embeddings have shape {shape}; the collection needs {rows} rows.")
+    if not finite.all():
+        bad = np.flatnonzero(~finite)[0]
         raise ValueError(f"The vector of {what} {bad} is not finite. A model that returns NaN cannot be ranked.")
     return embeddings
 

@@ -1,10 +1,8 @@
 """SQuAD's JSON, with or without sentence breaks: the walk that the LAReQA reader and the SQuAD reader share."""
 
-from __future__ import annotations
-
 import json
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from operator import index
 from pathlib import Path
@@ -41,15 +39,17 @@ class Paragraph(NamedTuple):
     questions: list[Question]
 
 
-def squad_paragraphs(path: str | Path, language: str) -> Iterator[Paragraph]:
+def squad_paragraphs(
+    path: str | Path, language: str, rows: Iterable[dict[str, Any]] | None = None
+) -> Iterator[Paragraph]:
     """Walk a file of SQuAD's JSON, plain or compressed, paragraph by paragraph.
 
-    The flat form of the hub, a JSON object per question, is read from ``.jsonl`` and from the ``data`` list. The
-    language is for messages, which name file, language, article and paragraph.
+    The flat form of the hub, a JSON object per question, is read from ``.jsonl``, from the ``data`` list, and from
+    ``rows`` in place of a file. The language is for messages, which name file, language, article and paragraph.
     """
-    path, seen = Path(path), set[str]()
+    seen = set[str]()
     where = f"{path} (language {language})"
-    for article_number, article in enumerate(_articles(path, where)):
+    for article_number, article in enumerate(_articles(Path(path), where) if rows is None else _by_context(rows)):
         if not isinstance(article, dict) or not isinstance(article.get("paragraphs"), list):
             raise ValueError(f"{where}, article {article_number}: it has no 'paragraphs' list.")
         for number, content in enumerate(article["paragraphs"]):
@@ -89,8 +89,13 @@ def _articles(path: Path, where: str) -> list[Any]:
         raise ValueError(f"{where} is not in the SQuAD format: it has no 'data' list.") from error
     if not all(isinstance(row, dict) and {"context", "question"} <= row.keys() for row in articles):
         return articles
-    same_context = groupby(articles, key=lambda row: row["context"])
-    return [{"paragraphs": [{"context": text, "qas": list(rows)}]} for text, rows in same_context]
+    return list(_by_context(articles))
+
+
+def _by_context(rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Articles of one paragraph each, from the flat form."""
+    for text, questions in groupby(rows, key=lambda row: row["context"]):
+        yield {"paragraphs": [{"context": text, "qas": list(questions)}]}
 
 
 def _text(value: Any) -> str:
@@ -100,7 +105,7 @@ def _text(value: Any) -> str:
 
 
 def _question(content: dict[str, Any]) -> Question:
-    answers = content.get("answers") or []
+    answers = [] if content.get("is_impossible") else content.get("answers") or []
     if isinstance(answers, dict):  # as data sets on the hub have it
         starts = answers["answer_start"]
         texts = answers.get("text") or [None] * len(starts)
@@ -108,7 +113,7 @@ def _question(content: dict[str, Any]) -> Question:
         starts, texts = [one["answer_start"] for one in answers], [one.get("text") for one in answers]
     starts = [int(start) if isinstance(start, str) and start.strip().isdecimal() else index(start) for start in starts]
     identifier = content["id"] if "id" in content else content["question_id"]
-    found = [Answer(start, text) for start, text in zip(starts, texts, strict=True)]
+    found = [Answer(start, text) for start, text in zip(starts, texts, strict=True) if text is None or text.strip()]
     return Question(str(identifier), _text(content["question"]), found)
 
 

@@ -1,7 +1,5 @@
 """Subtract each language's mean vector, so that a vector says less about the language of its text."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,8 +11,10 @@ import numpy.typing as npt
 from datasets import Dataset
 from safetensors.numpy import load_file, save_file
 
+from st_hybrid.encoders import require_dense
 from st_hybrid.files import replacing, write_json
 from st_hybrid.grouping import place_in_group
+from st_hybrid.languages import supported_code
 from st_hybrid.rows import ParallelRows
 
 if TYPE_CHECKING:
@@ -37,8 +37,7 @@ class LanguageCentering:
 
     Args:
         means: For each role (``"query"``, ``"document"``), the mean vector of each language, shape ``(dimensions,)``.
-        unseen: What to do with a text in a language that has no mean: ``"error"`` raises, ``"keep"`` leaves the vector
-            as it is, ``"global"`` subtracts the average of the known languages' means.
+        unseen: Without a mean raise an ``"error"``, ``"keep"`` the vector, or subtract the ``"global"`` mean.
 
     Raises:
         ValueError: A role is missing, or the vectors differ in length.
@@ -79,7 +78,7 @@ class LanguageCentering:
         document_languages: Sequence[str],
         *,
         unseen: Unseen = "error",
-    ) -> LanguageCentering:
+    ) -> "LanguageCentering":
         """Take the means of given embeddings, shapes ``(texts, dimensions)``, of texts in known languages."""
         means = _means(queries, query_languages), _means(documents, document_languages)
         return cls(dict(zip(ROLES, means, strict=True)), unseen)
@@ -87,7 +86,7 @@ class LanguageCentering:
     @classmethod
     def fit(
         cls,
-        model: SentenceTransformer,
+        model: "SentenceTransformer",
         queries: Sequence[str],
         query_languages: Sequence[str],
         documents: Sequence[str],
@@ -97,13 +96,14 @@ class LanguageCentering:
         query_prompt: str | None = None,
         document_prompt: str | None = None,
         **options: Any,
-    ) -> LanguageCentering:
+    ) -> "LanguageCentering":
         """Encode texts in known languages, a language per text, and take their means.
 
         Take texts that are not evaluated, in every language that will be searched. The more alike the languages'
         contents are (translations at best), the less meaning the means remove. The model's own prompts apply unless
         others are given. ``options`` are those of ``model.encode``, such as ``batch_size``.
         """
+        require_dense(model, "Centering")
         _check_lengths(queries, query_languages)  # before the encoding
         _check_lengths(documents, document_languages)
         of_queries = model.encode_query(list(queries), prompt=query_prompt, **options)
@@ -113,24 +113,29 @@ class LanguageCentering:
     @classmethod
     def fit_rows(
         cls,
-        model: SentenceTransformer,
+        model: "SentenceTransformer",
         rows: Dataset,
         *,
         columns: Mapping[str, str] = MappingProxyType({}),
         per_language: int = 1000,
         seed: int = 0,
         **options: Any,
-    ) -> LanguageCentering:
+    ) -> "LanguageCentering":
         """Take the means of the queries and of the positives of parallel rows.
 
         ``per_language`` rows are drawn per language, at random with ``seed``; some hundreds are enough. ``columns`` is
         that of :class:`~st_hybrid.rows.ParallelRows`; the ``options`` are the keyword arguments of :meth:`fit`.
         """
+        if per_language < 1:
+            raise ValueError(f"per_language must be at least 1, got {per_language}.")
         parallel = ParallelRows(rows, columns=columns, negative_columns=[])
         order = np.random.default_rng(seed).permutation(len(parallel))
         drawn = np.sort(order[place_in_group(parallel.language[order]) < per_language])
-        texts = parallel.dataset.select(drawn)[:]
-        return cls.fit(model, texts["query"], texts["language"], texts["positive"], texts["language"], **options)
+        texts, languages = (
+            parallel.dataset.select(drawn),
+            np.array(parallel.languages)[parallel.language[drawn]].tolist(),
+        )
+        return cls.fit(model, texts["query"][:], languages, texts["positive"][:], languages, **options)
 
     def __call__(self, embeddings: Floats, languages: Sequence[str], role: Role) -> Floats:
         """Subtract from each vector, shape ``(texts, dimensions)``, its language's mean and scale it to length 1.
@@ -143,13 +148,16 @@ class LanguageCentering:
         _check_lengths(embeddings, languages)
         means = self.means[role]
         codes, numbers = np.unique(np.asarray(languages), return_inverse=True)
-        if self.unseen == "error" and (unknown := [code for code in codes.tolist() if code not in means]):
+        known_as = {code: supported_code(code, means.keys()) for code in codes.tolist()}
+        if self.unseen == "error" and (unknown := [code for code, known in known_as.items() if known is None]):
             raise ValueError(
                 f"There is no {role} mean for the language {', '.join(unknown)}, only for {', '.join(means)}. Fit the "
                 f"means on texts in that language too, or choose unseen='keep' or unseen='global'."
             )
         other = np.mean(list(means.values()), axis=0, dtype=np.float64) * (self.unseen == "global")
-        centered = embeddings - np.stack([means.get(code, other) for code in codes])[numbers].astype(np.float32)
+        centered = embeddings - np.stack([means.get(known or "", other) for known in known_as.values()])[
+            numbers
+        ].astype(np.float32)
         lengths = np.linalg.norm(centered, axis=1, keepdims=True)
         return np.asarray(centered / np.maximum(lengths, np.finfo(np.float32).tiny), dtype=np.float32)
 
@@ -163,7 +171,7 @@ class LanguageCentering:
         write_json(target / "config.json", {"languages": languages, "unseen": self.unseen})
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path) -> LanguageCentering:
+    def from_pretrained(cls, folder: str | Path) -> "LanguageCentering":
         """Read what :meth:`save_pretrained` wrote; FileNotFoundError if the folder holds no means."""
         source = Path(folder) / FOLDER
         if not (source / "config.json").is_file():

@@ -1,17 +1,23 @@
-"""The type of an encoder of texts, and encoding of each distinct text once."""
-
-from __future__ import annotations
+"""Encoding of each distinct text once."""
 
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float32]
+from st_hybrid.encoders import Embeddings, Floats
+
 Encode = Callable[[list[str]], Floats]
+Some = TypeVar("Some", bound=Embeddings)
 
 
-def encode_distinct(encode: Encode, texts: Sequence[str]) -> Floats:
-    """Encode each distinct text once; returns a vector per text, in the order of ``texts``."""
+def take(embeddings: Some, rows: npt.NDArray[np.integer]) -> Some:
+    """Some rows of embeddings of any kind."""
+    return [embeddings[row] for row in rows] if isinstance(embeddings, list) else embeddings[rows]  # type: ignore[return-value]
+
+
+def encode_distinct(encode: Callable[[list[str]], Some], texts: Sequence[str]) -> Some:
+    """Encode each distinct text once; returns its embedding for each text, in the order of ``texts``."""
     numbers = {text: number for number, text in enumerate(dict.fromkeys(texts))}
-    return encode(list(numbers))[[numbers[text] for text in texts]]
+    return take(encode(list(numbers)), np.array([numbers[text] for text in texts]))

@@ -1,7 +1,5 @@
 """Fingerprints that show whether stored embeddings belong to a model and to texts."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Iterable

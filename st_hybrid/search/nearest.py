@@ -1,7 +1,5 @@
 """Search in a corpus of any size: exact, shard by shard, or through an index of faiss."""
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +10,9 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from st_hybrid.encoders import Floats
 from st_hybrid.files import replacing
 from st_hybrid.progress import progress_bar
-from st_hybrid.search.encoding import Floats
 from st_hybrid.search.fingerprint import texts_fingerprint
 from st_hybrid.search.shards import EmbeddingShards
 
@@ -30,11 +28,11 @@ class TopRows:
     rows: npt.NDArray[np.int64]  #: Row numbers: ``(queries, k)``, -1 where the corpus has fewer.
 
     @classmethod
-    def none(cls, queries: int, k: int) -> TopRows:
+    def none(cls, queries: int, k: int) -> "TopRows":
         """The best rows of an empty corpus."""
         return cls(np.full((queries, k), -np.inf, dtype=np.float32), np.full((queries, k), -1, dtype=np.int64))
 
-    def merge(self, other: TopRows) -> TopRows:
+    def merge(self, other: "TopRows") -> "TopRows":
         """The best rows of two parts of a corpus together; of tied rows, those of this part come first."""
         scores, rows = faiss.merge_knn_results(
             np.stack([self.scores, other.scores]), np.stack([self.rows, other.rows]), keep_max=True

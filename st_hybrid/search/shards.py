@@ -1,7 +1,5 @@
 """Embeddings of a corpus of any size, in shards of consecutive rows."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,8 +10,9 @@ from datasets import Dataset
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from st_hybrid.encoders import Floats
 from st_hybrid.files import replacing
-from st_hybrid.search.encoding import Encode, Floats
+from st_hybrid.search.encoding import Encode
 from st_hybrid.search.fingerprint import texts_fingerprint
 
 # What str.strip removes; arrow's own trimming keeps some of it.

@@ -1,7 +1,5 @@
 """Parallel rows generated from Unicode CLDR (https://cldr.unicode.org): the data of ``st-hybrid quickstart``."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 from itertools import product
@@ -92,9 +90,7 @@ def cldr_rows(*, groups: int = 1000, seed: int = 0) -> DatasetDict:
             row = {"id": f"{first}-{second}", "language": locale.language, **texts}
             parts["test" if hold_out else "train"].append(row)
     if len(parts["test"]) < wanted * len(locales):
-        raise ValueError(
-            f"There are too few groups to hold out {wanted} of known names. Use more than {groups} groups."
-        )
+        raise ValueError(f"Too few groups to hold out {wanted} of known names. Use more than {groups}.")
     return DatasetDict({name: Dataset.from_list(rows) for name, rows in parts.items()})
 
 

@@ -1,7 +1,5 @@
 """The whole library in a minute, without a network: train with each sampler, measure and compare."""
 
-from __future__ import annotations
-
 import copy
 import tempfile
 import time
@@ -50,8 +48,7 @@ def run_quickstart(
 ) -> dict[str, Any]:
     """Train small encoders from scratch with each sampler, print and plot how they retrieve, and return the results.
 
-    All begin with the same weights. They are evaluated on held-out combinations of known names, plain and with each
-    language's mean vector of the training rows subtracted (centered).
+    They are evaluated on held-out combinations of known names, plain and with each language's mean subtracted.
 
     Args:
         output: Folder for ``results.json``, whose content is returned, and ``results.png``.
@@ -67,8 +64,8 @@ def run_quickstart(
 
             run_quickstart("quickstart", seeds=1, steps=100)
     """
-    if seeds < 1:
-        raise ValueError(f"seeds must be at least 1, got {seeds}.")
+    if seeds < 1 or steps < 1:
+        raise ValueError(f"seeds and steps must be at least 1, got {seeds} and {steps}.")
     began, output = time.perf_counter(), Path(output)
     output.mkdir(parents=True, exist_ok=True)  # an error comes before the work
     scores: list[dict[str, Any]] = []

@@ -13,8 +13,6 @@ Example:
         mteb.evaluate(model, mteb.get_benchmark("st-hybrid"))
 """
 
-from __future__ import annotations
-
 from mteb import Benchmark
 
 from st_hybrid.tasks.lareqa_tasks import MLQAR, LareqaTask, XQuADR

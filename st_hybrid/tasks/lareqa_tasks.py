@@ -1,7 +1,5 @@
 """XQuAD-R and MLQA-R as tasks of mteb: monolingual, cross-lingual and multilingual retrieval in one encoding pass."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -54,8 +52,7 @@ class LareqaTask(AbsTaskRetrieval):
     search run subset by subset, as in mteb's tasks, and get the same measures. Cross-encoders are refused.
 
     Attributes:
-        data_dir: Folder that holds ``xquad-r/<lang>.json`` and ``mlqa-r/<lang>.json``; by default the variable
-            ``ST_HYBRID_DATA``; without it the published files are downloaded.
+        data_dir: Folder with ``xquad-r/<lang>.json``; by default ``ST_HYBRID_DATA``, else a download.
         verify: Refuse files that are not the published ones. Turn it off for other data in the same format.
         collection: The queries and passages, once they are loaded.
 
@@ -162,9 +159,7 @@ _LAREQA = r"""
   author = {Roy, Uma and Constant, Noah and Al-Rfou, Rami and Barua, Aditya and Phillips, Aaron and Yang, Yinfei},
   title = {{LAR}e{QA}: Language-Agnostic Answer Retrieval from a Multilingual Pool},
   booktitle = {Proceedings of the 2020 Conference on Empirical Methods in Natural Language Processing (EMNLP)},
-  year = {2020},
-  eprint = {2004.05484},
-  archiveprefix = {arXiv},
+  year = {2020}, eprint = {2004.05484}, archiveprefix = {arXiv},
 }
 """
 

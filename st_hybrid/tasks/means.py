@@ -1,7 +1,5 @@
 """Means over the subsets of a task that belong together."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """MIRACL as a task of mteb, for up to 33 million passages per language."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 from typing import Any
@@ -24,8 +22,7 @@ def load_miracl(language: str, data_dir: str | Path | None = None) -> RetrievalS
 
     Args:
         language: Language code.
-        data_dir: Folder in MIRACL's official layout; by default the variable ``ST_HYBRID_DATA``, else mteb's copy on
-            the Hugging Face Hub, at a pinned revision.
+        data_dir: Folder in MIRACL's layout; by default ``ST_HYBRID_DATA``, else mteb's copy on the hub, pinned.
 
     Returns:
         Passages (which stay on disk), queries and judgements, as mteb's retrieval tasks take them.
@@ -94,8 +91,7 @@ class MIRACL(AbsTaskRetrieval):
     ordinary way. Cross-encoders are refused.
 
     Attributes:
-        data_dir: Folder in MIRACL's official layout; by default the variable ``ST_HYBRID_DATA``, else mteb's copy on
-            the Hugging Face Hub, at a pinned revision.
+        data_dir: Folder in MIRACL's layout; by default ``ST_HYBRID_DATA``, else mteb's copy on the hub, pinned.
 
     Source: MIRACL, Zhang et al. 2023, https://doi.org/10.1162/tacl_a_00595.
     """

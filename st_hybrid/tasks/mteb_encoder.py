@@ -1,7 +1,5 @@
 """Encoders of mteb: their embeddings, the similarity that they rank by, and their fingerprint."""
 
-from __future__ import annotations
-
 import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -14,11 +12,11 @@ from datasets import Dataset
 from mteb import EncoderProtocol, SearchProtocol, SentenceTransformerEncoderWrapper, TaskMetadata
 from mteb.models.abs_encoder import AbsEncoder
 from mteb.types import PromptType
-from sentence_transformers import SentenceTransformer, SparseEncoder
+from sentence_transformers import SparseEncoder
 from sentence_transformers.util import SimilarityFunction
 from torch.utils.data import DataLoader
 
-from st_hybrid.search.encoding import Floats
+from st_hybrid.encoders import Encoder, Floats, require_dense
 from st_hybrid.search.fingerprint import model_fingerprint
 
 # Arguments of encode that change its speed only.
@@ -27,15 +25,16 @@ _PROBES = ["a", "The lighthouse stands on the cliff.", "Der Leuchtturm steht auf
 
 
 def wrap_model(
-    model: SentenceTransformer, *, query_prompt: str | None = None, document_prompt: str | None = None
+    model: Encoder, *, query_prompt: str | None = None, document_prompt: str | None = None
 ) -> SentenceTransformerEncoderWrapper:
     """Wrap a model as mteb does, with other prompts than its own where they are given."""
+    dense = require_dense(model, "The search of MIRACL by faiss")
     given = {"query": query_prompt, "document": document_prompt}
     own, new = ({role: text for role, text in part.items() if text is not None} for part in (model.prompts, given))
     with warnings.catch_warnings():
         # mteb warns about prompts that are given, and calls a method of sentence-transformers by its old name.
         warnings.simplefilter("ignore")
-        return SentenceTransformerEncoderWrapper(model, model_prompts=None if own | new == own else own | new)
+        return SentenceTransformerEncoderWrapper(dense, model_prompts=None if own | new == own else own | new)
 
 
 def is_plain_encoder(model: Any) -> bool:

@@ -1,7 +1,5 @@
 """What mteb knows of tasks: their metadata, and its registries, which it keeps private."""
 
-from __future__ import annotations
-
 import importlib
 from collections.abc import Sequence
 from typing import Any
@@ -39,7 +37,7 @@ def _statistics(counts: Sequence[int]) -> dict[str, int]:
 
 
 def add_to_mteb(tasks: Sequence[type[AbsTask]], benchmark: Benchmark) -> None:
-    """Make ``mteb.get_task``, ``get_tasks`` and ``get_benchmark`` find more tasks and a benchmark.
+    """Make ``mteb.get_task``, ``get_tasks`` and ``get_benchmark`` find more tasks and a benchmark of them.
 
     mteb has no public way. It collects its tasks in a dictionary and a tuple when it is imported, and its benchmarks
     from the names in a module when they are first asked for.
@@ -51,7 +49,7 @@ def add_to_mteb(tasks: Sequence[type[AbsTask]], benchmark: Benchmark) -> None:
     task_module = importlib.import_module("mteb.get_tasks")
     finder = importlib.import_module("mteb.benchmarks.get_benchmark")
     try:
-        registry, listed = task_module._TASKS_REGISTRY, task_module.TASK_LIST
+        registry, similar, listed = task_module._TASKS_REGISTRY, task_module._SIMILAR_TASKS, task_module.TASK_LIST
         forget_benchmarks = finder._build_registry.cache_clear
     except AttributeError as error:
         raise RuntimeError(
@@ -61,6 +59,9 @@ def add_to_mteb(tasks: Sequence[type[AbsTask]], benchmark: Benchmark) -> None:
     for task in tasks:
         if registry.setdefault(task.metadata.name, task) is not task:
             raise RuntimeError(f"mteb {mteb.__version__} already has a task {task.metadata.name!r}.")
+        # A model that was trained on the original is not zero-shot on what is made from it.
+        for original in task.metadata.adapted_from or ():
+            similar[original] = list(dict.fromkeys([*similar[original], task.metadata.name]))
     task_module.__dict__["TASK_LIST"] = (*listed, *(task for task in tasks if task not in listed))
     benchmarks = importlib.import_module("mteb.benchmarks.benchmarks").__dict__
     name = "".join(character if character.isalnum() else "_" for character in benchmark.name)

@@ -1,7 +1,5 @@
 """Search for an mteb retrieval task whose corpus does not fit into memory."""
 
-from __future__ import annotations
-
 import hashlib
 import tempfile
 from dataclasses import replace
@@ -68,9 +66,7 @@ class ShardedSearch:
         index_parameters: str | None = None,
     ) -> None:
         if not is_plain_encoder(model):
-            raise TypeError(
-                f"ShardedSearch needs a dense encoder with no search of its own, not {type(model).__name__}."
-            )
+            raise TypeError(f"ShardedSearch needs a dense encoder without its own search, not {type(model).__name__}.")
         similarity = similarity_of(model)
         if not isinstance(similarity, str) or similarity not in SIMILARITIES:
             known = ", ".join(SIMILARITIES)

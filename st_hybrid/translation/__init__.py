@@ -1,7 +1,5 @@
 """Translate rows in one language into parallel rows."""
 
-from __future__ import annotations
-
 from st_hybrid.translation.checks import REASONS, Checks, reasons_of
 from st_hybrid.translation.models import FunctionTranslator, ModelOptions, ModelTranslator, TranslateFunction
 from st_hybrid.translation.translate import LanguageReport, TranslationReport, translate_rows

@@ -1,7 +1,5 @@
 """Which translations are suspicious, by their form."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress
@@ -55,8 +53,7 @@ class Checks:
     in 11 languages; ``benchmarks/translation_checks.py`` measures how many good and bad translations each check marks.
 
     Args:
-        skip: Checks to leave out. Between close languages such as Danish and Norwegian skip ``copied``: a correct
-            translation may equal its source.
+        skip: Checks to leave out: ``copied`` between close languages, where a translation may equal its source.
         copied: Largest allowed share, in [0, 1], of a translation's letters in strings of 20 letters and spaces (8 of
             Han, Kana, Hangul and Ethiopic) that the source contains too. Names and codes such as ``LibreOffice``,
             ``A1:B2`` and ``example.org`` do not count. A shorter translation must differ from its source.
@@ -88,6 +85,10 @@ class Checks:
         for name in ("copied", "script", "repeated"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be in [0, 1], got {getattr(self, name)}.")
+        numbers = {"copied": "copied", "script": "script", "ratio": "length", "repeated": "repetition"}
+        for name, check in numbers.items():
+            if check in self.skip and getattr(self, name) != getattr(type(self), name):
+                raise ValueError(f"{name} has no effect: the check {check!r} is skipped. Leave one of them out.")
         if self.ratio < 1:
             raise ValueError(f"ratio must be at least 1, got {self.ratio}.")
 

@@ -1,7 +1,5 @@
 """A file of translations that survives a crash."""
 
-from __future__ import annotations
-
 import sqlite3
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -37,10 +37,8 @@ class ModelOptions:
             float32 elsewhere by default); ``int8`` of ctranslate2 is the fastest on a CPU (as stored by default).
         tokenizer: Folder or hub name of the tokenizer, if the model's folder has none.
         beam_size: Hypotheses kept in beam search; 1 is greedy. More are slightly better and slower.
-        max_length: Largest number of tokens in the translation of a sentence, and at most five times its batch's
-            longest plus 20.
-        max_source_length: Tokens of a sentence that the model reads. Longer sentences are cut off, and their
-            translations count as suspicious.
+        max_length: Most tokens in a sentence's translation; 20 plus five times its batch's longest is another limit.
+        max_source_length: Tokens that the model reads. Translations of longer sentences count as suspicious.
     """
 
     backend: Literal["transformers", "ctranslate2"] = "transformers"
@@ -68,10 +66,8 @@ class FunctionTranslator:
     """Translates with a function: another library, a service, a dictionary.
 
     Args:
-        function: Called with the texts of a batch, their language and the target language, in the codes of the rows and
-            the caller. Returns one translation per text.
-        name: Name and version of the function. A journal's translations are used only under the same name. By default
-            the place where the function is defined.
+        function: Called with a batch of texts, their language and the target language. Returns their translations.
+        name: Name and version of the function, for the journal; by default the place where it is defined.
 
     Example:
         ::
@@ -112,8 +108,7 @@ class ModelTranslator:
 
     Args:
         model: A model's folder or hub name: ``facebook/nllb-200-distilled-600M``, ``facebook/m2m100_418M``. For
-            CTranslate2 also the folder of a converted model, with ``model.bin``. The tokenizer is loaded at once, the
-            model when it is first needed.
+            CTranslate2 also the folder of a converted model, with ``model.bin``.
         options: How the model runs.
 
     Raises:
@@ -141,19 +136,13 @@ class ModelTranslator:
         try:
             self.tokenizer: Any = AutoTokenizer.from_pretrained(name)
         except OSError as error:
-            raise OSError(
-                f"There is no tokenizer for {name}: it is neither a folder with one nor a model on the hub. Check the "
-                "path or the name, and the network."
-            ) from error
+            raise OSError(f"{name} is neither a folder with a tokenizer nor a model on the hub.") from error
         vocabulary: dict[str, int] = self.tokenizer.get_vocab()
         names = {*vocabulary, *getattr(self.tokenizer, "lang_token_to_id", ())}
         tokens = {found[1]: found[0] for name in names if (found := _M2M_TOKEN.fullmatch(name))}
         self.languages = tokens or {name: name for name in names if _FLORES_TOKEN.fullmatch(name)}
         if len(self.languages) < 2:
-            raise ValueError(
-                f"{model} is neither NLLB-200 nor M2M100: its tokenizer has no languages. In Python, a function can "
-                "translate with any other model."
-            )
+            raise ValueError(f"{model} is neither NLLB-200 nor M2M100. A Python function can translate with any model.")
         languages = map(self.tokenizer.convert_tokens_to_ids, self.languages.values())
         self._text_ids = frozenset(vocabulary.values()) - frozenset(languages)
 

@@ -1,7 +1,5 @@
 """Texts as distinct sentences, which translation models are trained on, and back."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Translate rows in one language into parallel rows."""
 
-from __future__ import annotations
-
 import logging
 import time
 from collections import Counter
@@ -86,7 +84,6 @@ def translate_rows(
     keep_suspicious: bool = False,
     sentences: bool = True,
     max_batch_tokens: int = 4096,
-    scratch: str | Path | None = None,
     show_progress_bar: bool = False,
 ) -> tuple[Dataset, TranslationReport]:
     """Translate rows in one language into parallel rows.
@@ -96,19 +93,15 @@ def translate_rows(
     suspicious translation is left out; the language of translations is checked if lingua is installed.
 
     Args:
-        rows: Rows with the columns ``id``, ``query``, ``positive``, any ``negative…``, and ``language`` unless it is
-            given. Other columns are dropped.
+        rows: The columns ``id``, ``query``, ``positive``, any ``negative…``, and ``language`` unless it is given.
         languages: Codes of the target languages. The translated rows get them as given.
         translator: A model, or a function of texts, source language and target language.
         language: The language of all rows, if no column has it.
-        journal: File that stores each batch as it is translated. A run with the same translator takes what it contains:
-            after a crash at most one batch is lost, and with more rows or languages only new sentences are translated.
+        journal: File that stores each batch as it is translated. A run with the same translator takes what it contains.
         checks: What makes a translation suspicious.
-        keep_suspicious: Keep suspicious rows, and name the failed checks in a column ``suspicious``, separated by
-            commas; null if there are none.
+        keep_suspicious: Keep suspicious rows, and name the failed checks in a column ``suspicious``, else null.
         sentences: Translate sentence by sentence, as models were trained; False translates each text at once.
         max_batch_tokens: Largest number of tokens in a batch, including padding.
-        scratch: Folder for the temporary file; by default the system's.
         show_progress_bar: Show progress bars.
 
     Returns:
@@ -136,6 +129,8 @@ def translate_rows(
         raise ValueError(f"max_batch_tokens must be positive, got {max_batch_tokens}.")
     model = FunctionTranslator(translator) if callable(translator) else translator
     checks = checks or Checks()
+    if keep_suspicious and not set(REASONS) - set(checks.skip):
+        raise ValueError("keep_suspicious has no effect: all checks are skipped. Leave one of them out.")
     parallel = _parallel_rows(rows, language)
     tasks = _tasks(parallel, languages, model)
     detector = _detector([code for task in tasks for code in (task.source, task.target)], checks)
@@ -145,7 +140,7 @@ def translate_rows(
     given = parallel.table.replace_schema_metadata()
     if keep_suspicious:
         given = given.append_column("suspicious", pa.nulls(len(given), pa.string()))
-    path = temporary_folder(scratch) / "rows.arrow"
+    path = temporary_folder() / "rows.arrow"
     with (
         closing(Journal(journal or ":memory:", model.fingerprint())) as opened,
         pa.OSFile(str(path), "wb") as sink,

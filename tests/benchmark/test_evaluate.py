@@ -40,6 +40,7 @@ def test_files_of_several_runs(tiny_model: SentenceTransformer, data: Path, tmp_
     results = run(tiny_model, data, output, "XQuAD-R", plots=plots)
     content = json.loads(output.read_text(encoding="utf-8"))
     assert content["model"] == "tiny"
+    assert content["zero_shot"]["MLQA-R"] == {"claim": None, "reason": "what tiny was trained on is not known"}
     assert {task: TaskScores.from_dict(scores) for task, scores in content["tasks"].items()} == results
     assert sorted(path.name for path in output.parent.iterdir()) == [
         "scores.first-10.parquet",

@@ -14,20 +14,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from st_hybrid.data.blocks import Block, plain_suffix, read_blocks, read_text, utf8
-
-
-def block(data: bytes) -> Block:
-    return Block(data, 1)
+from st_hybrid.data.blocks import plain_suffix, read_blocks
 
 
 def zstd(data: bytes) -> bytes:
     return bytes(pa.Codec("zstd").compress(data, asbytes=True))
 
 
-@given(st.lists(st.binary(max_size=12).map(lambda line: line.replace(b"\n", b"")), min_size=1), st.integers(1, 40))
-def test_blocks_are_the_lines_of_the_file(lines: list[bytes], size: int) -> None:
-    data = b"\n".join(lines).removeprefix(b"\xef\xbb\xbf")
+@given(st.lists(st.text(max_size=8).map(lambda line: line.replace("\n", "")), min_size=1), st.integers(1, 40))
+def test_blocks_are_the_lines_of_the_file(lines: list[str], size: int) -> None:
+    data = "\n".join(lines).encode().removeprefix(b"\xef\xbb\xbf")
     with tempfile.NamedTemporaryFile() as file:
         file.write(data)
         file.flush()
@@ -37,8 +33,8 @@ def test_blocks_are_the_lines_of_the_file(lines: list[bytes], size: int) -> None
     for part in blocks:
         assert part.first == number
         assert part.data.endswith(b"\n") or part is blocks[-1]
-        expected = part.data.removesuffix(b"\n").split(b"\n")
-        assert part.lines().to_pylist() == [line.removesuffix(b"\r") for line in expected]
+        expected = part.data.decode().removesuffix("\n").split("\n")
+        assert part.lines().to_pylist() == [line.removesuffix("\r") for line in expected]
         number += len(expected)
 
 
@@ -70,17 +66,16 @@ def test_a_byte_order_mark_is_no_text(tmp_path: Path) -> None:
 
 @given(st.lists(st.text(alphabet="ab\r\u2028\x0b ü中😀", max_size=8)), st.integers(1, 20))
 def test_lines_of_text_end_at_line_feeds_only(lines: list[str], size: int) -> None:
-    with tempfile.NamedTemporaryFile() as file, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(read_blocks, "__defaults__", (size,))
+    with tempfile.NamedTemporaryFile() as file:
         file.write("".join(f"{line}\n" for line in lines).encode())
         file.flush()
-        assert list(read_text(Path(file.name))) == [(number, f"{line}\n") for number, line in enumerate(lines, 1)]
+        found = [line for block in read_blocks(Path(file.name), size) for line in block.numbered_lines()]
+    assert found == [(number, f"{line}\n") for number, line in enumerate(lines, 1)]
 
 
-def test_text_that_is_not_utf8(tmp_path: Path) -> None:
-    data = "gut\nschön\n".encode("latin-1")
+@pytest.mark.parametrize("size", [1, 3, 100])
+def test_text_that_is_not_utf8(size: int, tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
-    path.write_bytes(data)
-    for read in (lambda: list(read_text(path)), lambda: utf8(block(data).lines(), path)):
-        with pytest.raises(ValueError, match=r"a\.txt:2: not UTF-8 \(invalid start byte at byte 4 of the line\)"):
-            read()
+    path.write_bytes("gut\nschön\n".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"a\.txt:2: not UTF-8 \(invalid start byte at byte 4 of the line\)"):
+        list(read_blocks(path, size))

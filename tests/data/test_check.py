@@ -12,6 +12,10 @@ import pytest
 from datasets import Dataset
 from rich.console import Console
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
 
 from st_hybrid.data.check import check_rows
 from st_hybrid.data.check_report import Limits, RowsReport
@@ -70,6 +74,13 @@ def test_each_trouble_is_counted_by_language(rows: Dataset) -> None:
     assert any("de: 2 of" in problem and "most often in en" in problem for problem in report.problems)
 
 
+def test_several_positives_of_a_query_are_no_repeated_rows(rows: Dataset) -> None:
+    other = {**rows[0], "positive": "Nobody else ever repairs it, the town council says."}
+    assert troubles(check_rows(changed(rows, {}, [other]), detect=False)) == {}
+    asked = {**other, "query": "Who pays for that?"}
+    assert troubles(check_rows(changed(rows, {}, [asked]), detect=False)) == {"repeated": {"en": 1}}
+
+
 def test_untranslated_positives_of_a_group(rows: Dataset) -> None:
     report = check_rows(changed(rows, {7: {"positive": rows[6]["positive"]}}), detect=False)
     assert troubles(report) == {"untranslated": {"de": 1, "en": 1}}
@@ -103,12 +114,41 @@ def test_samples_short_texts_and_unknown_languages(rows: Dataset) -> None:
     assert 3 <= (report.languages["de"].checked_texts or 0) <= 6
 
 
+def test_a_language_in_another_script_than_the_detector_knows_is_passed_over() -> None:
+    """lingua's Serbian is Cyrillic; Hebrew and Filipino have codes of their own there."""
+    texts = {
+        "sr-Latn": "Gradska biblioteka je otvorena svakog dana od osam ujutru do osam uveče, broj {}.",
+        "iw": "הספרייה העירונית פתוחה בכל ימות השבוע משמונה בבוקר ועד שמונה בערב, מספר {}.",
+        "fil": "Ang aklatan ng lungsod ay bukas araw-araw mula alas-otso ng umaga, bilang {}.",
+    }
+    report = check_rows(
+        Dataset.from_list(
+            [
+                {"id": i, "language": code, "query": text.format(i), "positive": text.format(f"{i}{i}")}
+                for i in range(3)
+                for code, text in texts.items()
+            ]
+        )
+    )
+    assert (report.undetectable, report.problems) == (["sr-Latn"], [])
+    assert [report.languages[code].checked_texts for code in texts] == [None, 6, 6]
+
+
 def test_tokens_and_texts_that_are_too_long(rows: Dataset, tiny_model: SentenceTransformer) -> None:
     report = check_rows(changed(rows, {1: {"positive": "wort " * 60}}), detect=False, model=tiny_model)
     about = report.languages["de"]
     assert about.positive_tokens is not None
     assert about.positive_tokens.maximum == len(b"wort " * 60) + 2  # a token a byte, and two around
     assert about.too_long == 0.125
+
+
+def test_tokens_of_a_static_encoder(rows: Dataset) -> None:
+    tokenizer = Tokenizer(WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = Whitespace()
+    model = SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_dim=4)])
+    about = check_rows(changed(rows, {1: {"positive": "ein Wort " * 60}}), detect=False, model=model).languages["de"]
+    assert about.positive_tokens is not None
+    assert (about.positive_tokens.maximum, about.too_long) == (120, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -128,6 +168,8 @@ def test_options_without_an_effect_are_refused(rows: Dataset) -> None:
     for options in ({"every_language": True}, {"confidence": 0.5}, {"min_letters": 3}):
         with pytest.raises(ValueError, match="no effect with detect=False"):
             check_rows(rows, detect=False, **options)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="limit of wrong_language has no effect"):
+        check_rows(rows, Limits(wrong_language=0.5), detect=False)
     with pytest.raises(ValueError, match="no effect without near_duplicate_threshold"):
         check_rows(rows, Limits(near_duplicates=0.1), detect=False, near_duplicate_threshold=None)
 
@@ -182,6 +224,8 @@ def test_the_commands(
     assert "removed 3 rows in 1 groups" in st_hybrid("data", "decontaminate", data, *xquad, "--output", clean)
     assert len(clean.read_text(encoding="utf-8").splitlines()) == 21
     assert "is the data" in st_hybrid("data", "decontaminate", data, *xquad, "--output", data, status=1)
+    held_out = ["--against", data, "--no-verify", "--output", tmp_path / "other.jsonl"]
+    assert "no effect" in st_hybrid("data", "decontaminate", data, *held_out, status=1)
     assert len(data.read_text(encoding="utf-8").splitlines()) == 24
 
     model = ["--model", tiny_model_path]
@@ -193,4 +237,4 @@ def test_the_commands(
     for name, path in (("checked", clean), ("checked and mined", mined), ("unchecked", data)):
         st_hybrid("train", *model, "--data", path, "--max-steps", "2", "--batch-size", "4", "--output", tmp_path / name)
         card = (tmp_path / name / "README.md").read_text(encoding="utf-8")
-        assert ("zero-shot" in card) == (name != "unchecked")
+        assert ("rows were checked against XQuAD-R" in card) == (name != "unchecked")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -35,6 +36,48 @@ def test_miracl_gives_queries_and_judged_passages(write_miracl: Callable[..., Pa
     assert "sw passage 5#0" not in by_id
 
 
+def test_belebele_gives_questions_and_passages(tmp_path: Path) -> None:
+    """As on the hub: a file of JSON lines per language, in which two questions share a passage."""
+    for code in ("deu_Latn", "eng_Latn"):
+        rows = [
+            {
+                "link": "https://example.org/harbour",
+                "question_number": number,
+                "flores_passage": f"{code}: The harbour froze.",
+                "question": f"{code}: What froze {number}?",
+                **{f"mc_answer{answer}": f"{code}: answer {answer}" for answer in range(1, 5)},
+                "correct_answer_num": "1",
+                "dialect": code,
+                "ds": "2023-05-03",
+            }
+            for number in (1, 2)
+        ]
+        path = tmp_path / "belebele" / "data" / f"{code}.jsonl"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    read = read_evaluation_texts("belebele", tmp_path)
+    by_id = dict(zip(read.ids.to_pylist(), read.texts.to_pylist(), strict=True))
+    assert (read.name, len(by_id)) == ("Belebele", 2 * (1 + 2))
+    assert by_id["flores_passage at deu_Latn.jsonl:1"] == "deu_Latn: The harbour froze."
+    assert by_id["question at eng_Latn.jsonl:2"] == "eng_Latn: What froze 2?"
+
+
+def test_multieup_gives_topics_and_speeches(tmp_path: Path) -> None:
+    """As published: a table of speeches, each in one language, with its topic in all; some topics are missing."""
+    columns = ["did", "TEXT", "DATE", "LANGUAGE", "MEPID", "title_EN", "title_DE", "title_GA", "qid_EN"]
+    rows = [
+        ["1", "Madam President,\nthe nets are empty.", "2020-01-01", "EN", "7", "Fisheries", "Fischerei", "", "q1"],
+        ["2", "Die Netze sind leer.", "2020-01-01", "DE", "8", "Fisheries", "Fischerei", "null", "q1"],
+    ]
+    (tmp_path / "multi-eup").mkdir()
+    with (tmp_path / "multi-eup" / "MultiEuP.csv").open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([columns, *rows])
+    read = read_evaluation_texts("MultiEuP", tmp_path)
+    texts = {"Madam President,\nthe nets are empty.", "Die Netze sind leer.", "Fisheries", "Fischerei", "null"}
+    assert set(read.texts.to_pylist()) == texts
+    assert "title_DE at MultiEuP.csv:2" in read.ids.to_pylist()
+
+
 def test_files_of_texts(tmp_path: Path) -> None:
     lines = tmp_path / "held-out.txt"
     lines.write_text("First text.\n\n  \nSecond text.\n", encoding="utf-8")
@@ -55,8 +98,9 @@ def test_what_is_not_there(tmp_path: Path) -> None:
         FileNotFoundError, match="neither a file nor one of the evaluation sets XQuAD-R, MLQA-R, MIRACL"
     ):
         read_evaluation_texts(str(tmp_path / "missing.txt"))
-    with pytest.raises(FileNotFoundError, match="--data-dir"):
-        read_evaluation_texts("MIRACL", tmp_path)
+    for name in ("MIRACL", "Belebele", "MultiEuP"):
+        with pytest.raises(FileNotFoundError, match=f"{name}: .* holds no .*--data-dir"):
+            read_evaluation_texts(name, tmp_path)
     empty = tmp_path / "empty.txt"
     empty.write_text("\n", encoding="utf-8")
     with pytest.raises(ValueError, match="no texts"):

@@ -153,6 +153,8 @@ def test_what_cannot_be_mined(tiny_model: SentenceTransformer, rows: Dataset) ->
         mine_negatives(rows, tiny_model, negatives_in="all")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="at least 1"):
         mine_negatives(rows, tiny_model, num_negatives=0)
+    with pytest.raises(ValueError, match="seed has no effect"):
+        mine_negatives(rows, tiny_model, seed=0)
     with pytest.raises(ValueError, match="cross_encoder has no effect without one of max_score"):
         mine_negatives(rows, tiny_model, cross_encoder=object())  # type: ignore[arg-type]
 

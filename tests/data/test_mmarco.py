@@ -214,5 +214,10 @@ def test_errors_of_files_and_arguments_come_first(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"has no triples\.train\.ids\.small\.tsv, which negatives come from"):
         read_mmarco(root, negatives=1)
     texts(root / "google" / "collections" / "germn_collection.tsv", {1: "x"})
-    with pytest.raises(ValueError, match=r"germn_collection\.tsv: 'germn' is not .* Did you mean 'de'"):
+    with pytest.raises(ValueError, match=r"germn: the name does not end in a language code\. .* or de_collection\.tsv"):
+        read_mmarco(root)
+    (root / "google" / "collections" / "germn_collection.tsv").rename(
+        root / "google" / "collections" / "src_collection.tsv"
+    )
+    with pytest.raises(ValueError, match=r"src: the name does not end in a language code"):
         read_mmarco(root)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from datasets import Dataset, DatasetDict
 
 from st_hybrid.data import Dropped, read_squad
 
@@ -92,7 +93,7 @@ pytestmark = pytest.mark.filterwarnings("error::UserWarning")
 def test_questions_of_no_use_are_left_out_and_placed(tmp_path: Path) -> None:
     part = paragraph("de", 0, True)
     part["qas"][0]["answers"] = []
-    part["qas"][1]["answers"][0]["answer_start"] = 10_000
+    part["qas"][1]["answers"] = [{"answer_start": 10_000}]
     part["qas"][2]["answers"][0]["text"] = "anders"
     empty = paragraph("de", 1, True)
     empty["qas"][2]["question"] = " "
@@ -111,13 +112,31 @@ def test_questions_of_no_use_are_left_out_and_placed(tmp_path: Path) -> None:
 
 
 def test_questions_without_answers_in_any_spelling(tmp_path: Path) -> None:
-    part = paragraph("de", 0, True)
+    part, more = paragraph("de", 0, True), paragraph("de", 2, True)
     for question, answers in zip(part["qas"], ([], None), strict=False):
         question["answers"] = answers
     del part["qas"][2]["answers"]
-    rows, report = read_squad({"de": write(tmp_path / "de.json", [part, paragraph("de", 1, True)])})
-    assert rows["id"][:] == ["q1.0", "q1.1", "q1.2"]
-    assert report.dropped["question without an answer"].rows == 3
+    more["qas"][0]["is_impossible"] = True
+    more["qas"][1]["answers"] = [{"text": "", "answer_start": 0}]
+    more["qas"][2]["answers"] = {"text": [], "answer_start": []}
+    path = write(tmp_path / "de.json", [part, more, paragraph("de", 1, True)])
+    for positive in ("sentence", "paragraph"):
+        rows, report = read_squad({"de": path}, positive=positive)  # type: ignore[arg-type]
+        assert rows["id"][:] == ["q1.0", "q1.1", "q1.2"]
+        assert report.dropped["question without an answer"].rows == 6
+
+
+def test_an_answer_that_stands_once_is_found_away_from_its_offset(tmp_path: Path) -> None:
+    part = paragraph("de", 0, True)
+    for question, wrong in zip(part["qas"], (3, 0, 10_000), strict=True):
+        question["answers"][0]["answer_start"] = wrong
+    part["qas"][0]["answers"][0]["text"] = "e"  # stands more than once
+    rows, report = read_squad({"de": write(tmp_path / "de.json", [part])})
+    assert rows["positive"][:] == ["Sie0 legt fünf Eier!", "Und0 dann?"]
+    assert report.dropped["answer is not where the file says"].rows == 1
+    place = f"{tmp_path / 'de.json'} (language de), article 0, paragraph 0, question 'q0.1'"
+    assert report.mended == {"answer found away from its offset": Dropped(2, place)}
+    assert "2 mended: answer found away from its offset, first at" in str(report)
 
 
 def test_the_first_answer_that_is_where_the_file_says_counts(tmp_path: Path) -> None:
@@ -130,7 +149,9 @@ def test_the_first_answer_that_is_where_the_file_says_counts(tmp_path: Path) -> 
     assert report.dropped == {}
 
 
-def test_byte_order_marks_compression_and_the_flat_form_of_the_hub(tmp_path: Path) -> None:
+def test_byte_order_marks_compression_and_the_flat_form_of_the_hub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     part = paragraph("de", 0, False)
     path = write(tmp_path / "de.json", [part])
     expected = read_squad(tmp_path).rows.to_list()
@@ -154,6 +175,19 @@ def test_byte_order_marks_compression_and_the_flat_form_of_the_hub(tmp_path: Pat
     path.write_text(json.dumps({"data": flat}), encoding="utf-8")
     assert read_squad({"de": path}).rows.to_list() == expected
     assert expected
+    splits = DatasetDict(train=Dataset.from_list(flat), test=Dataset.from_list(flat[:1]))
+    splits.save_to_disk(tmp_path / "saved")
+    splits["train"].to_parquet(tmp_path / "one.parquet")
+    (tmp_path / "folder").mkdir()
+    splits["train"].to_parquet(tmp_path / "folder" / "train.parquet")
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    for name in ("saved", "folder", "one.parquet"):
+        assert read_squad({"de": tmp_path / name}).rows.to_list() == expected
+    assert read_squad({"de": tmp_path / "saved"}, split="test").rows.to_list() == expected[:1]
+    with pytest.raises(ValueError, match=r"de\.json is a file and has no split 'test'"):
+        read_squad({"de": path}, split="test")
+    with pytest.raises(FileNotFoundError, match="nobody/nothing is neither a file or folder nor a data set"):
+        read_squad({"de": "nobody/nothing"})
 
 
 def test_files_of_a_folder_by_their_languages(tmp_path: Path) -> None:

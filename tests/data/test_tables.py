@@ -243,8 +243,8 @@ def test_errors_point_at_file_and_line_of_json(tmp_path: Path) -> None:
         "a.jsonl:2: 'id' is \"x\", not a whole number of at most 64 bits. Make all ids text."
     )
     assert error(lines(path, row(), "", row())) == (
-        "Each id must have one row per language, but a.jsonl:3 repeats (1, 'de') of a.jsonl:1. Give these rows ids of "
-        "their own, or drop them."
+        "Each id must have one query per language and each positive once, but a.jsonl:3 repeats (1, 'de') of "
+        "a.jsonl:1. Give these rows ids of their own, or drop them."
     )
     assert error(lines(path, row(), row(id=2, language="german"))) == (
         "a.jsonl:2: 'german' is not the code of a language. Did you mean 'de' (German)? To accept any text as a "
@@ -413,10 +413,11 @@ def test_arrow_reads_what_python_reads(
         assert by_arrow == read()
 
 
-def test_rows_lie_on_disk_and_survive_a_pickle(tmp_path: Path) -> None:
+def test_rows_lie_on_disk_and_survive_a_pickle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import pickle
 
-    found, _ = open_rows(write(tmp_path / "a.jsonl", long_rows()), scratch=tmp_path / "scratch")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    found, _ = open_rows(write(tmp_path / "a.jsonl", long_rows()))
     (cached,) = found.cache_files
-    assert Path(cached["filename"]).is_relative_to(tmp_path / "scratch")
+    assert Path(cached["filename"]).is_relative_to(tmp_path)
     assert pickle.loads(pickle.dumps(found)).to_list() == found.to_list()

@@ -168,7 +168,8 @@ def test_tied_passages_have_the_mean_of_their_ranks(collection: RetrievalCollect
         overall = ((values - values.mean()) ** 2).sum()
         flat = overall < 1e-9
         expected = 1 if flat else chi2.sf((len(values) - 1) * between / overall, len(groups) - 1)
-        assert found[q] == pytest.approx(expected, abs=1e-9)
+        # Near 0 the p-value moves with the root of the statistic: a rounding error of 1e-15 becomes 4e-8.
+        assert found[q] == pytest.approx(expected, abs=1e-6)
 
 
 def test_without_a_tail_and_with_nothing_relevant_between_it_is_the_textbook_test() -> None:

@@ -198,6 +198,12 @@ def test_an_unverified_local_folder_may_hold_other_languages(tmp_path: Path, cac
     assert load_lareqa("XQuAD-R", tmp_path, verify=False).languages == ("sw",)
 
 
+def test_downloads_are_always_verified(mirror: Mirror) -> None:
+    with pytest.raises(ValueError, match="verify=False has no effect on MLQA-R"):
+        load_lareqa("MLQA-R", verify=False)
+    assert not mirror.requests
+
+
 @pytest.mark.parametrize("name", ["xquad-r", "../XQuAD-R", "/XQuAD-R", "MIRACL", ""])
 def test_unknown_names(mirror: Mirror, tmp_path: Path, name: str) -> None:
     for data_dir in (None, tmp_path):

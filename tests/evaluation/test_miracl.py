@@ -49,7 +49,7 @@ def test_a_missing_file_is_named(write_miracl: WriteMiracl, part: str):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("{not json", "line 4: not a passage of MIRACL"),
+        ("{not json", "line 4: no passage of MIRACL"),
         (json.dumps({"docid": "9#9", "title": "No text"}), "line 4: .*must be strings"),
         (json.dumps([1, 2]), "line 4: "),
     ],

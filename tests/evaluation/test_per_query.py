@@ -56,9 +56,9 @@ def test_two_variants_side_by_side(rows: pa.Table) -> None:
 
 
 def test_runs_that_cannot_be_compared(rows: pa.Table, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"run b lacks 1 rows of the other, such as \(T, plain, q0, en, en\)"):
+    with pytest.raises(ValueError, match=r"run b lacks 1 rows, such as \(T, plain, q0, en, en\)"):
         compare_queries(rows, rows.slice(1))
-    with pytest.raises(ValueError, match=r"run a lacks 18 rows .* evaluated"):
+    with pytest.raises(ValueError, match=r"run a lacks 18 rows,.* evaluated"):
         compare_queries(rows.filter(pc.field("variant") == "plain"), rows)
     with pytest.raises(ValueError, match="rows are repeated"):
         compare_queries(rows, pa.concat_tables([rows, rows.slice(0, 1)]))

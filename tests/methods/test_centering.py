@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from datasets import Dataset
 from sentence_transformers import SentenceTransformer
 
 from st_hybrid.evaluation import RetrievalCollection, evaluate_retrieval, score_embeddings
@@ -105,6 +106,21 @@ def test_language_without_a_mean() -> None:
     assert keep == pytest.approx(vectors[2:] / np.sqrt(41))
     everyone = LanguageCentering(means, unseen="global")(vectors[2:], ["th"], "query")
     assert everyone == pytest.approx(np.array([[3, 2]]) / np.sqrt(13))
+
+
+def test_any_code_of_a_language_finds_its_mean() -> None:
+    vectors = np.array([[1.0, 0.0], [0.0, 1.0]], dtype=np.float32)
+    centering = LanguageCentering.from_embeddings(vectors, ["iw", "de"], vectors, ["he", "deu"])
+    other = np.array([[0.0, 2.0], [3.0, 1.0]], dtype=np.float32)
+    for role in ("query", "document"):
+        expected = centering(other, list(centering.means[role]), role)  # type: ignore[arg-type]
+        assert np.array_equal(centering(other, ["he", "de-AT"], role), expected)  # type: ignore[arg-type]
+
+
+def test_rows_without_a_draw_are_refused(tiny_model: SentenceTransformer) -> None:
+    rows = Dataset.from_list([{"id": 1, "language": "de", "query": "Wo?", "positive": "Hier."}])
+    with pytest.raises(ValueError, match="per_language must be at least 1, got 0"):
+        LanguageCentering.fit_rows(tiny_model, rows, per_language=0)
 
 
 def test_a_vector_equal_to_its_mean_becomes_zero() -> None:

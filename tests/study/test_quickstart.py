@@ -51,9 +51,10 @@ def test_the_same_seed_gives_the_same_scores(run: tuple[dict[str, Any], Path, st
     assert torch.get_num_threads() == threads
 
 
-def test_seeds_must_be_positive(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="seeds"):
-        run_quickstart(tmp_path, seeds=0)
+@pytest.mark.parametrize("option", ["seeds", "steps"])
+def test_numbers_must_be_positive(option: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="seeds and steps must be at least 1"):
+        run_quickstart(tmp_path, **{option: 0})
 
 
 @pytest.mark.slow

@@ -28,6 +28,12 @@ def test_mteb_finds_the_tasks_and_the_benchmark():
     assert "st-hybrid" in {benchmark.name for benchmark in mteb.get_benchmarks()}
 
 
+def test_mteb_knows_what_the_tasks_were_made_from():
+    trained = mteb.get_model_meta("intfloat/multilingual-e5-small")
+    assert [trained.is_zero_shot_on([name]) for name in TASKS] == [False, True, False]
+    assert mteb.get_model_meta("sentence-transformers/LaBSE").is_zero_shot_on(list(TASKS)) is True
+
+
 def test_registering_twice_changes_nothing():
     before = len(mteb.get_tasks()), mteb.get_benchmark("st-hybrid")
     importlib.reload(st_hybrid.tasks)
@@ -62,6 +68,16 @@ def test_metadata_is_complete(name: str):
     splits = metadata.n_samples
     assert splits is not None
     assert list(splits) == list(metadata.eval_splits)
+
+
+def test_a_model_trained_on_the_original_is_not_zero_shot():
+    """By the account of mteb, multilingual-e5 was trained on MIRACL and on SQuAD, which XQuAD belongs to."""
+    model = mteb.get_model_meta("intfloat/multilingual-e5-small")
+    assert {name: model.is_zero_shot_on([name]) for name in TASKS} == {
+        "XQuAD-R": False,
+        "MLQA-R": True,
+        "MIRACL": False,
+    }
 
 
 def test_sample_counts_are_the_published_ones():

@@ -198,6 +198,7 @@ def test_checks_can_be_left_out() -> None:
         ({"skip": ("spelling",)}, "no check 'spelling'. The checks are emptied, copied"),
         ({"copied": 1.5}, r"copied must be in \[0, 1\], got 1.5"),
         ({"ratio": 0.5}, "ratio must be at least 1, got 0.5"),
+        ({"ratio": 3.0, "skip": ("length",)}, "ratio has no effect: the check 'length' is skipped"),
     ],
 )
 def test_settings_that_make_no_sense(options: dict[str, object], said: str) -> None:

@@ -357,6 +357,10 @@ class TestBadInput:
         with pytest.raises(ValueError, match="There are no rows"):
             translate_rows(self.rows.select([]), ["de"], model, language="en")
 
+    def test_options_without_an_effect(self) -> None:
+        with pytest.raises(ValueError, match="keep_suspicious has no effect"):
+            translate_rows(self.rows, ["de"], Recorder(), language="en", checks=NO_CHECKS, keep_suspicious=True)
+
     def test_no_tokens(self) -> None:
         with pytest.raises(ValueError, match="max_batch_tokens must be positive, got 0"):
             translate_rows(self.rows, ["de"], Recorder(), language="en", max_batch_tokens=0)
