@@ -63,6 +63,8 @@ def write_browse_page(
 
     from st_hybrid.languages import english_name
 
+    for path in (a, b):
+        _check_beside(Path(path))
     (model_a, tasks_a), (model_b, tasks_b) = read_scores(a), read_scores(b)
     common = [one for one in tasks_a if one in tasks_b and one != MIRACL]  # MIRACL has no pool of all languages
     if task is None and len(common) == 1:
@@ -140,18 +142,24 @@ class _Side(NamedTuple):
         return self.passages.filter(pc.is_in(keys, pa.array(["\n".join(question) for question in questions])))
 
 
+def _check_beside(path: Path) -> None:
+    """Runs that were recorded before, or whose files were moved apart, do not say what queries found."""
+    from st_hybrid.evaluation.per_query import first_passages_path, per_query_path
+
+    for beside in (first_passages_path(path), per_query_path(path)):
+        if path.is_file() and not beside.is_file():
+            raise FileNotFoundError(
+                f"{path} lacks {beside.name} beside it, which says what queries found. Evaluate the model again: "
+                "st-hybrid evaluate --model MODEL --output NEW.json."
+            )
+
+
 def _read(path: Path, task: str, variant: str) -> _Side:
     import pyarrow.compute as pc
 
     from st_hybrid.evaluation.per_query import FIRST_PASSAGES_KEYS, first_passages_path, per_query_path, read_per_query
     from st_hybrid.evaluation.results import MULTI
 
-    for beside in (first_passages_path(path), per_query_path(path)):
-        if not beside.is_file():
-            raise FileNotFoundError(
-                f"{path} lacks {beside.name} beside it, which says what queries found. Evaluate the model again, with "
-                "st-hybrid evaluate and another --output."
-            )
     of_variant = (pc.field("task") == task) & (pc.field("variant") == variant)
     passages = read_per_query(first_passages_path(path), FIRST_PASSAGES_KEYS).filter(of_variant)
     if not passages.num_rows:

@@ -36,7 +36,10 @@ def read_scores(path: str | Path) -> tuple[str, dict[str, Any]]:
         }
         return content["model"], tasks
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is of another version. Choose another file. {error}") from error
+        reason = str(error).partition("\n")[0]  # of pydantic's, the number of errors
+        raise ValueError(
+            f"{path} is of another version, or holds no scores ({reason}). Evaluate the model again, into another file."
+        ) from error
 
 
 class ScoresFile:

@@ -139,7 +139,7 @@ def test_in_a_browser(scores: tuple[Path, Path], tmp_path: Path, size: str) -> N
 def test_what_does_not_fit(scores: tuple[Path, Path], tmp_path: Path) -> None:
     output = tmp_path / "page.html"
     recorded = tmp_path / "recorded.json"
-    recorded.write_text(scores[0].read_text(encoding="utf-8"), encoding="utf-8")
+    recorded.write_text('{"tasks": {"XQuAD-R": {"monolingual": {}}}}', encoding="utf-8")
     with pytest.raises(FileNotFoundError, match=r"lacks recorded\.first-10\.parquet .* st-hybrid evaluate"):
         write_browse_page(recorded, scores[1], output)
     with pytest.raises(ValueError, match=r"Both files hold <b>rows\. Name a task"):

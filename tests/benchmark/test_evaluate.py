@@ -257,7 +257,10 @@ def test_options_without_effect_are_refused_before_anything_is_loaded(
 def test_a_file_of_another_version_is_refused(data: Path, tmp_path: Path) -> None:
     output = tmp_path / "scores.json"
     output.write_text(json.dumps({"model": "tiny", "tasks": {"XQuAD-R": {"monolingual": {"map": 0.5}}}}))
-    with pytest.raises(ValueError, match=r"scores\.json is of another version"):
+    with pytest.raises(
+        ValueError,
+        match=r"scores\.json is of another version, .* \(\d+ validation errors for \w+\)\. Evaluate",
+    ):
         run("no such model", data, output, "MLQA-R")  # type: ignore[arg-type]
 
 
