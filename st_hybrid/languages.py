@@ -105,14 +105,17 @@ def language_tag(code: str) -> str:
     return _TAGS.get(tag, tag)
 
 
+def codes_of(languages: Collection[str], present: Iterable[str | None]) -> list[str]:
+    """The codes among those present that name one of the languages, such as ``iw`` for ``he``."""
+    tags = {_tag_or_text(code) for code in languages}
+    return [code for code in present if code is not None and _tag_or_text(code) in tags]
+
+
 def one_code_each(codes: Iterable[str]) -> dict[str, str]:
     """The one code for each code: its tag if another code of its language is among them, otherwise itself."""
     by_tag: dict[str, list[str]] = {}
     for code in codes:
-        try:
-            by_tag.setdefault(language_tag(code), []).append(code)
-        except ValueError:  # a word
-            by_tag[code] = [code]
+        by_tag.setdefault(_tag_or_text(code), []).append(code)
     return {code: tag if len(same) > 1 else code for tag, same in by_tag.items() for code in same}
 
 
@@ -256,6 +259,13 @@ def detect_languages(
     counts = Counter(LanguageDetector().detect(sample)[0])
     likely = {*known, *(code for code, count in counts.items() if count >= least * len(sample))}
     return LanguageDetector(likely).detect(shown, among=likely)
+
+
+def _tag_or_text(code: str) -> str:
+    try:
+        return language_tag(code)
+    except ValueError:  # a word
+        return code
 
 
 def _script(tag: str) -> str:

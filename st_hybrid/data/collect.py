@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from st_hybrid.data.report import ReadReport
 from st_hybrid.files import temporary_folder
 from st_hybrid.grouping import Ints, numbered
-from st_hybrid.languages import check_language
+from st_hybrid.languages import check_language, codes_of
 from st_hybrid.progress import progress_bar
 from st_hybrid.rows import PASSAGE_LANGUAGE, ROLES, is_empty, repeated_rows
 
@@ -87,7 +87,7 @@ def collect(
     report.kept, report.groups = len(rows), _count_groups(rows.data.table, parts, keep_invalid)
     if not len(rows):
         raise ValueError(f"No row is left: {report}.")
-    if lacking := [code for code in languages or () if code not in report.languages]:
+    if lacking := [code for code in languages or () if not codes_of([code], report.languages)]:
         raise ValueError(f"No row is in {', '.join(lacking)}, only in {', '.join(sorted(report.languages))}: {report}.")
     return Rows(rows, report)
 
@@ -133,7 +133,8 @@ def _wanted(
         if not keep_invalid:
             leave_out(f"no {name}", is_empty(table[name]))
         if name == "language" and languages is not None:
-            asked = pc.is_in(table[name], pa.array(languages, pa.string()))
+            codes = codes_of(languages, table[name].unique().to_pylist())
+            asked = pc.is_in(table[name], pa.array(codes, pa.string()))
             leave_out("language not asked for", ~asked.to_numpy())
     return np.flatnonzero(wanted)
 

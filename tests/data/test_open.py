@@ -100,3 +100,11 @@ def test_several_sets_are_kept_apart_under_names_of_their_own(tmp_path: Path) ->
     rows.save_to_disk(paths[3])
     sets = open_row_sets(paths)
     assert {name: len(part) for name, part in sets.items()} == {"rows": 2, "rows-2": 2, "rows-3": 1, "faq": 2}
+
+
+def test_languages_are_asked_for_by_any_of_their_codes(tmp_path: Path) -> None:
+    rows = [{**ROWS[0], "id": str(i), "language": code} for i, code in enumerate(["iw", "he", "fil", "de"])]
+    Dataset.from_list(rows).to_json(tmp_path / "rows.jsonl")
+    assert open_rows(tmp_path / "rows.jsonl", languages=["he", "tl"]).rows["language"][:] == ["iw", "he", "fil"]
+    with pytest.raises(ValueError, match="No row is in zh, only in"):
+        open_rows(tmp_path / "rows.jsonl", languages=["he", "zh"])
