@@ -86,7 +86,8 @@ def run(given: argparse.Namespace) -> None:
             model = work / name
             fixed = ["--model", given.start, "--data", work / f"{one.rows}.jsonl.gz", "--output", model]
             if not (model / "training.json").is_file():
-                options = ["--alpha", one.alpha, "--negatives-follow", one.negatives_follow]
+                options = ["--alpha", one.alpha]
+                options += [] if one.rows == "none" else ["--negatives-follow", one.negatives_follow]
                 command("train", *fixed, *TRAINING, *options, "--max-steps", given.steps, "--resume")
         if not (work / f"{name}.json").is_file():
             task = ["--task", "XQuAD-R", "--data-dir", given.evaluation_data]
@@ -118,7 +119,7 @@ def differences(work: Path, results: Path) -> None:
         if name == base or one.rows is None or not all(path.is_file() for path in paths):
             continue
         found[name] = {"compared with": base}
-        scores = compare_queries(*paths, variants=("plain", "as it is"))
+        scores = compare_queries(*paths)
         of_kind = {
             "monolingual": pc.equal(scores["pool"], scores["query_language"]),
             "multilingual": pc.equal(scores["pool"], "multi"),
@@ -129,7 +130,7 @@ def differences(work: Path, results: Path) -> None:
             change = means["b_mean"].to_numpy() - means["a_mean"].to_numpy()
             drawn = bootstrap((change,), np.mean, rng=np.random.default_rng(0)).confidence_interval
             found[name][kind] = [round(float(value), 4) for value in (change.mean(), drawn.low, drawn.high)]
-        ranks = compare_queries(*paths, "rank_distance", variants=("plain", "as it is"))
+        ranks = compare_queries(*paths, "rank_distance")
         found[name]["median rank distance"] = [float(np.median(ranks["a"])), float(np.median(ranks["b"]))]
     about = (
         "mean change of average precision with its 95% interval: bootstrap over the questions (BCa, 9,999 draws); "

@@ -171,8 +171,8 @@ class _ShardEncoder:
         from st_hybrid.tasks import MIRACL, load_miracl
 
         if language not in self._shards:
+            search, dimensions = self._search  # refuses a model before the passages are read
             corpus = load_miracl(language, self.data_dir)["corpus"]
-            search, dimensions = self._search
             about: dict[str, Any] = {"task_metadata": MIRACL.metadata, "hf_split": SPLIT, "hf_subset": language}
             about["encode_kwargs"] = {"batch_size": self.batch_size}
             self._shards[language] = search.shards(corpus, dimensions=dimensions, **about)

@@ -9,8 +9,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from scipy.sparse import csr_array
+from scipy.sparse import csr_array, vstack
 from sentence_transformers import MultiVectorEncoder, SentenceTransformer, SparseEncoder
 from sentence_transformers.util import load_file_path
 
@@ -18,6 +17,8 @@ Floats = npt.NDArray[np.float32]
 Embeddings: TypeAlias = Floats | csr_array | list[Floats]
 """An array or a sparse array with a row per text, or for each text an array with a row per token."""
 Encoder: TypeAlias = SentenceTransformer | SparseEncoder | MultiVectorEncoder
+
+_SPARSE_TEXTS = 1024  # at a time: torch takes gigabytes to stack more sparse vectors
 
 
 def load_encoder(name: str | Path, **options: Any) -> Encoder:
@@ -69,7 +70,10 @@ def encode(model: Encoder, texts: Sequence[str], role: Literal["query", "documen
         vectors: list[Floats] = method(list(texts), convert_to_numpy=True, **options)
         return vectors
     if isinstance(model, SparseEncoder):
-        found: torch.Tensor = method(list(texts), save_to_cpu=True, **options).coalesce()
-        return csr_array((found.values().numpy(), found.indices().numpy()), shape=tuple(found.shape))
+        parts = []
+        for start in range(0, len(texts), _SPARSE_TEXTS):
+            found = method(list(texts[start : start + _SPARSE_TEXTS]), save_to_cpu=True, **options).coalesce()
+            parts.append(csr_array((found.values().numpy(), found.indices().numpy()), shape=tuple(found.shape)))
+        return csr_array(vstack(parts))
     dense: Floats = method(list(texts), **options)
     return dense

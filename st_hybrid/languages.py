@@ -2,6 +2,7 @@
 
 import functools
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from types import MappingProxyType
@@ -36,6 +37,7 @@ _MEMBERS = {"Hans": ("Hani",), "Hant": ("Hani",), "Jpan": ("Hani", "Hira", "Kana
 _WIDELY_WRITTEN = re.findall(r"\w+", "ar de en es fa fr hi it ja nl pl pt ru tr uk ur vi zh")
 _SHORT_HAN = 12  # characters
 _OWN_BELOW = 0.05  # probability
+_SAMPLE, _SHOWN = 1000, 400  # texts that show which languages there are, and characters of each text
 _BLOCK = 1000  # texts that lingua ranks at once, in parallel
 
 
@@ -194,9 +196,15 @@ class LanguageDetector:
         """Whether :meth:`other` can check texts in a language: lingua knows it and it is among those considered."""
         return bool(self._same(language) & self._considered)
 
-    def detect(self, texts: Sequence[str]) -> tuple[list[str], NDArray[np.float64]]:
-        """ISO 639-1 code of each text's likeliest language, and its probability, shape ``(texts,)``; on all cores."""
-        first = [ranked[0] for ranked in self._ranked(texts)]
+    def detect(
+        self, texts: Sequence[str], *, among: Collection[str] | None = None
+    ) -> tuple[list[str], NDArray[np.float64]]:
+        """ISO 639-1 code of each text's likeliest language, and its probability, shape ``(texts,)``; on all cores.
+
+        ``among`` are the codes to choose from, by default all.
+        """
+        codes = frozenset(self._language if among is None else among)
+        first = [next(one for one in ranked if self._code[one.language] in codes) for ranked in self._ranked(texts)]
         return [self._code[one.language] for one in first], np.array([one.value for one in first])
 
     def other(self, texts: Sequence[str], language: str) -> NDArray[np.bool_]:
@@ -233,6 +241,21 @@ class LanguageDetector:
         if found is None or not _scripts(found) & language_scripts(code):
             return frozenset()
         return frozenset({"nb", "nn"} if base == "no" else {found})
+
+
+def detect_languages(
+    texts: Sequence[str], least: float, known: Collection[str] = ()
+) -> tuple[list[str], NDArray[np.float64]]:
+    """Detect the language of each text of a corpus, and its probability.
+
+    A detector that knows which languages there are errs less. A language counts if it is ``known``, or if at least a
+    share ``least`` of a sample of 1,000 texts is detected as it.
+    """
+    shown = [text[:_SHOWN] for text in texts]
+    sample = shown[:: -(-len(shown) // _SAMPLE)]
+    counts = Counter(LanguageDetector().detect(sample)[0])
+    likely = {*known, *(code for code, count in counts.items() if count >= least * len(sample))}
+    return LanguageDetector(likely).detect(shown, among=likely)
 
 
 def _script(tag: str) -> str:

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from st_hybrid.evaluation import lareqa
+from st_hybrid.evaluation.results import MEASURES
 from st_hybrid.files import sha256
 
 from .tasks.conftest import write_lareqa
@@ -87,8 +88,33 @@ def write_files(folder: Path) -> None:
         for code in ("de", "en")
         for pool in ("de", "en", "multi")
     ]
+    found = [
+        {key: row[key] for key in ("task", "variant", "query_id", "query_language")}
+        | {
+            "query": "Where?",
+            "rank": 1,
+            "passage_id": "p",
+            "passage_language": "en",
+            "passage": "Here.",
+            "relevant": True,
+        }
+        for row in scores
+        if row["pool"] == "multi"
+    ]
+    measures = dict.fromkeys(MEASURES, 0.5)
+    counts = {"queries": {"de": 5, "en": 5}, "passages": {"de": 0, "en": 1}, "settings": {}}
+    whole = {
+        "multilingual": measures,
+        "per_pair": dict.fromkeys(("de-multi", "en-multi"), measures),
+        "top_10_languages": {code: {"de": 0.0, "en": 1.0} for code in ("de", "en")},
+        "counts": counts,
+        "centered": {},
+        "seconds": {},
+    }
     for name in ("plain", "hybrid"):
         pq.write_table(pa.Table.from_pylist(scores), folder / f"{name}.per-query.parquet")
+        pq.write_table(pa.Table.from_pylist(found), folder / f"{name}.first-10.parquet")
+        _write(folder / f"{name}.json", json.dumps({"model": name, "tasks": {"XQuAD-R": whole}}))
 
     for code, language in (("en", "english"), ("de", "german"), ("hi", "hindi")):
         query, passage = TEXTS.get(code, TEXTS["fr"])

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from scipy.sparse import issparse
 from sentence_transformers import CrossEncoder, MultiVectorEncoder, SentenceTransformer, SparseEncoder
 
 from st_hybrid.encoders import encode, load_encoder, require_dense
@@ -56,3 +57,15 @@ def test_where_only_dense_vectors_will_do(sparse_model_path: Path, tiny_model: S
     assert require_dense(tiny_model, "Mining") is tiny_model
     with pytest.raises(TypeError, match=r"^Mining needs one dense vector per text: .*, not a SparseEncoder\.$"):
         require_dense(load_encoder(sparse_model_path), "Mining")
+
+
+def test_sparse_vectors_of_many_texts_are_stacked_in_parts(
+    sparse_model_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, texts = load_encoder(sparse_model_path, device="cpu"), [f"text {number}" for number in range(8)]
+    whole = encode(model, texts, "document", batch_size=1)
+    monkeypatch.setattr("st_hybrid.encoders._SPARSE_TEXTS", 3)
+    parts = encode(model, texts, "document", batch_size=1)
+    assert issparse(whole)
+    assert issparse(parts)
+    assert abs(whole - parts).max() < 1e-6

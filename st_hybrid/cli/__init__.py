@@ -24,7 +24,9 @@ COMMANDS = (
     (app, "train:quickstart", "Train small encoders from scratch, without a network, and compare the samplers."),
     (app, "train:train", "Fine-tune a model on parallel rows, with hybrid batches or a baseline."),
     (app, "train:center", "Estimate each language's mean vectors and write them into a model's folder."),
-    (app, "evaluate:evaluate", "Evaluate a model on XQuAD-R, MLQA-R or MIRACL."),
+    (app, "evaluate:evaluate", "Evaluate models on XQuAD-R, MLQA-R, MIRACL or your own data."),
+    (app, "evaluate:browse", "Write a page that shows what two models find for each question."),
+    (app, "probe:probe", "Measure, without queries, whether a mixed-language corpus needs centring or training."),
     (app, "encode:encode", "Encode the passages of MIRACL ahead of an evaluation."),
     (
         imports,

@@ -1,7 +1,5 @@
 """The texts of evaluation sets, to search for them in training data."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -162,7 +162,7 @@ def _read_json(path: Path, wanted: Wanted) -> Iterator[NamedBatch]:
         if (table := _json_by_arrow(block.data, names, types, wanted)) is not None:
             lines = np.arange(block.first, block.first + len(table))
             yield NamedBatch(table, partial(_line, path, lines), list(names))
-        elif records := list(_json_records(path, block)):
+        elif records := list(json_records(path, block)):
             yield _by_python(path, records, names, types, wanted)
 
 
@@ -191,7 +191,8 @@ def _json_by_arrow(
             found[name] = (pa.int64() if is_number else pa.string()) if type_ == IDENTIFIER else type_
 
 
-def _json_records(path: Path, block: Block) -> Iterator[tuple[int, dict[str, Any]]]:
+def json_records(path: Path, block: Block) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The number and the content of each line of JSON lines that is not blank."""
     for number, line in block.numbered_lines():
         if line.strip():
             try:

@@ -15,7 +15,7 @@ from st_hybrid.provenance import provenance
 
 # What mteb's metadata call an evaluation set and what it was made from: XQuAD has paragraphs of SQuAD, MIRACL questions
 # of Mr. TyDi.
-_MADE_FROM = {"XQuAD-R": r"xquad|(par)?squad(_?v?2)?$", "MLQA-R": r"mlqa", "MIRACL": r"miracl|mr-?t[iy]d"}
+EVALUATION_SETS = {"XQuAD-R": r"xquad|(par)?squad(_?v?2)?$", "MLQA-R": r"mlqa", "MIRACL": r"miracl|mr-?t[iy]d"}
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ def zero_shot(model: str | Path, evaluation: str) -> ZeroShot:
 
     known = {str(meta.name): meta for meta in mteb.get_model_metas()}
     encoders: set[str] = set()
-    doubts = [] if evaluation in _MADE_FROM else [f"mteb's metadata do not know {evaluation}"]
+    doubts = [] if evaluation in EVALUATION_SETS else [f"mteb's metadata do not know {evaluation}"]
     reasons, todo, seen = [], [str(model)], set[str]()
     while todo:
         seen.add(name := todo.pop())
@@ -158,7 +158,7 @@ def zero_shot(model: str | Path, evaluation: str) -> ZeroShot:
     for encoder in sorted(encoders):
         if (datasets := known[encoder].training_datasets) is None:
             doubts.append(f"what {encoder} was trained on is not known")
-        elif held := sorted(one for one in datasets if re.match(_MADE_FROM.get(evaluation, "$"), one.lower())):
+        elif held := sorted(one for one in datasets if re.match(EVALUATION_SETS.get(evaluation, "$"), one.lower())):
             return ZeroShot(False, f"{encoder} was trained on {', '.join(held)}, by mteb's metadata")
         else:
             reasons.append(f"{encoder} was not trained on it, by mteb's metadata")
@@ -176,7 +176,7 @@ def zero_shot_statement(model: str | Path) -> str:
             f"The training rows were checked against {sets} with `st-hybrid data decontaminate` {first['version']} "
             f"(letter {first['ngram']}-grams, overlap {first['threshold']:g}), which removed {first['removed']:,} rows."
         )
-    names = dict.fromkeys([*_MADE_FROM, *(one["name"] for one in checked)])
+    names = dict.fromkeys([*EVALUATION_SETS, *(one["name"] for one in checked)])
     return "\n".join([said, "", *(f"- {name}: {zero_shot(model, name)}." for name in names)])
 
 

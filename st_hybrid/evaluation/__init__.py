@@ -3,6 +3,7 @@
 from st_hybrid.evaluation.collection import RetrievalCollection
 from st_hybrid.evaluation.evaluator import CrossLingualRetrievalEvaluator
 from st_hybrid.evaluation.lareqa import PUBLISHED_COUNTS, lareqa_folder, load_lareqa, read_lareqa
+from st_hybrid.evaluation.probe import CorpusProbe, Estimate, LanguageProbe, probe_corpus, probe_embeddings
 from st_hybrid.evaluation.results import SETTINGS, RetrievalScores, SettingScores
 from st_hybrid.evaluation.scoring import (
     QueryScores,
@@ -15,7 +16,10 @@ from st_hybrid.evaluation.scoring import (
 __all__ = [
     "PUBLISHED_COUNTS",
     "SETTINGS",
+    "CorpusProbe",
     "CrossLingualRetrievalEvaluator",
+    "Estimate",
+    "LanguageProbe",
     "QueryScores",
     "RetrievalCollection",
     "RetrievalScores",
@@ -24,6 +28,8 @@ __all__ = [
     "evaluate_retrieval",
     "lareqa_folder",
     "load_lareqa",
+    "probe_corpus",
+    "probe_embeddings",
     "read_lareqa",
     "score_embeddings",
     "score_queries",

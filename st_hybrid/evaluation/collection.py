@@ -39,18 +39,24 @@ class RetrievalCollection:
     relevant_queries: IntArray  #: Query number of each relevant (query, passage) pair: ``(pairs,)``.
     relevant_passages: IntArray  #: Passage number of each relevant pair: ``(pairs,)``.
     passage_contexts: IntArray | None = None  #: Number of each passage's paragraph, which a sample keeps whole.
+    grades: npt.NDArray[np.float64] | None = None  #: Gain in nDCG of each relevant pair, 1 by default: ``(pairs,)``.
 
     def __post_init__(self) -> None:
         contexts = () if self.passage_contexts is None else (self.passage_contexts,)
+        grades = () if self.grades is None else (self.grades,)
         for what, columns in {
             "query": (self.query_ids, self.queries, self.query_languages),
             "passage": (self.passage_ids, self.passages, self.passage_languages, *contexts),
-            "relevance": (self.relevant_queries, self.relevant_passages),
+            "relevance": (self.relevant_queries, self.relevant_passages, *grades),
         }.items():
             if len(lengths := set(map(len, columns))) != 1:
                 raise ValueError(f"{self.name}: the {what} columns have different lengths: {sorted(lengths)}.")
             if lengths == {0}:
                 raise ValueError(f"{self.name}: the {what} columns are empty.")
+        for what, ids, texts in (("query", self.query_ids, self.queries), ("passage", self.passage_ids, self.passages)):
+            for number, text in enumerate(texts):
+                if not isinstance(text, str):
+                    raise ValueError(f"{self.name}: the {what} {ids[number]!r} has no text but {text!r}.")
         for column, bound in (
             ("query_languages", len(self.languages)),
             ("passage_languages", len(self.languages)),
@@ -77,7 +83,7 @@ class RetrievalCollection:
         cls,
         queries: Mapping[str, str],
         corpus: Mapping[str, str],
-        relevant_docs: Mapping[str, Iterable[str]],
+        relevant_docs: Mapping[str, Iterable[str] | Mapping[str, float]],
         query_languages: Mapping[str, str],
         passage_languages: Mapping[str, str],
         *,
@@ -88,7 +94,8 @@ class RetrievalCollection:
         Args:
             queries: Text of each query by its id.
             corpus: Text of each passage by its id.
-            relevant_docs: Ids of the relevant passages by the query's id.
+            relevant_docs: Ids of the relevant passages by the query's id; or their grades by their id, where above 0 is
+                relevant, and the gain in nDCG.
             query_languages: Language of each query by its id; ``dict.fromkeys(queries, "en")`` if all share one.
             passage_languages: Language of each passage by its id.
             name: Name of the collection.
@@ -101,12 +108,18 @@ class RetrievalCollection:
                 corpus, languages = {"a": "On roofs.", "b": "Auf Dächern."}, {"q": "en", "a": "en", "b": "de"}
                 RetrievalCollection.from_dicts({"q": "Where?"}, corpus, {"q": ["a", "b"]}, languages, languages)
         """
-        pairs = [(query, passage) for query, found in relevant_docs.items() for passage in sorted(set(found))]
+        queries, corpus, relevant_docs = _plain(queries), _plain(corpus), _plain(relevant_docs)
+        query_languages, passage_languages = _plain(query_languages), _plain(passage_languages)
+        graded = {
+            query: dict(found) if isinstance(found, Mapping) else dict.fromkeys(sorted(set(found)), 1)
+            for query, found in relevant_docs.items()
+        }
+        pairs = [(query, one, grade) for query, found in graded.items() for one, grade in found.items() if grade > 0]
         for ids, known, complaint in (
             (queries, query_languages, "query_languages has no language for query"),
             (corpus, passage_languages, "passage_languages has no language for passage"),
             (relevant_docs, queries, "relevant_docs names the unknown query"),
-            ({passage for _, passage in pairs}, corpus, "relevant_docs names the unknown passage"),
+            ({passage for _, passage, _ in pairs}, corpus, "relevant_docs names the unknown passage"),
         ):
             if unknown := set(ids) - set(known):
                 raise ValueError(f"{name}: {complaint} {min(unknown)!r}.")
@@ -116,14 +129,15 @@ class RetrievalCollection:
         return cls(
             name=name,
             languages=languages.tolist(),
-            query_ids=list(queries),
+            query_ids=list(map(str, queries)),
             queries=list(queries.values()),
             query_languages=codes[: len(queries)],
-            passage_ids=list(corpus),
+            passage_ids=list(map(str, corpus)),
             passages=list(corpus.values()),
             passage_languages=codes[len(queries) :],
-            relevant_queries=np.array([query_number[query] for query, _ in pairs]),
-            relevant_passages=np.array([passage_number[passage] for _, passage in pairs]),
+            relevant_queries=np.array([query_number[query] for query, *_ in pairs]),
+            relevant_passages=np.array([passage_number[passage] for _, passage, _ in pairs]),
+            grades=np.array([grade for *_, grade in pairs], dtype=np.float64),
         )
 
     @classmethod
@@ -214,4 +228,14 @@ class RetrievalCollection:
             relevant_queries=(np.cumsum(keep_query) - 1)[self.relevant_queries[keep_pair]],
             relevant_passages=(np.cumsum(keep_passage) - 1)[self.relevant_passages[keep_pair]],
             passage_contexts=None if self.passage_contexts is None else self.passage_contexts[keep_passage],
+            grades=None if self.grades is None else self.grades[keep_pair],
         )
+
+
+def _plain(value: Any) -> Any:
+    """A value of numpy, Arrow or a data set as Python's own, with all that it holds."""
+    if isinstance(value, Mapping):
+        return {_plain(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, pa.Scalar | np.generic):
+        return value.as_py() if isinstance(value, pa.Scalar) else value.item()
+    return value if isinstance(value, str) or not isinstance(value, Iterable) else [_plain(one) for one in value]

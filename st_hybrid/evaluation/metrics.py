@@ -7,19 +7,23 @@ Integers = npt.NDArray[np.integer]
 Floats = npt.NDArray[np.float64]
 
 
-def measure_rankings(at_or_above: Integers, rankings: Integers, total: int) -> dict[str, Floats]:
+def measure_rankings(
+    at_or_above: Integers, rankings: Integers, total: int, grades: Floats | None = None
+) -> dict[str, Floats]:
     """Compute all measures of rankings in which every tie counts against the model.
 
     Args:
         at_or_above: Per relevant passage, passages of the pool and itself that score as high, shape ``(pairs,)``.
         rankings: Number of the ranking of each relevant passage, shape ``(pairs,)``.
         total: Number of rankings; a measure has a value for each, NaN where nothing is relevant.
+        grades: Gain in nDCG of each relevant passage, 1 by default, shape ``(pairs,)``.
     """
-    order = np.lexsort((at_or_above, rankings))
+    grades = np.ones(len(rankings)) if grades is None else grades
+    order, best = np.lexsort((grades, at_or_above, rankings)), np.lexsort((-grades, rankings))
     count, ranking, place = at_or_above[order], rankings[order], np.arange(len(order))
     relevant = np.bincount(ranking, minlength=total)
     hit = place + 1 - (np.cumsum(relevant) - relevant)[ranking]  # 1 for the first relevant passage of a ranking
-    # Relevant passages that tie take the last places of their tie.
+    # Relevant passages that tie take the last places of their tie, the one with the highest grade the very last.
     last_of_tie = np.append((count[1:] != count[:-1]) | (ranking[1:] != ranking[:-1]), True)[: len(order)]
     tie = np.cumsum(last_of_tie) - last_of_tie
     rank = count - (np.flatnonzero(last_of_tie)[tie] - place)
@@ -29,12 +33,12 @@ def measure_rankings(at_or_above: Integers, rankings: Integers, total: int) -> d
         return np.divide(sums, of, out=np.full(total, np.nan), where=relevant > 0)
 
     among_10 = rank <= 10
-    best_gains = np.append(0, np.cumsum(1 / np.log2(np.arange(2, 12))))
+    most = np.bincount(ranking, weights=(hit <= 10) * grades[best] / np.log2(hit + 1), minlength=total)
     return {
         "map": shares(hit / rank),
         "recall_at_1": shares(rank == 1),
         "recall_at_10": shares(among_10),
-        "ndcg_at_10": shares(among_10 / np.log2(rank + 1), best_gains[np.minimum(relevant, 10)]),
+        "ndcg_at_10": shares(among_10 * grades[order] / np.log2(rank + 1), most),
         "mrr_at_10": shares((among_10 & (hit == 1)) / rank, np.minimum(relevant, 1)),
     }
 

@@ -1,5 +1,8 @@
-"""The file of per-query scores beside a file of scores."""
+"""The files beside a file of scores: the scores of each query, and the passages that it finds."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -7,6 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 KEYS = ("task", "variant", "query_id", "query_language", "pool")  # the columns that identify a row
+FIRST_PASSAGES_KEYS = (*KEYS[:-1], "rank", "passage_id")
 
 
 def per_query_path(output: str | Path) -> Path:
@@ -14,8 +18,16 @@ def per_query_path(output: str | Path) -> Path:
     return Path(output).with_name(f"{Path(output).stem}.per-query.parquet")
 
 
-def read_per_query(path: str | Path) -> pa.Table:
-    """Read a file of per-query scores: a row per task, variant, query and pool, with :data:`KEYS` and the measures."""
+def first_passages_path(output: str | Path) -> Path:
+    """Path of the passages that queries find in the pool of all languages: ``scores.first-10.parquet``."""
+    return Path(output).with_name(f"{Path(output).stem}.first-10.parquet")
+
+
+def read_per_query(path: str | Path, keys: Sequence[str] = KEYS) -> pa.Table:
+    """Read a file of per-query scores: a row per task, variant, query and pool, with :data:`KEYS` and the measures.
+
+    ``keys`` are the columns that the file must have.
+    """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {path}.")
@@ -23,8 +35,8 @@ def read_per_query(path: str | Path) -> pa.Table:
         table = pq.read_table(path)
     except pa.ArrowInvalid as error:
         raise ValueError(f"{path} is not a Parquet file: {error}. Remove it, or choose another file.") from error
-    if lacking := [key for key in KEYS if key not in table.column_names]:
-        raise ValueError(f"{path} does not hold per-query scores: it lacks {', '.join(lacking)}.")
+    if lacking := [key for key in keys if key not in table.column_names]:
+        raise ValueError(f"{path} does not hold what queries scored or found: it lacks {', '.join(lacking)}.")
     return table
 
 

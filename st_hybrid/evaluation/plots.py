@@ -6,6 +6,7 @@ from textwrap import fill
 
 import numpy as np
 
+from st_hybrid.evaluation.probe import CorpusProbe
 from st_hybrid.files import replacing
 
 Shares = Mapping[str, Mapping[str, float]]
@@ -59,5 +60,53 @@ def plot_top_languages(
     bar.set_label("share of the first 10 (%)")
     bar.outline.set_visible(False)
     figure.suptitle(fill(title, int(10 * width), break_on_hyphens=False))
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=150, format="png")
+
+
+def plot_probe(probe: CorpusProbe, path: str | Path, *, title: str = "") -> None:
+    """Draw the share of each language among the passages nearest to its own, before and after centring.
+
+    Args:
+        probe: The measures.
+        path: PNG file to write.
+        title: Title of the figure.
+
+    Example:
+        ::
+
+            import numpy as np
+            from st_hybrid.evaluation import probe_embeddings
+            from st_hybrid.evaluation.plots import plot_probe
+
+            vectors = np.random.default_rng(0).standard_normal((200, 8))
+            plot_probe(probe_embeddings(vectors, ["de", "en"] * 100), "probe.png")
+    """
+    from matplotlib.figure import Figure  # slow to import
+
+    languages = dict(sorted(probe.languages.items(), key=lambda item: item[1].own.value + item[1].own_centered.value))
+    places = np.arange(len(languages))
+    figure = Figure(figsize=(8, 2.2 + 0.32 * len(languages)), layout="constrained")
+    axes = figure.subplots()
+    own = [(part.own_centered, part.own) for part in languages.values()]
+    axes.hlines(places, *np.array([[after.value, before.value] for after, before in own]).T, color="0.85", lw=3)
+    pool = [part.pool for part in languages.values()]
+    axes.plot(pool, places, "|", color="0.25", markersize=14, markeredgewidth=2, label="share of the pool")
+    for estimates, color, label in zip(
+        zip(*own, strict=True), ("#0072b2", "#d55e00"), ("centred", "plain"), strict=True
+    ):
+        values = np.array([part.value for part in estimates])
+        errors = np.abs(np.array([[part.low, part.high] for part in estimates]).T - values)
+        axes.errorbar(values, places, xerr=errors, fmt="o", color=color, markersize=8, label=label)
+    axes.set_yticks(places, [f"{code} ({part.passages:,})" for code, part in languages.items()])
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.7, len(languages) - 0.3))
+    axes.set_xlabel(f"share of the own language among the {probe.k} nearest passages, with 95% intervals")
+    axes.xaxis.set_major_formatter(lambda share, _: f"{100 * share:.0f}%")
+    axes.grid(axis="x", color="0.92")
+    axes.set_axisbelow(True)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    figure.legend(loc="outside lower center", ncols=3, frameon=False)
+    figure.suptitle(fill(title, 90), x=0.01, ha="left", size="medium")
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=150, format="png")

@@ -53,6 +53,8 @@ class Counts:
     queries: dict[str, int]
     passages: dict[str, int]
     settings: dict[str, int]
+    empty_settings: int = 0  #: Settings without a relevant passage; they are left out.
+    one_language: int = 0  #: Queries whose relevant passages are in one language; they have no rank distance.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,11 +78,9 @@ class RetrievalScores(JsonScores):
 
 @dataclass(frozen=True, kw_only=True)
 class TaskScores(RetrievalScores):
-    """Scores of XQuAD-R or MLQA-R in a file of ``st-hybrid evaluate``."""
+    """Scores of a task in a file of ``st-hybrid evaluate``; ``centered`` are those with language means subtracted."""
 
-    centered: dict[
-        str, RetrievalScores
-    ]  #: With language means subtracted, by their origin: ``"evaluated"`` or a folder.
+    centered: dict[str, RetrievalScores]  #: By the means' origin: ``"evaluated"`` or a folder.
     seconds: dict[str, float]  #: Seconds of ``encoding`` and of ``scoring``.
     sample: dict[str, int] | None = None  #: Number of ``queries`` and ``seed`` of the sample, if one was taken.
 

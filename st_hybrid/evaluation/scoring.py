@@ -14,7 +14,7 @@ from scipy.sparse import csr_array, issparse
 from sentence_transformers import SparseEncoder
 
 from st_hybrid.encoders import Embeddings, Encoder, encode, require_dense
-from st_hybrid.evaluation.collection import RetrievalCollection
+from st_hybrid.evaluation.collection import IntArray, RetrievalCollection
 from st_hybrid.evaluation.fairness import language_shares, peer
 from st_hybrid.evaluation.metrics import measure_rankings, rank_distance
 from st_hybrid.evaluation.ranking import SPARSE_SIMILARITIES, Similarity, rank_passages
@@ -131,17 +131,20 @@ def score_queries(
     query, target = collection.relevant_queries, collection.passage_languages[collection.relevant_passages]
     total, size = len(collection.queries), len(collection.languages)
     in_language, in_all = at_or_above[np.arange(len(query)), target], at_or_above.sum(axis=1)
-    per_language = measure_rankings(in_language, query * size + target, total * size)
-    multilingual = measure_rankings(in_all, query, total)
+    per_language = measure_rankings(in_language, query * size + target, total * size, collection.grades)
+    multilingual = measure_rankings(in_all, query, total, collection.grades)
+    answered_in = np.bincount(np.unique(query * size + target) // size, minlength=total)  # number of languages
     return QueryScores(
         collection=collection,
         measures={
             name: np.column_stack([values.reshape(total, size), multilingual[name]])
             for name, values in per_language.items()
         },
-        rank_distance=rank_distance(in_all, above_best, query, total),
+        rank_distance=np.where(answered_in > 1, rank_distance(in_all, above_best, query, total), np.nan),
         peer_at_20=peer(top, collection),
         top_10_languages=language_shares(top, collection),
+        first_10=top.passages[:, :10],
+        relevant_ranks=in_all,
     )
 
 
@@ -162,9 +165,11 @@ class QueryScores:
 
     collection: RetrievalCollection  #: What was scored.
     measures: dict[str, Doubles]  #: In the pool of each language, and last of all: ``(queries, languages + 1)``.
-    rank_distance: Doubles  #: In all languages, NaN for fewer than two relevant passages: ``(queries,)``.
+    rank_distance: Doubles  #: In all languages, NaN unless relevant passages are in two languages: ``(queries,)``.
     peer_at_20: Doubles  #: Language fairness of the pool of all languages: ``(queries,)``.
     top_10_languages: Doubles  #: Share of each language among the first 10 there: ``(queries, languages)``.
+    first_10: IntArray  #: Numbers of the first 10 passages there, fewer in a smaller pool: ``(queries, 10)``.
+    relevant_ranks: IntArray  #: Rank there of each relevant pair's passage: ``(pairs,)``.
 
     def summary(self) -> RetrievalScores:
         """Average over the queries of a setting, then over the settings of a kind."""
@@ -181,6 +186,9 @@ class QueryScores:
             kind = "multilingual" if b == MULTI else "monolingual" if a == b else "cross_lingual"
             chosen[kind].append(found[a, b])
         means = {kind: _mean_scores(of_kind) for kind, of_kind in chosen.items() if of_kind}
+        languages_asked, pools = (
+            len(np.unique(codes)) for codes in (self.collection.query_languages, self.collection.passage_languages)
+        )
         asked = np.where(np.isnan(self.measures["map"][:, -1]), -1, self.collection.query_languages)
         return RetrievalScores(
             **{**means, "multilingual": replace(means["multilingual"], rank_distance=None)},
@@ -195,6 +203,8 @@ class QueryScores:
                 queries=self.collection.query_counts,
                 passages=self.collection.passage_counts,
                 settings={kind: len(of_kind) for kind, of_kind in chosen.items()},
+                empty_settings=languages_asked * (pools + 1) - len(settings),
+                one_language=int((np.isnan(self.rank_distance) & (asked >= 0)).sum()),
             ),
         )
 
@@ -216,6 +226,40 @@ class QueryScores:
             missing = (pool < len(self.collection.languages)) | np.isnan(values[query])
             columns[name] = pa.array(values[query], mask=missing)
         return pa.table(columns)
+
+    def first_passages(self) -> pa.Table:
+        """What each query finds in the pool of all languages: its first 10 passages, and all that are relevant.
+
+        A row per query and passage, ordered by query and rank, with ids, languages and texts of both, and whether the
+        passage is ``relevant``. Queries without a relevant passage are left out.
+        """
+        collection, depth = self.collection, self.first_10.shape[1]
+        total = len(collection.passages)
+        answered = np.unique(collection.relevant_queries).astype(np.int64)
+        relevant = collection.relevant_queries.astype(np.int64) * total + collection.relevant_passages
+        first = (answered[:, None] * total + self.first_10[answered]).ravel()
+        below = ~np.isin(relevant, first)
+        pair = np.concatenate([first, relevant[below]])
+        rank = np.concatenate([np.tile(np.arange(1, depth + 1), len(answered)), self.relevant_ranks[below]])
+        order = np.lexsort((rank, pair // total))
+        query, passage = pair[order] // total, pair[order] % total
+
+        def column(numbers: IntArray, values: Sequence[str]) -> pa.DictionaryArray:
+            used, index = np.unique(numbers, return_inverse=True)  # each text once, however many queries find it
+            return pa.DictionaryArray.from_arrays(pa.array(index, pa.int32()), [values[number] for number in used])
+
+        return pa.table(
+            {
+                "query_id": column(query, collection.query_ids),
+                "query_language": column(collection.query_languages[query], collection.languages),
+                "query": column(query, collection.queries),
+                "rank": rank[order],
+                "passage_id": column(passage, collection.passage_ids),
+                "passage_language": column(collection.passage_languages[passage], collection.languages),
+                "passage": column(passage, collection.passages),
+                "relevant": np.isin(pair, relevant)[order],
+            }
+        )
 
 
 def score_search(

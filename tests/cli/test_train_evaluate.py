@@ -9,12 +9,16 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 from safetensors.torch import load_file
+
+from st_hybrid.encoders import load_encoder
+from st_hybrid.evaluation import evaluate_retrieval, load_lareqa
 
 ROOT = Path(__file__).parent.parent
 COMMAND = [sys.executable, "-m", "st_hybrid.cli"]
@@ -160,6 +164,49 @@ def test_errors_are_one_line_and_come_first(tiny_model_path: Path, rows: Path, d
         told = run(*arguments, fails=True)
         assert "Traceback" not in told
         assert message in " ".join(told.split()), told
+
+
+@pytest.mark.parametrize("kind", ["sparse", "multi_vector"])
+def test_sparse_and_multi_vector_models(
+    st_hybrid: Callable[..., str],
+    write_miracl: Callable[..., Path],
+    kind: str,
+    request: pytest.FixtureRequest,
+    rows: Path,
+    data: Path,
+    tmp_path: Path,
+) -> None:
+    """They are evaluated as what they are, and what needs dense vectors refuses them in one line."""
+    folder = request.getfixturevalue(f"{kind}_model_path")
+    model, output = ["--model", folder], ["--output", tmp_path / "scores.json"]
+    evaluate = ["evaluate", *model, "--data-dir", data, *output, "--no-verify"]
+    assert "Mul." in st_hybrid(*evaluate)
+    found = json.loads((tmp_path / "scores.json").read_text(encoding="utf-8"))["tasks"]["XQuAD-R"]
+    expected = evaluate_retrieval(load_encoder(folder), load_lareqa("XQuAD-R", data, verify=False))
+    assert {name: found[name] for name in expected.to_dict()} == expected.to_dict()
+
+    shutil.copytree(folder, tmp_path / "copy")
+    negatives = ["--output", tmp_path / "mined.jsonl"]
+    for arguments in (
+        [*evaluate, "--center", "evaluated"],
+        [
+            "evaluate",
+            *model,
+            *output,
+            "--task",
+            "MIRACL",
+            "--languages",
+            "sw",
+            "--data-dir",
+            write_miracl(["sw"], passages=3, queries=2),
+        ],
+        ["center", "--model", tmp_path / "copy", "--data", rows],
+        ["data", "mine", rows, *model, *negatives],
+        ["train", *model, "--data", rows, "--output", tmp_path / "out", *TRAINING],
+    ):
+        told = st_hybrid(*arguments, status=1)
+        assert "needs one dense vector per text: a SentenceTransformer, not a " in told
+        assert "\n" not in told
 
 
 def test_a_killed_run_resumes_to_the_same_model(tiny_model_path: Path, rows: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from datasets import Dataset
 from sentence_transformers import SentenceTransformer
@@ -121,6 +122,18 @@ def test_the_dictionaries_of_sentence_transformers(tiny_model: SentenceTransform
     assert scores.measures["ndcg_at_10"][:, -1].mean() == pytest.approx(evaluator(tiny_model)["cosine_ndcg@10"])
 
 
+def test_dictionaries_may_hold_grades() -> None:
+    """As qrels do: 0 is not relevant, and what is above is the gain."""
+    graded = {"q1": {"p1": 2, "p2": 0}, "q2": {"p2": 1, "p3": 3}, "q3": {"p1": -1}}
+    collection = RetrievalCollection.from_dicts(**{**DICTS, "relevant_docs": graded})
+    assert collection.relevant_queries.tolist() == [0, 1, 1]
+    assert collection.relevant_passages.tolist() == [0, 1, 2]
+    assert collection.grades.tolist() == [2, 1, 3]
+    assert collection.sample(1, seed=1).grades.tolist() in ([2], [1, 3])
+    with pytest.raises(ValueError, match="relevance columns have different lengths"):
+        replace(collection, grades=np.ones(2))
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -134,6 +147,45 @@ def test_the_dictionaries_of_sentence_transformers(tiny_model: SentenceTransform
 def test_dictionaries_that_do_not_fit(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=f"^fruit: .*{message}"):
         RetrievalCollection.from_dicts(**{**DICTS, **change}, name="fruit")
+
+
+@pytest.mark.parametrize("form", [None, "numpy", "torch", "arrow", "pandas"])
+@pytest.mark.parametrize(
+    "texts", [pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int8(), pa.string())], ids=str
+)
+def test_any_format_and_any_type_of_text(form: str | None, texts: pa.DataType) -> None:
+    """Rows in any form make the same collection, by themselves and as dictionaries."""
+    content = {
+        "language": ["en", "de", "de"],
+        "query": ["What is red?", "Was ist rot?", "Was ist blau?"],
+        "positive": ["Tomatoes are red.", "Tomaten sind rot.", "Pflaumen sind blau."],
+    }
+    table = pa.table({"id": [7, 7, 8], **{name: pa.array(column).cast(texts) for name, column in content.items()}})
+    rows = Dataset(table).with_format(form)
+    collection = RetrievalCollection.from_rows(rows)
+    assert (collection.queries, collection.languages) == (content["query"], ["de", "en"])
+    assert sorted(collection.passages) == sorted(content["positive"])
+    numbers, languages = range(3), rows["language"][:]
+    if form in ("arrow", "numpy"):  # values of Arrow and numpy, also as ids
+        numbers = (pa.array if form == "arrow" else np.array)([0, 1, 2])
+    made = RetrievalCollection.from_dicts(
+        dict(zip(numbers, rows["query"][:], strict=True)),
+        dict(zip(numbers, rows["positive"][:], strict=True)),
+        {numbers[0]: [numbers[1], numbers[0]], numbers[1]: set(numbers[:2]), numbers[2]: numbers[2:]},
+        dict(zip(numbers, languages, strict=True)),
+        dict(zip(numbers, languages, strict=True)),
+    )
+    assert made.query_ids == made.passage_ids == ["0", "1", "2"]
+    assert (made.queries, made.passages, made.languages) == (content["query"], content["positive"], ["de", "en"])
+    assert all(type(text) is str for text in (*made.queries, *made.passages, *made.languages))
+    assert texts_of_pairs(made) == texts_of_pairs(collection)
+    scores = score_queries(np.eye(3), np.eye(3), made)
+    assert scores.table()["query_id"].to_pylist()[0] == "0"
+
+
+def test_what_is_not_text_is_named() -> None:
+    with pytest.raises(ValueError, match=r"^fruit: the passage 'p2' has no text but None"):
+        RetrievalCollection.from_dicts(**{**DICTS, "corpus": {**DICTS["corpus"], "p2": None}}, name="fruit")
 
 
 def test_rows_of_a_group_are_relevant_in_all_languages_and_equal_passages_are_one() -> None:

@@ -89,7 +89,7 @@ def test_equal_sentences_are_separate_passages(tmp_path: Path) -> None:
 def test_several_answers_make_several_sentences_relevant(tmp_path: Path) -> None:
     part = paragraph("en", 0, 3, ["q0"])
     starts = [start for start, _ in part["sentence_breaks"]]
-    part["qas"][0]["answers"] = [{"answer_start": s, "text": ""} for s in (starts[2], starts[0], starts[2] + 1)]
+    part["qas"][0]["answers"] = [{"answer_start": s, "text": "sentence"} for s in (starts[2], starts[0], starts[2] + 1)]
     write(tmp_path, "en", [part])
     assert read_lareqa(tmp_path).relevant_passages.tolist() == [0, 2]
 

@@ -54,3 +54,22 @@ def test_all_agree_with_pytrec_eval(rankings: list[list[bool]], seed: int) -> No
             if name == "recip_rank" and not any(row[:10]):
                 expected = 0.0  # trec_eval's has no cutoff
             assert ours[measure][r] == pytest.approx(expected if any(row) else np.nan, abs=1e-9, nan_ok=True), measure
+
+
+@given(rankings=st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=30), min_size=1, max_size=6))
+def test_grades_are_the_gains_of_ndcg(rankings: list[list[int]]) -> None:
+    found = [(r, place + 1, grade) for r, row in enumerate(rankings) for place, grade in enumerate(row) if grade]
+    ranking, rank, grade = np.array(found, dtype=np.int64).reshape(-1, 3).T
+    run = {f"{r}": {f"{place}": -float(place) for place in range(len(row))} for r, row in enumerate(rankings)}
+    qrels = {f"{r}": {f"{place}": grade for place, grade in enumerate(row)} for r, row in enumerate(rankings)}
+    expected = pytrec_eval.RelevanceEvaluator(qrels, {"ndcg_cut.10"}).evaluate(run)
+    values = measure_rankings(rank, ranking, len(rankings), grade.astype(float))["ndcg_at_10"]
+    for r, row in enumerate(rankings):
+        assert values[r] == pytest.approx(expected[f"{r}"]["ndcg_cut_10"] if any(row) else np.nan, nan_ok=True)
+
+
+def test_in_a_tie_the_highest_grade_comes_last() -> None:
+    values = measure_rankings(np.array([2, 2]), np.array([0, 0]), 1, np.array([3.0, 1.0]))
+    worst, best = 1 + 3 / np.log2(3), 3 + 1 / np.log2(3)
+    assert values["ndcg_at_10"] == pytest.approx([worst / best])
+    assert values["map"] == pytest.approx([1.0])

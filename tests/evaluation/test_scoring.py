@@ -61,7 +61,7 @@ def brute_force(matrix: np.ndarray, collection: RetrievalCollection) -> dict[str
             best_gain = gains[: len(places)].sum()
             values["ndcg_at_10"].append(gains[: len(ranked)][ranked[:10]].sum() / best_gain)
             values["mrr_at_10"].append(1 / places[0] if places[0] <= 10 else 0)
-            if setting.endswith("multi") and len(places) > 1:
+            if setting.endswith("multi") and len(set(collection.passage_languages[relevance])) > 1:
                 best = 1 + (scores > scores[relevance].max()).sum()
                 values["rank_distance"].append(places[-1] - best)
         result[setting] = {measure: float(np.mean(found)) for measure, found in values.items()}
@@ -228,6 +228,46 @@ def test_queries_without_relevant_passages_do_not_count() -> None:
         assert getattr(with_it, part) == getattr(without, part)
 
 
+def test_a_distance_needs_relevant_passages_in_two_languages() -> None:
+    """Two passages of one language say nothing about a preference among languages; settings without any are counted."""
+    languages = {"p1": "de", "p2": "de", "p3": "en", "p4": "fr"}
+    collection = RetrievalCollection.from_dicts(
+        queries={"q1": "one", "q2": "both"},
+        corpus=dict.fromkeys(languages, "text"),
+        relevant_docs={"q1": {"p1", "p2"}, "q2": {"p1", "p3"}},
+        query_languages={"q1": "de", "q2": "de"},
+        passage_languages=languages,
+    )
+    matrix = np.array([[4, 1, 3, 2], [4, 3, 2, 1]], dtype=np.float32)
+    scores = score_matrix(matrix, collection)
+    assert scores.rank_distance == 2  # of q2 alone; the passages of q1 are in places 1 and 4
+    assert scores.counts.one_language == 1
+    assert scores.counts.empty_settings == 1  # de-fr; nothing is asked in English or French
+    assert scores.counts.settings == {"monolingual": 1, "cross_lingual": 1, "multilingual": 1}
+    distances = score_matrix_queries(matrix, collection).table()["rank_distance"].to_pylist()
+    assert [distance for distance in distances if distance is not None] == [2]
+
+
+def test_what_queries_find_first() -> None:
+    languages = {f"p{number}": "de" if number % 2 else "en" for number in range(14)}
+    collection = RetrievalCollection.from_dicts(
+        queries={"q1": "one", "q2": "none"},
+        corpus={passage: f"text of {passage}" for passage in languages},
+        relevant_docs={"q1": {"p1", "p12", "p13"}},
+        query_languages={"q1": "de", "q2": "de"},
+        passage_languages=languages,
+    )
+    matrix = np.tile(np.arange(14, 0, -1, dtype=np.float32), (2, 1))
+    found = score_matrix_queries(matrix, collection).first_passages().to_pylist()
+    assert [row["passage_id"] for row in found] == [*(f"p{number}" for number in range(10)), "p12", "p13"]
+    assert [row["rank"] for row in found] == [*range(1, 11), 13, 14]
+    assert [row["passage_id"] for row in found if row["relevant"]] == ["p1", "p12", "p13"]
+    assert found[1] == {
+        "query_id": "q1", "query_language": "de", "query": "one", "rank": 2, "relevant": True,
+        "passage_id": "p1", "passage_language": "de", "passage": "text of p1",
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_vectors_that_are_not_finite(value: float) -> None:
     collection = build(seed=0, languages=2, questions=3)
@@ -346,6 +386,7 @@ def test_scores_of_a_search_are_those_of_the_matrix(collection: RetrievalCollect
         relevant = {str(q): {str(p): 1 for p in np.flatnonzero(hits)} for q, _, hits in queries}
         scores = score_search(found, relevant, len(queries[0][1])).to_dict()
         expected = brute_force(matrix, collection)[setting]
+        expected.pop("rank_distance", None)  # a search does not know the languages of passages
         assert {measure: scores[measure] for measure in expected} == pytest.approx(expected, abs=1e-12)
 
 

@@ -13,9 +13,8 @@ from mteb.abstasks.retrieval import AbsTaskRetrieval
 from mteb.cache import ResultCache
 from mteb.models.cache_wrappers import CachedEmbeddingWrapper
 from mteb.models.search_wrappers import SearchEncoderWrapper
-from sentence_transformers import SparseEncoder
-from sentence_transformers.sparse_encoder.modules import MLMTransformer, SpladePooling
 
+from st_hybrid.encoders import load_encoder
 from st_hybrid.evaluation import evaluate_retrieval
 from st_hybrid.tasks import LareqaTask, group_means
 from st_hybrid.tasks.means import LAREQA_MEASURES, mean_scores
@@ -112,13 +111,21 @@ def test_bm25_takes_the_ordinary_way(lareqa_data: Path):
     assert set(LAREQA_MEASURES) - {"rank_distance"} <= set(scores["en-de"])
 
 
-@pytest.mark.skipif(not hasattr(mteb.models, "SparseEncoderWrapper"), reason="this mteb knows no sparse encoders")
-def test_sparse_encoders_take_the_ordinary_way(lareqa_data: Path, tiny_model_path: Path):
-    masked = MLMTransformer(str(tiny_model_path))
-    model = SparseEncoder(modules=[masked, SpladePooling()], device="cpu")
-    scores = run(model, get_task("XQuAD-R", lareqa_data, hf_subsets=["en-en", "en-multi"]))
-    for of_subset in scores.values():
-        assert 0 < of_subset["map"] < 1
+@pytest.mark.parametrize("kind", ["Sparse", "MultiVector"])
+def test_sparse_and_multi_vector_encoders_take_the_ordinary_way(
+    lareqa_data: Path, sparse_model_path: Path, multi_vector_model_path: Path, kind: str
+):
+    if not hasattr(mteb.models, {"Sparse": "SparseEncoderWrapper", "MultiVector": "MultiVectorWrapper"}[kind]):
+        pytest.skip("this mteb does not know such encoders")
+    model = load_encoder({"Sparse": sparse_model_path, "MultiVector": multi_vector_model_path}[kind], device="cpu")
+    subsets = ["en-en", "en-multi"]
+    scores = run(model, get_task("XQuAD-R", lareqa_data, hf_subsets=subsets))
+    task = get_task("XQuAD-R", lareqa_data, hf_subsets=subsets)
+    task.load_data()
+    assert task.collection is not None
+    expected = evaluate_retrieval(model, task.collection).per_pair
+    for subset, of_subset in scores.items():
+        assert of_subset["map"] == pytest.approx(expected[subset].map, abs=1e-3)
     assert "rank_distance" in scores["en-multi"]
 
 

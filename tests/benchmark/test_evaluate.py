@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,33 +14,15 @@ import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+from datasets import Dataset
 from rich.console import Console
 from sentence_transformers import SentenceTransformer
 
 import st_hybrid.tasks  # noqa: F401 (registers the tasks)
-from st_hybrid.benchmark import evaluate_tasks, print_scores
-from st_hybrid.evaluation.per_query import per_query_path
+from st_hybrid.benchmark import evaluate_models, evaluate_tasks, print_scores
+from st_hybrid.evaluation import RetrievalCollection, evaluate_retrieval
+from st_hybrid.evaluation.per_query import first_passages_path, per_query_path
 from st_hybrid.evaluation.results import MEASURES, MiraclScores, TaskScores
-
-WORDS = {"en": ("Where is the {}?", "The {} is here."), "de": ("Wo ist {}?", "Hier ist {}.")}
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two tasks in two languages; the second lacks a question in one of them."""
-    folder = tmp_path_factory.mktemp("data")
-    for task, questions in (("xquad-r", {"en": 5, "de": 5}), ("mlqa-r", {"en": 4, "de": 3})):
-        (folder / task).mkdir()
-        for language, (query, answer) in WORDS.items():
-            paragraphs = []
-            for number in range(questions[language]):
-                text = answer.format(f"thing {number}")
-                question = query.format(f"thing {number}")
-                entry = {"id": f"q{number}", "question": question, "answers": [{"answer_start": 0, "text": "x"}]}
-                paragraphs.append({"context": text, "sentence_breaks": [[0, len(text)]], "qas": [entry]})
-            content = {"data": [{"title": task, "paragraphs": paragraphs}]}
-            (folder / task / f"{language}.json").write_text(json.dumps(content), encoding="utf-8")
-    return folder
 
 
 def run(model: SentenceTransformer, data: Path, output: Path, *tasks: str, name: str = "tiny", **more: Any) -> Any:
@@ -59,7 +42,11 @@ def test_files_of_several_runs(tiny_model: SentenceTransformer, data: Path, tmp_
     assert content["model"] == "tiny"
     assert content["zero_shot"]["MLQA-R"] == {"claim": None, "reason": "what tiny was trained on is not known"}
     assert {task: TaskScores.from_dict(scores) for task, scores in content["tasks"].items()} == results
-    assert sorted(path.name for path in output.parent.iterdir()) == ["scores.json", "scores.per-query.parquet"]
+    assert sorted(path.name for path in output.parent.iterdir()) == [
+        "scores.first-10.parquet",
+        "scores.json",
+        "scores.per-query.parquet",
+    ]
     assert sorted(path.name for path in plots.iterdir()) == [
         "mlqa-r-top-10-languages.png",
         "xquad-r-top-10-languages.png",
@@ -89,6 +76,7 @@ def test_files_of_another_model_stay(tiny_model: SentenceTransformer, data: Path
     output.unlink()
     with pytest.raises(ValueError, match=r"scores\.per-query\.parquet holds the scores of 'tiny'"):
         run(tiny_model, data, output, "XQuAD-R", name="other")
+    first_passages_path(output).unlink()
     per_query_path(output).write_text("not parquet")
     with pytest.raises(ValueError, match="is not a Parquet file"):
         run(tiny_model, data, output, "XQuAD-R")
@@ -113,6 +101,72 @@ def test_a_file_is_whole_or_not_there(
     assert after.keys() == before.keys()
     assert after["scores.json"] == before["scores.json"]
     assert set(pq.read_table(per_query_path(output))["variant"].to_pylist()) == {"plain", "centered: evaluated"}
+
+
+def test_what_queries_find_is_kept(tiny_model: SentenceTransformer, data: Path, tmp_path: Path) -> None:
+    """Of a task done again the new rows, and the texts in a dictionary, once each."""
+    output = tmp_path / "scores.json"
+    for task, options in (("XQuAD-R", {}), ("MLQA-R", {}), ("XQuAD-R", {"centers": ["evaluated"]})):
+        run(tiny_model, data, output, task, **options)
+    table = pq.read_table(first_passages_path(output))
+    rows = table.filter(pc.field("task") == "XQuAD-R")
+    assert set(rows["variant"].to_pylist()) == {"plain", "centered: evaluated"}
+    assert rows.num_rows == 2 * 10 * 10  # variants, queries, passages
+    plain = rows.filter(pc.field("variant") == "plain").to_pylist()
+    assert all(sum(row["relevant"] for row in plain[start : start + 10]) == 2 for start in range(0, 100, 10))
+    assert [row["rank"] for row in plain] == list(range(1, 11)) * 10
+    assert len(table["passage"].combine_chunks().dictionary) == 10  # those of MLQA-R are among those of XQuAD-R
+
+
+def test_several_models_side_by_side(
+    tiny_model_path: Path, st_hybrid: Callable[..., str], data: Path, tmp_path: Path
+) -> None:
+    """A model that fails stops neither the others nor the page."""
+    models = [tmp_path / "first", tmp_path / "second"]
+    for model in models:
+        shutil.copytree(tiny_model_path, model)
+    given = [part for model in (models[0], "no/such-model", models[1]) for part in ("--model", model)]
+    options = ["--data-dir", data, "--no-verify", "--task", "XQuAD-R", "--output", tmp_path / "out"]
+    message = st_hybrid("evaluate", *given, *options, status=1)
+    assert message.startswith(f"1 of 3 models failed, and {tmp_path / 'out'} has the scores of 2. no/such-model: ")
+    assert json.loads((tmp_path / "out" / "second.json").read_text(encoding="utf-8"))["model"] == str(models[1])
+    page = (tmp_path / "out" / "comparison.md").read_text(encoding="utf-8")
+    assert "## XQuAD-R" in page
+    assert all(f"| {model} |" in page for model in models)
+
+    told = st_hybrid("evaluate", *[part for model in models for part in ("--model", model)], *options)
+    assert "rank distance" in told
+    assert st_hybrid("evaluate", *given, *options, "--seed", "1", status=1).startswith("seed has no effect without")
+    with pytest.raises(ValueError, match="given twice"):
+        evaluate_models(["a", "a"], ["XQuAD-R"], data, tmp_path)
+
+
+def test_ones_own_rows(st_hybrid: Callable[..., str], tiny_model_path: Path, data: Path, tmp_path: Path) -> None:
+    """The scores are those of the collection, with all options of the public tasks."""
+    rows = [
+        {"id": number, "lang": code, "query": f"{code} question {number}?", "positive": f"{number} answers {code}."}
+        for number in range(12)
+        for code in ("de", "en", "fr")
+    ]
+    path, output = tmp_path / "faq.jsonl", tmp_path / "scores.json"
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
+    options = ["--model", tiny_model_path, "--data", path, "--column", "language=lang", "--output", output]
+    told = st_hybrid("evaluate", *options, "--center", "evaluated", "--languages", "de,fr", "--plots", tmp_path)
+    assert "faq in 2 languages: 24 queries, 24 passages" in told
+    scores = TaskScores.from_dict(json.loads(output.read_text(encoding="utf-8"))["tasks"]["faq"])
+    assert (tmp_path / "faq-top-10-languages.png").is_file()
+    dataset = Dataset.from_list(rows).filter(lambda row: row["lang"] != "en")
+    collection = RetrievalCollection.from_rows(dataset, columns={"language": "lang"})
+    expected = evaluate_retrieval(SentenceTransformer(str(tiny_model_path)), collection)
+    assert scores.multilingual.map == pytest.approx(expected.multilingual.map)
+    assert scores.counts.settings == {"monolingual": 2, "cross_lingual": 2, "multilingual": 2}
+    st_hybrid("evaluate", *options, "--sample", "3", "--task", "XQuAD-R", "--data-dir", data, "--no-verify")
+    both = json.loads(output.read_text(encoding="utf-8"))["tasks"]
+    assert both["faq"]["counts"]["queries"] == both["XQuAD-R"]["counts"]["queries"] | {"fr": 3}
+    with pytest.raises(ValueError, match="faq is the name of other data"):
+        evaluate_tasks(
+            "model", [], None, tmp_path / "new.json", data=[path, path], columns={"language": "lang"}, model_name="m"
+        )
 
 
 def printed(results: dict[str, TaskScores | MiraclScores]) -> str:
@@ -184,9 +238,11 @@ def test_a_sample_and_a_model_by_its_folder(tiny_model_path: Path, data: Path, t
         (["MIRACL"], {"centers": ["evaluated"]}, "centers has no effect on MIRACL"),
         (["XQuAD-R", "MIRACL"], {"sample": 3}, "sample has no effect on MIRACL"),
         (["MIRACL"], {"plots": "plots"}, "plots has no effect on MIRACL"),
-        (["MIRACL"], {"verify": False}, "verify=False has no effect on MIRACL"),
+        (["MIRACL"], {"verify": False}, "verify=False has no effect without XQuAD-R or MLQA-R"),
         (["XQuAD-R"], {"memory_gb": 2, "index_factory": "Flat"}, "memory_gb, index_factory can only .* MIRACL"),
         (["XQuAD-R"], {"seed": 1}, "seed has no effect without sample"),
+        (["XQuAD-R"], {"columns": {"query": "question"}}, "columns has no effect without data"),
+        ([], {}, "nothing to evaluate on"),
         (["SQuAD", "XQuAD-R"], {}, "must be one of XQuAD-R, MLQA-R, got 'SQuAD'"),
     ],
 )
@@ -201,7 +257,10 @@ def test_options_without_effect_are_refused_before_anything_is_loaded(
 def test_a_file_of_another_version_is_refused(data: Path, tmp_path: Path) -> None:
     output = tmp_path / "scores.json"
     output.write_text(json.dumps({"model": "tiny", "tasks": {"XQuAD-R": {"monolingual": {"map": 0.5}}}}))
-    with pytest.raises(ValueError, match=r"scores\.json is of another version"):
+    with pytest.raises(
+        ValueError,
+        match=r"scores\.json is of another version, .* \(\d+ validation errors for \w+\)\. Evaluate",
+    ):
         run("no such model", data, output, "MLQA-R")  # type: ignore[arg-type]
 
 
