@@ -88,7 +88,8 @@ def run(given: argparse.Namespace) -> None:
             if not (model / "training.json").is_file():
                 options = ["--alpha", one.alpha]
                 options += [] if one.rows == "none" else ["--negatives-follow", one.negatives_follow]
-                command("train", *fixed, *TRAINING, *options, "--max-steps", given.steps, "--resume")
+                options += ["--resume"] if (model / "settings.json").is_file() else []  # an interrupted run
+                command("train", *fixed, *TRAINING, *options, "--max-steps", given.steps)
         if not (work / f"{name}.json").is_file():
             task = ["--task", "XQuAD-R", "--data-dir", given.evaluation_data]
             task += [] if given.sample is None else ["--sample", given.sample]

@@ -96,8 +96,9 @@ def run(given: argparse.Namespace) -> None:
         if what.options and not (model / "training.json").is_file():
             rows = data if what.data == "rows" else work / f"{what.data}.jsonl.gz"
             fixed = ["--model", start, "--data", rows, "--output", model]
-            steps = ["--max-steps", given.steps or what.steps]
-            command("train", *fixed, *COMMON, *shlex.split(what.options), *steps, "--resume")
+            options = [*shlex.split(what.options), "--max-steps", given.steps or what.steps]
+            options += ["--resume"] if (model / "settings.json").is_file() else []  # an interrupted run
+            command("train", *fixed, *COMMON, *options)
         if what.merges and not model.is_dir():
             merge(work / what.merges, start, model)
         if not (work / f"{name}.json").is_file():
