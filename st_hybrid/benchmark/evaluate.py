@@ -139,6 +139,10 @@ def evaluate_tasks(
     centerings: dict[str, Any] = {
         name: name if name == "evaluated" else LanguageCentering.from_pretrained(name) for name in centers
     }
+    for means in (part for part in centerings.values() if isinstance(part, LanguageCentering)):
+        for collection in collections.values():  # refuses a language without a mean before anything is encoded
+            means.known_as([code for code, number in collection.query_counts.items() if number], "query")
+            means.known_as([code for code, number in collection.passage_counts.items() if number], "document")
     if isinstance(model, str):
         model = load_encoder(model)
     if centers:

@@ -1,7 +1,7 @@
 """Subtract each language's mean vector, so that a vector says less about the language of its text."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
@@ -137,23 +137,28 @@ class LanguageCentering:
         )
         return cls.fit(model, texts["query"][:], languages, texts["positive"][:], languages, **options)
 
+    def known_as(self, languages: Iterable[str], role: Role) -> dict[str, str | None]:
+        """What the means call each language; None if it has no mean, which ``unseen="error"`` refuses (ValueError)."""
+        if role not in self.means:
+            raise ValueError(f"role must be 'query' or 'document', got {role!r}.")
+        means = self.means[role]
+        known_as = {code: supported_code(code, means.keys()) for code in languages}
+        if self.unseen == "error" and (unknown := [code for code, known in known_as.items() if known is None]):
+            raise ValueError(
+                f"There is no {role} mean for the language {', '.join(unknown)}, only for {', '.join(means)}. Fit the "
+                f"means on texts in that language too, or choose unseen='keep' or unseen='global' (--unseen)."
+            )
+        return known_as
+
     def __call__(self, embeddings: Floats, languages: Sequence[str], role: Role) -> Floats:
         """Subtract from each vector, shape ``(texts, dimensions)``, its language's mean and scale it to length 1.
 
         Raises:
             ValueError: A language has no mean and ``unseen`` is ``"error"``, or shapes disagree.
         """
-        if role not in self.means:
-            raise ValueError(f"role must be 'query' or 'document', got {role!r}.")
         _check_lengths(embeddings, languages)
-        means = self.means[role]
         codes, numbers = np.unique(np.asarray(languages), return_inverse=True)
-        known_as = {code: supported_code(code, means.keys()) for code in codes.tolist()}
-        if self.unseen == "error" and (unknown := [code for code, known in known_as.items() if known is None]):
-            raise ValueError(
-                f"There is no {role} mean for the language {', '.join(unknown)}, only for {', '.join(means)}. Fit the "
-                f"means on texts in that language too, or choose unseen='keep' or unseen='global'."
-            )
+        known_as, means = self.known_as(codes.tolist(), role), self.means[role]
         other = np.mean(list(means.values()), axis=0, dtype=np.float64) * (self.unseen == "global")
         centered = embeddings - np.stack([means.get(known or "", other) for known in known_as.values()])[
             numbers

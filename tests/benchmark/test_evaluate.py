@@ -23,6 +23,7 @@ from st_hybrid.benchmark import evaluate_models, evaluate_tasks, print_scores
 from st_hybrid.evaluation import RetrievalCollection, evaluate_retrieval
 from st_hybrid.evaluation.per_query import first_passages_path, per_query_path
 from st_hybrid.evaluation.results import MEASURES, MiraclScores, TaskScores
+from st_hybrid.methods.centering import LanguageCentering
 
 
 def run(model: SentenceTransformer, data: Path, output: Path, *tasks: str, name: str = "tiny", **more: Any) -> Any:
@@ -173,6 +174,20 @@ def printed(results: dict[str, TaskScores | MiraclScores]) -> str:
     console = Console(width=100, file=io.StringIO())
     print_scores(results, console)
     return console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_a_language_without_a_mean_is_refused_before_a_model_is_loaded(data: Path, tmp_path: Path) -> None:
+    mean = {"en": np.ones(4, dtype=np.float32)}
+    LanguageCentering({"query": mean, "document": mean}).save_pretrained(tmp_path / "means")
+    with pytest.raises(ValueError, match="no query mean for the language de, only for en"):
+        evaluate_tasks(
+            "no such model",
+            ["XQuAD-R"],
+            data,
+            tmp_path / "scores.json",
+            verify=False,
+            centers=[str(tmp_path / "means")],
+        )
 
 
 def test_what_is_printed(tiny_model: SentenceTransformer, data: Path, tmp_path: Path) -> None:
