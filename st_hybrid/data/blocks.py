@@ -79,5 +79,7 @@ def _block(data: bytes, first: int, path: Path) -> Block:
         except UnicodeDecodeError as error:
             line = first + data.count(b"\n", 0, error.start)
             byte = error.start - data.rfind(b"\n", 0, error.start)
-            raise ValueError(f"{path}:{line}: not UTF-8 ({error.reason} at byte {byte}). Convert the file.") from error
+            raise ValueError(
+                f"{path}:{line}: not UTF-8 ({error.reason} at byte {byte} of the line). Convert the file."
+            ) from error
     return Block(data, first)

@@ -79,10 +79,13 @@ class CorpusProbe(JsonScores):
 
     @property
     def advice(self) -> Literal["nothing", "center", "train"]:
-        """Nothing up to a language preference of 0.1; center if that reduces it to 0.1; otherwise train."""
-        if self.preference.value <= TOLERATED:
+        """Nothing up to a language preference of 0.1; center if that reduces it to 0.1; otherwise train.
+
+        The low ends of the intervals count: chance alone is no reason to do more.
+        """
+        if self.preference.low <= TOLERATED:
             return "nothing"
-        return "center" if self.preference_centered.value <= TOLERATED else "train"
+        return "center" if self.preference_centered.low <= TOLERATED else "train"
 
     @property
     def conclusion(self) -> str:
