@@ -136,7 +136,8 @@ class ModelTranslator:
         try:
             self.tokenizer: Any = AutoTokenizer.from_pretrained(name)
         except OSError as error:
-            raise OSError(f"{name} is neither a folder with a tokenizer nor a model on the hub.") from error
+            text = f"There is no tokenizer for {name}: it is neither a folder with one nor a model on the hub."
+            raise OSError(text) from error
         vocabulary: dict[str, int] = self.tokenizer.get_vocab()
         names = {*vocabulary, *getattr(self.tokenizer, "lang_token_to_id", ())}
         tokens = {found[1]: found[0] for name in names if (found := _M2M_TOKEN.fullmatch(name))}

@@ -135,8 +135,8 @@ def test_an_error_is_one_line(nllb_path: Path, rows: Path, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"to": ["de,fr"]}, "has no language 'fr'"),
-        ({"to": [","]}, "Name at least one language"),
+        ({"to": ["de", "fr"]}, "has no language 'fr'"),
+        ({"to": []}, "Name at least one language"),
         ({"column": None}, "has no column 'query'"),
         ({"column": ["query"]}, "must be a pair such as query=question"),
         ({"model_options": ModelOptions(tokenizer="./none")}, r"no tokenizer for \./none"),
