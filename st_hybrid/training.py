@@ -64,7 +64,7 @@ def finetune(
         source: How the rows were read. A run can only be resumed with the same source.
         checked: Evaluation sets that the rows were checked against, from
             :func:`~st_hybrid.data.zero_shot.checked_sets`, for :func:`~st_hybrid.data.zero_shot.zero_shot`.
-        resume: Continue the run in ``output`` from its last checkpoint, with the same settings and the same batches.
+        resume: Continue the run in ``output``, if there is one, from its last checkpoint, with the same batches.
 
     Raises:
         FileExistsError: ``output`` holds a run and ``resume`` is not set.
@@ -187,15 +187,11 @@ def _claim(output: Path, settings: dict[str, Any], resume: bool) -> str | None:
     checkpoint = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None
     if known.is_file() and not resume and (checkpoint or (output / _SUMMARY).is_file()):
         raise FileExistsError(f"{output} already holds a run. Continue it (--resume) or choose another folder.")
-    if resume and not known.is_file():
-        raise ValueError(f"resume has no effect: {output} holds no run. Leave it out.")
-    if resume:
+    if resume and known.is_file():
         before = json.loads(known.read_text(encoding="utf-8"))
         changes = [f"{k} was {before.get(k)!r} and is {new!r}" for k, new in settings.items() if new != before.get(k)]
         if changes:
             raise ValueError(f"The run in {output} cannot be resumed with other settings: {', '.join(changes)}.")
-        if (output / _SUMMARY).is_file():
-            raise ValueError(f"resume has no effect: the run in {output} is complete.")
     write_json(known, settings)
     return checkpoint if resume else None
 

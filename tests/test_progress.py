@@ -21,9 +21,8 @@ def test_a_hidden_bar_prints_nothing_and_still_counts(capfd: pytest.CaptureFixtu
 def test_a_bar_shows_on_standard_error(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, total: int | None, done: int, shown: str
 ) -> None:
-    monkeypatch.setenv("FORCE_COLOR", "1")  # a terminal, as rich sees it
-    monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setenv("COLUMNS", "120")
+    # A terminal, as rich sees it. datasets replaces os.environ when it maps with processes; rich keeps the first.
+    monkeypatch.setattr("rich.console.Console._environ", {"FORCE_COLOR": "1", "TERM": "xterm", "COLUMNS": "120"})
     with progress_bar(total, "Encoding", unit="texts", done=done) as advance:
         advance(100)
         advance(500)

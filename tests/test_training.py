@@ -314,10 +314,17 @@ def test_a_folder_with_a_run_is_not_overwritten(tiny_model_path: Path, rows: Dat
         finetune(tiny_model_path, rows, tmp_path / "out", recipe)
     with pytest.raises(ValueError, match="seed was 0 and is 1"):
         finetune(tiny_model_path, rows, tmp_path / "out", Recipe(seed=1, **QUICK), resume=True)
-    with pytest.raises(ValueError, match=r"resume has no effect: the run in .*out is complete"):
-        finetune(tiny_model_path, rows, tmp_path / "out", recipe, resume=True)
-    with pytest.raises(ValueError, match=r"resume has no effect: .*new holds no run"):
-        finetune(tiny_model_path, rows, tmp_path / "new", recipe, resume=True)
+
+
+def test_what_always_resumes_may_also_begin_and_end_a_run(tiny_model_path: Path, rows: Dataset, tmp_path: Path) -> None:
+    """As a scheduler does, which starts the same command again and again."""
+    for _ in range(2):
+        finetune(tiny_model_path, rows, tmp_path / "out", Recipe(**QUICK), resume=True)
+    once = finetune(tiny_model_path, rows, tmp_path / "once", Recipe(**QUICK))
+    again = SentenceTransformer(str(tmp_path / "out"))
+    for (name, expected), (_, found) in zip(once.state_dict().items(), again.state_dict().items(), strict=True):
+        assert torch.equal(expected.cpu(), found.cpu()), name
+    assert summary(tmp_path / "out")["steps"] == summary(tmp_path / "once")["steps"]
 
 
 def test_several_sets_of_rows_are_trained_on_and_held_out_together(

@@ -48,7 +48,7 @@ def train(
         data: Parallel rows: a file, a folder, or a hub name with a configuration after a colon. Repeat the option to
             train on several data sets. Each batch then comes from one of them, and larger ones give more batches.
         output: Folder for the model, its card, checkpoints and ``training.json``.
-        resume: Continue the run in the output folder from its last checkpoint.
+        resume: Continue the run in the output folder, if it has one, from its last checkpoint.
     """
     from st_hybrid.data import open_row_sets
     from st_hybrid.data.zero_shot import checked_sets
