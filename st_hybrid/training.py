@@ -64,7 +64,8 @@ def finetune(
         source: How the rows were read. A run can only be resumed with the same source.
         checked: Evaluation sets that the rows were checked against, from
             :func:`~st_hybrid.data.zero_shot.checked_sets`, for :func:`~st_hybrid.data.zero_shot.zero_shot`.
-        resume: Continue the run in ``output``, if there is one, from its last checkpoint, with the same batches.
+        resume: Continue the run in ``output``, if there is one, from its last checkpoint, with the same batches. A
+            complete run stays as it is.
 
     Raises:
         FileExistsError: ``output`` holds a run and ``resume`` is not set.
@@ -83,6 +84,8 @@ def finetune(
     given = {"parallel rows": rows} if isinstance(rows, Dataset) else rows
     settings = {"model": str(model), "data": ", ".join(given), "source": dict(source), **asdict(recipe)}
     checkpoint = _claim(output, settings, resume)
+    if (output / _SUMMARY).is_file():  # a complete run: the trainer would take one more step
+        return require_dense(load_encoder(output), "finetune")
 
     sets = {name: ParallelRows(one) for name, one in given.items()}
     negatives = sorted({column for one in sets.values() for column in one.negative_columns})
