@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +29,15 @@ from sentence_transformers.sparse_encoder.losses import CSRLoss
 
 from st_hybrid import HybridBatchSampler, MultilingualMultipleNegativesRankingLoss, parallel_pairs, split_groups
 from st_hybrid.data import open_rows
-from st_hybrid.evaluation import SETTINGS, RetrievalCollection, evaluate_retrieval
+from st_hybrid.evaluation import SETTINGS, RetrievalCollection, RetrievalScores, evaluate_retrieval
 from st_hybrid.files import write_json
 from st_hybrid.provenance import provenance
+
+
+def headline(scores: RetrievalScores) -> dict[str, Any]:
+    """The mAP of each setting, and the rank distance."""
+    maps = {name: round(scores.by_setting[name].map, 4) for name in SETTINGS}
+    return {"map": maps, "rank_distance": round(scores.rank_distance or 0, 2)}
 
 
 def main() -> None:
@@ -59,10 +64,11 @@ def main() -> None:
             "batch_sampler": HybridBatchSampler,
             "save_strategy": "no",
             "report_to": "none",
+            "seed": 0,
         }
         model: Any = (MultiVectorEncoder if kind == "late interaction" else SparseEncoder)(options.model)
         model.max_seq_length = 80
-        scores[kind] = [asdict(evaluate_retrieval(model, held_out))]
+        scores[kind] = [headline(evaluate_retrieval(model, held_out))]
         began = time.perf_counter()
         loss: Any = MultilingualMultipleNegativesRankingLoss(model)
         with tempfile.TemporaryDirectory() as folder:
@@ -73,11 +79,11 @@ def main() -> None:
                 args = MultiVectorEncoderTrainingArguments(folder, **training)
                 MultiVectorEncoderTrainer(model, args, pairs, loss=loss).train()
         seconds = round(time.perf_counter() - began, 1)
-        scores[kind] += [{**asdict(evaluate_retrieval(model, held_out)), "training_seconds": seconds}]
-    table = Table("encoder", "", *(f"{name} mAP" for name in SETTINGS), "rank distance")
+        scores[kind] += [{**headline(evaluate_retrieval(model, held_out)), "training_seconds": seconds}]
+    table = Table("encoder", "", "Mo.", "Cr.", "Mul.", "rank distance")
     for kind, both in scores.items():
         for when, one in zip(("untouched", "trained"), both, strict=True):
-            table.add_row(kind, when, *(f"{one[name]['map']:.3f}" for name in SETTINGS), f"{one['rank_distance']:.1f}")
+            table.add_row(kind, when, *(f"{value:.3f}" for value in one["map"].values()), f"{one['rank_distance']:.1f}")
     Console().print(table)
     if options.output:
         sizes = {
@@ -85,7 +91,13 @@ def main() -> None:
             "queries": len(held_out.queries),
             "passages": len(held_out.passages),
         }
-        settings = {**vars(options), "output": None, "model": Path(options.model).name, "data": Path(options.data).name}
+        settings = {
+            **vars(options),
+            "output": None,
+            "seed": 0,
+            "model": Path(options.model).name,
+            "data": Path(options.data).name,
+        }
         write_json(options.output, {"settings": settings, **sizes, **provenance(), "scores": scores})
 
 

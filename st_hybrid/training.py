@@ -84,7 +84,7 @@ def finetune(
     given = {"parallel rows": rows} if isinstance(rows, Dataset) else rows
     settings = {"model": str(model), "data": ", ".join(given), "source": dict(source), **asdict(recipe)}
     checkpoint = _claim(output, settings, resume)
-    if (output / _SUMMARY).is_file():  # a complete run: the trainer would take one more step
+    if resume and (output / _SUMMARY).is_file():  # a complete run: the trainer would take one more step
         return require_dense(load_encoder(output), "finetune")
 
     sets = {name: ParallelRows(one) for name, one in given.items()}

@@ -210,11 +210,14 @@ def test_texts_are_written_out_by_map(tmp_path: Path) -> None:
         pairs.map(lambda pair: {"query": f"ask: {pair['query']}"})[0]
 
 
-def test_pairs_of_the_same_rows_can_be_joined_and_others_are_refused() -> None:
+def test_pairs_of_the_same_rows_can_be_joined_and_others_are_refused(tmp_path: Path) -> None:
     rows = with_negatives()
     pairs = parallel_pairs(rows)
     ours, theirs = pairs.select([3, 1]), pairs.filter(lambda pair: pair["label"][1] == 1)
-    assert list(concatenate_datasets([ours, theirs])) == [*ours, *theirs]
+    joined = concatenate_datasets([ours, theirs])
+    assert list(joined) == [*ours, *theirs]
+    joined.map(dict, batched=True).to_parquet(tmp_path / "joined.parquet")
+    assert list(Dataset.from_parquet(str(tmp_path / "joined.parquet"), cache_dir=str(tmp_path))) == list(joined)
     others = parallel_pairs(rows.select(range(4)))
     for join in (concatenate_datasets, interleave_datasets):
         with pytest.raises(ValueError, match="Join the rows before parallel_pairs, or put the pairs side by side"):

@@ -112,7 +112,7 @@ class Layout:
         if doubtful := [code for code in whole if self.languages is None and not means_language(code)]:
             raise ValueError(
                 f"{self.source}: {query}_{doubtful[0]}, {positive}_{doubtful[0]} may or may not be texts in a language "
-                f"{doubtful[0]!r}. Name the languages to read: languages=['de', 'en'], or --languages de,en."
+                f"{doubtful[0]!r}. Name those to read: languages=['de', 'en'], or data import rows --languages de,en."
             )
         if not any(map(self._is_read, whole)):
             raise ValueError(
@@ -150,7 +150,10 @@ class Layout:
             elif {"context", "question", "answers"} <= set(present):
                 mend = "Questions with answers in a context are read with read_squad (data import squad)."
             elif missing == ["language"]:
-                mend = "Name it with columns={'language': …}, or pass the language of all rows: language='en'."
+                mend = (
+                    "Name it (--column language=…), or give the language of all rows: language='en', or "
+                    "data import rows --language en."
+                )
             raise ValueError(
                 f"{self.source} has no column {', '.join(repr(self.names[role]) for role in missing)}; its columns are "
                 f"{', '.join(map(repr, present))}. {mend}"
