@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from st_hybrid.benchmark.scores_file import MIRACL, read_scores
+from st_hybrid.benchmark.scores_file import MIRACL, read_scores, short_names
 from st_hybrid.files import replacing
 
 if TYPE_CHECKING:
@@ -92,13 +92,8 @@ def write_browse_page(
             of_side[key].append((number, row["rank"], int(row["relevant"])))
     languages = sorted({code for _, code in questions} | {code for _, code, _ in passages.values()})
     number_of = {code: number for number, code in enumerate(languages)}
-    models = [model_a, model_b]
-    short = [Path(model).name for model in models]
-    if len(set(short)) < len(set(models)):
-        short = models
-    names = [
-        name if variant == "plain" else f"{name}, {variant}" for name, variant in zip(short, variants, strict=True)
-    ]
+    short = zip(short_names([model_a, model_b]), variants, strict=True)
+    names = [name if variant == "plain" else f"{name}, {variant}" for name, variant in short]
     content = {
         "task": task,
         "models": names,

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from st_hybrid.benchmark.scores_file import MIRACL, read_scores
+from st_hybrid.benchmark.scores_file import MIRACL, read_scores, short_names
 
 if TYPE_CHECKING:
     from st_hybrid.evaluation.results import MiraclScores, TaskScores
@@ -33,7 +33,8 @@ def compare_scores(paths: Sequence[str | Path]) -> str:
 
             print(compare_scores(["plain.json", "hybrid.json"]))
     """
-    runs = [read_scores(path) for path in paths]
+    models, scores_of = zip(*map(read_scores, paths), strict=True)
+    runs = list(zip(short_names(models), scores_of, strict=True))
     parts = []
     for task in dict.fromkeys(task for _, tasks in runs for task in tasks):
         left = {model: tasks[task] for model, tasks in runs if task in tasks}

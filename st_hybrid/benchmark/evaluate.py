@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from st_hybrid.benchmark.compare import compare_scores
-from st_hybrid.benchmark.scores_file import FIRST_10, MIRACL, PER_QUERY, ScoresFile
+from st_hybrid.benchmark.scores_file import FIRST_10, MIRACL, PER_QUERY, ScoresFile, short_names
 from st_hybrid.files import replacing
 
 if TYPE_CHECKING:
@@ -212,8 +212,7 @@ def evaluate_models(
     """
     if len(set(models)) != len(models):
         raise ValueError("A model is given twice. Name each once.")
-    names = [Path(model).name for model in models]
-    stems = names if len(set(names)) == len(names) else [model.strip("/").replace("/", "-") for model in models]
+    stems = [name.strip("/").replace("/", "-") for name in short_names(models)]
     done: dict[Path, dict[str, Any]] = {}
     failed: dict[str, Exception] = {}
     for model, stem in zip(models, stems, strict=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,12 @@ if TYPE_CHECKING:
 
 MIRACL = "MIRACL"
 PER_QUERY, FIRST_10 = "per-query", "first-10"  # the kinds of files beside
+
+
+def short_names(models: Sequence[str]) -> list[str]:
+    """The last parts of folders and hub names, or the whole names if two of them end alike."""
+    short = [Path(model).name for model in models]
+    return short if len(set(short)) == len(set(models)) else list(models)
 
 
 def read_scores(path: str | Path) -> tuple[str, dict[str, Any]]:

@@ -133,7 +133,7 @@ def test_several_models_side_by_side(
     assert json.loads((tmp_path / "out" / "second.json").read_text(encoding="utf-8"))["model"] == str(models[1])
     page = (tmp_path / "out" / "comparison.md").read_text(encoding="utf-8")
     assert "## XQuAD-R" in page
-    assert all(f"| {model} |" in page for model in models)
+    assert all(f"| {model.name} |" in page for model in models)
 
     told = st_hybrid("evaluate", *[part for model in models for part in ("--model", model)], *options)
     assert "rank distance" in told
