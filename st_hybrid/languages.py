@@ -204,9 +204,9 @@ class LanguageDetector:
     ) -> tuple[list[str], NDArray[np.float64]]:
         """ISO 639-1 code of each text's likeliest language, and its probability, shape ``(texts,)``; on all cores.
 
-        ``among`` are the codes to choose from, by default all.
+        ``among`` are the codes to choose from, by default all; those that lingua does not know do not count.
         """
-        codes = frozenset(self._language if among is None else among)
+        codes = frozenset[str]().union(*map(self._same, among or ())) or frozenset(self._language)
         first = [next(one for one in ranked if self._code[one.language] in codes) for ranked in self._ranked(texts)]
         return [self._code[one.language] for one in first], np.array([one.value for one in first])
 

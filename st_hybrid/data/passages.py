@@ -17,7 +17,7 @@ from st_hybrid.data.collect import Batch
 from st_hybrid.data.names import means_language
 from st_hybrid.data.report import Dropped, ReadReport
 from st_hybrid.data.tables import NamedBatch, Source
-from st_hybrid.languages import check_language, detect_languages
+from st_hybrid.languages import check_language, codes_of, detect_languages
 from st_hybrid.progress import progress_bar
 from st_hybrid.rows import is_empty
 
@@ -106,7 +106,7 @@ def sample_passages(
     codes = np.array(drawn["language"].to_pylist(), dtype=object)
     if detected := int((codes == _UNDETERMINED).sum()):
         texts = drawn["text"].filter(codes == _UNDETERMINED).to_pylist()
-        found, certain = detect_languages(texts, 1 if languages else _LIKELY, languages or ())
+        found, certain = detect_languages(texts, _LIKELY, languages or ())
         sure = [code if value >= _CERTAIN else None for code, value in zip(found, certain, strict=True)]
         codes[codes == _UNDETERMINED] = sure
         table = pa.table({"text": drawn["text"], "language": pa.array(codes, pa.string())})
@@ -189,7 +189,8 @@ def _kept(batch: Batch, report: ReadReport, languages: Sequence[str] | None, wit
     text, language = batch.table["text"], batch.table["language"]
     asked = np.ones(len(text), dtype=bool)
     if languages is not None:
-        asked = pc.is_in(language, value_set=pa.array([*languages, _UNDETERMINED])).to_numpy()
+        codes = codes_of(languages, language.unique().to_pylist())
+        asked = pc.is_in(language, value_set=pa.array([*codes, _UNDETERMINED])).to_numpy()
     kept = np.ones(len(text), dtype=bool)
     for reason, bad in (("no text", is_empty(text)), (without, is_empty(language)), ("language not asked for", ~asked)):
         left_out = kept & bad
