@@ -12,7 +12,7 @@ from st_hybrid.data.collect import Batch, interleaved
 from st_hybrid.data.names import means_language
 from st_hybrid.data.tables import IDENTIFIER, TRANSLATION, NamedBatch
 from st_hybrid.grouping import Ints, counting
-from st_hybrid.languages import check_language
+from st_hybrid.languages import check_language, codes_of
 from st_hybrid.rows import PASSAGE_LANGUAGE, ROLES, is_empty, is_negative
 
 _TEXTS = ("query", "positive")
@@ -102,7 +102,7 @@ class Layout:
         return found
 
     def _is_read(self, code: str) -> bool:
-        return means_language(code) if self.languages is None else code in self.languages
+        return means_language(code) if self.languages is None else bool(codes_of(self.languages, [code]))
 
     def _wide_columns(self, present: Sequence[str]) -> dict[str, dict[str, str]]:
         """The columns of the languages to read, by language and role."""

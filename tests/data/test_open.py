@@ -108,3 +108,6 @@ def test_languages_are_asked_for_by_any_of_their_codes(tmp_path: Path) -> None:
     assert open_rows(tmp_path / "rows.jsonl", languages=["he", "tl"]).rows["language"][:] == ["iw", "he", "fil"]
     with pytest.raises(ValueError, match="No row is in zh, only in"):
         open_rows(tmp_path / "rows.jsonl", languages=["he", "zh"])
+    wide = {"id": 1, "query_iw": "Who?", "positive_iw": "I.", "query_de": "Wer?", "positive_de": "Ich."}
+    Dataset.from_list([wide]).to_json(tmp_path / "wide.jsonl")
+    assert open_rows(tmp_path / "wide.jsonl", languages=["he"]).rows["language"][:] == ["iw"]
