@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from st_hybrid.pairs import load_pairs as load_pairs
     from st_hybrid.pairs import parallel_pairs as parallel_pairs
     from st_hybrid.pairs import save_pairs as save_pairs
+    from st_hybrid.rows import join_rows as join_rows
     from st_hybrid.rows import split_groups as split_groups
     from st_hybrid.sampler import HybridBatchSampler as HybridBatchSampler
     from st_hybrid.sampler import StepwiseProportionalBatchSampler as StepwiseProportionalBatchSampler
@@ -25,6 +26,7 @@ _HOME = {
     "LanguageCentering": "methods.centering",
     "MultilingualMultipleNegativesRankingLoss": "loss",
     "StepwiseProportionalBatchSampler": "sampler",
+    "join_rows": "rows",
     "load_pairs": "pairs",
     "parallel_pairs": "pairs",
     "save_pairs": "pairs",

@@ -15,6 +15,7 @@ from scipy.sparse.csgraph import maximum_bipartite_matching
 
 from st_hybrid.grouping import Ints, counting, place_in_group
 from st_hybrid.pairs import pair_text
+from st_hybrid.rows import DOCUMENT
 
 _TRADES = 25  # rounds; each resolves most of the clashes that a trade can resolve
 
@@ -25,8 +26,10 @@ class PairRows(NamedTuple):
     query_row: Ints
     positive_row: Ints
     language: Ints
+    passage_language: Ints
     cluster: Ints
     query_text: Ints
+    document: Ints | None
     languages: list[str]
 
     @classmethod
@@ -34,13 +37,15 @@ class PairRows(NamedTuple):
         """Read them from a data set of :func:`~st_hybrid.parallel_pairs`."""
         text = pair_text(dataset)
         query, positive = _columns(dataset, "query", "positive")
-        language, cluster, query_text = _columns(text.keys, "language", "cluster", "query_text")
-        return cls(query, positive, language, cluster, query_text, text.languages)
+        keys = ("language", "passage_language", "cluster", "query_text")
+        language, passage_language, cluster, query_text = _columns(text.keys, *keys)
+        document = _columns(text.keys, DOCUMENT)[0] if DOCUMENT in text.keys.column_names else None
+        return cls(query, positive, language, passage_language, cluster, query_text, document, text.languages)
 
     @property
     def monolingual(self) -> NDArray[np.bool_]:
         """Whether query and positive of each pair are in one language."""
-        return self.language[self.query_row] == self.language[self.positive_row]
+        return self.language[self.query_row] == self.passage_language[self.positive_row]
 
 
 class Shuffled:
@@ -58,6 +63,12 @@ class Shuffled:
 class Stream:
     """Pairs of one kind, to draw batches from by their query rows.
 
+    Args:
+        pairs: All pairs.
+        chosen: Numbers of the pairs to draw from.
+        same_document: Put rows of the same document into the same batch.
+        monolingual: Draw this share of all uses from the monolingual pairs; a row then counts once per kind.
+
     Attributes:
         row: Number of each query row in the parallel rows, shape ``(rows,)``.
         keys: Each row's passage cluster and query text, in one numbering, shape ``(2, rows)``.
@@ -65,13 +76,16 @@ class Stream:
         loose: Which rows share a key with rows of other stacks.
     """
 
-    def __init__(self, pairs: PairRows, chosen: Ints) -> None:
+    def __init__(
+        self, pairs: PairRows, chosen: Ints, *, same_document: bool = False, monolingual: float | None = None
+    ) -> None:
         query = pairs.query_row[chosen]
         # The pairs of a query row follow the ring of row numbers from that row on: rows of one group that take the
         # same place of their lists then take different positives.
         partner = (pairs.positive_row[chosen] - query) % len(pairs.language)
-        order = np.lexsort((partner, query))
-        first = np.flatnonzero(np.diff(query[order], prepend=-1))
+        kind = pairs.monolingual[chosen] if monolingual is not None else np.zeros(len(chosen), dtype=bool)
+        order = np.lexsort((partner, kind, query))
+        first = np.flatnonzero(np.diff(2 * query[order] + kind[order], prepend=-1))
         row = query[order][first]
         cluster = np.unique(pairs.cluster[row], return_inverse=True)[1]
         text = np.unique(pairs.query_text[row], return_inverse=True)[1]
@@ -87,6 +101,14 @@ class Stream:
         self._n_keys, self._most, self._n_stacks = len(size), size.max(initial=0), int(stack.max(initial=-1)) + 1
         stacks_of_key = np.bincount(np.unique(self.keys * self._n_stacks + self.stack) // max(self._n_stacks, 1))
         self.loose = (stacks_of_key > 1)[self.keys].any(axis=0)
+        # Parts of all uses, and the rows that serve them.
+        self._parts = [(1.0, np.arange(len(row)))]
+        if monolingual is not None:
+            is_monolingual = kind[order][first][by_stack]
+            self._parts = [(monolingual, np.flatnonzero(is_monolingual)), (1.0, np.flatnonzero(~is_monolingual))]
+        self._document = None
+        if same_document and pairs.document is not None:
+            self._document = np.unique(pairs.document[self.row], return_inverse=True)[1]
 
     @cached_property
     def largest_batch(self) -> int:
@@ -108,6 +130,10 @@ class Stream:
         served = batches + (last > 0)
         # A key that several rows have, or a stack that begins after the first rounds, must leave out the last batch.
         uses = self._uses(batches * size + last, served if self._most == 1 else max(batches, 1), rng)
+        if uses is not None and uses.any() and self._document is not None:
+            batch = np.repeat(np.arange(served), [size] * batches + [last] * (last > 0))
+            pairs = self._pairs_of(self._part(self._neighbors(uses, self._document, rng), batch, rng), rng)
+            return pairs[: batches * size].reshape(batches, size), pairs[batches * size :]
         hand = self._stacked(uses, rng) if uses is not None else None
         if hand is None or self.loose.any():
             batch = np.concatenate([np.tile(np.arange(served), last), np.tile(np.arange(batches), size - last)])
@@ -122,25 +148,41 @@ class Stream:
 
         None if rows are so few, and share so much, that no such numbers are found.
         """
-        rounds, rest = divmod(total, len(self.row))
-        uses = np.full(len(self.row), rounds)
-        if (rounds + (rest > 0)) * self._most <= cap:
-            uses[rng.permutation(len(self.row))[:rest]] += 1
+        uses, parts = np.zeros(len(self.row), dtype=np.int64), []
+        for share, rows in self._parts:
+            parts.append((round(share * total), rows))
+            total -= parts[-1][0]
+        for wanted, rows in parts:
+            rounds, rest = divmod(wanted, len(rows))
+            uses[rows] = rounds
+            uses[self._shuffled(rows, rng)[:rest]] += 1
+        if uses.max() * self._most <= cap:
             return uses
-        uses, least = np.zeros_like(uses), 0
-        while total:
-            room = cap - np.bincount(self.keys.reshape(-1), weights=np.tile(uses, 2))
-            more = rng.permutation(np.flatnonzero((uses == least) & (room[self.keys] > 0).all(axis=0)))
-            for key in self.keys:
-                more = more[place_in_group(key[more]) < room[key[more]]]
-            if len(more):
-                uses[more[:total]] += 1
-                total -= len(more[:total])
-            elif uses.max() > least:
-                least += 1  # rows that have no room now will have none later
-            else:
-                return None
+        uses[:] = 0
+        for wanted, rows in parts:
+            least = 0
+            while wanted:
+                room = cap - np.bincount(self.keys.reshape(-1), weights=np.tile(uses, 2))
+                more = rows[(uses[rows] == least) & (room[self.keys[:, rows]] > 0).all(axis=0)]
+                more = rng.permutation(more)
+                for key in self.keys:
+                    more = more[place_in_group(key[more]) < room[key[more]]]
+                if len(more):
+                    uses[more[:wanted]] += 1
+                    wanted -= len(more[:wanted])
+                elif uses[rows].max() > least:
+                    least += 1  # rows that have no room now will have none later
+                else:
+                    return None
         return uses
+
+    def _shuffled(self, rows: Ints, rng: np.random.Generator) -> Ints:
+        """Rows in a random order; with documents, one row of each cluster of a whole document at a time."""
+        rows = rng.permutation(rows)
+        if self._document is None:
+            return rows
+        document = self._document[rows]
+        return rows[np.lexsort((rng.permutation(document.max() + 1)[document], place_in_group(self.keys[0][rows])))]
 
     def _stacked(self, uses: Ints, rng: np.random.Generator) -> Ints:
         """The uses in a random order that, dealt in rounds, gives no batch two of a stack: a stack's lie together."""
@@ -155,6 +197,19 @@ class Stream:
         length, start = length[order], start[order]
         turned = counting(length) + np.repeat(rng.integers(np.maximum(length, 1)), length)
         return hand[np.repeat(start, length) + turned % np.repeat(length, length)]
+
+    def _neighbors(self, uses: Ints, document: Ints, rng: np.random.Generator) -> Ints:
+        """The uses in an order in which those of a document lie together, one of each cluster at a time."""
+        hand = rng.permutation(np.repeat(np.arange(len(uses)), uses))
+        cluster, document = self.keys[0][hand], document[hand]
+        visit = place_in_group(cluster)
+        visits = np.zeros(document.max() + 1)
+        np.maximum.at(visits, document, visit + 1)
+        # The visits of a document are spread over the epoch, at least half of their mean distance apart, so that a
+        # cluster seldom meets itself in a batch.
+        number = np.unique(document * (visit.max() + 1) + visit, return_inverse=True)[1]
+        time = (visit + rng.random(number.max() + 1)[number] / 2) / visits[document]
+        return hand[np.lexsort((cluster, number, time))]
 
     def _part(self, hand: Ints, batch: Ints, rng: np.random.Generator) -> Ints:
         """Trade uses that clash for those at random places, if no batch then has a key twice.
@@ -183,7 +238,7 @@ class Stream:
 
     def _clashing(self, hand: Ints, batch: Ints) -> Ints:
         """The places of uses of which their batch has a key at an earlier place."""
-        places = np.flatnonzero(self.loose[hand])
+        places = np.arange(len(hand)) if self._document is not None else np.flatnonzero(self.loose[hand])
         return places[_repeats(self._held(batch[places], hand[places])).any(axis=0)]
 
     def _held(self, batch: Ints, rows: Ints) -> Ints:

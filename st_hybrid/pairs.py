@@ -14,7 +14,7 @@ from datasets import Dataset, DatasetDict, List, Value, load_from_disk
 
 from st_hybrid.files import replacing, write_json
 from st_hybrid.grouping import Ints, counting
-from st_hybrid.rows import ParallelRows
+from st_hybrid.rows import DOCUMENT, PASSAGE_LANGUAGE, ParallelRows
 
 Side = Literal["positive", "query"]
 _ABOUT = "st_hybrid.json"  # the file that marks a folder of save_pairs
@@ -29,8 +29,9 @@ class PairText:
 
     Args:
         texts: The columns ``query``, ``positive`` and the negatives of the parallel rows.
-        keys: For each parallel row the numbers of its ``cluster``, ``language`` and ``query_text``, and for each
-            column of negatives that of its text's cluster, such as ``cluster_of_negative_1``.
+        keys: For each parallel row the numbers of its ``cluster``, ``language``, ``passage_language``, ``query_text``
+            and perhaps ``document``, and for each column of negatives that of its text's cluster, such as
+            ``cluster_of_negative_1``.
         languages: The language codes; a language's number is its index here.
     """
 
@@ -62,7 +63,7 @@ class PairText:
         read = {name: self._columns[name][rows][name] for name, rows in batch.items() if name != "label"}
         if "label" in batch:
             passages, negatives = self.keys[batch["positive"]], list(read)[2:]
-            labels = [passages["cluster"], self.keys[batch["query"]]["language"], passages["language"]]
+            labels = [passages["cluster"], self.keys[batch["query"]]["language"], passages["passage_language"]]
             if negatives:
                 clusters = self.keys[batch[negatives[0]]]  # all negatives of a pair are of one row
                 labels += [clusters[f"cluster_of_{name}"] for name in negatives]
@@ -102,6 +103,8 @@ def parallel_pairs(
     language_column: str = "language",
     query_column: str = "query",
     positive_column: str = "positive",
+    passage_language_column: str | None = None,
+    document_column: str | None = None,
     negative_columns: Sequence[str] | None = None,
     negatives_follow: Side = "positive",
     partners: int | None = None,
@@ -111,8 +114,12 @@ def parallel_pairs(
 
     Rows that share ``id`` are translations of one another. Each row gives a monolingual pair: its own query and
     positive. Each ordered pair of rows of a group gives a cross-lingual pair: the query of one, the positive of the
-    other. ``pairs[i]`` for ``i < len(rows)`` is the monolingual pair of row ``i``; the cross-lingual pairs follow.
-    Texts are stored once per row; a pair costs 8 bytes.
+    other. The monolingual pairs come first, in the order of the rows; the cross-lingual pairs follow. Texts are stored
+    once per row; a pair costs 8 bytes.
+
+    Some rows serve one kind only. A *bitext row*, whose query is its own positive, gives no monolingual pair. A row
+    without translations gives no cross-lingual pair. A *pair row*, whose passage is in another language, gives a
+    cross-lingual pair by itself.
 
     Args:
         rows: The parallel rows. A ``DatasetDict`` gives a ``DatasetDict`` of pairs, each data set on its own.
@@ -120,6 +127,10 @@ def parallel_pairs(
         language_column: Column of language codes, such as ``"de"``.
         query_column: Column of the queries.
         positive_column: Column of the passages that answer them.
+        passage_language_column: Column of the positives' languages where these differ from the queries', by default
+            ``passage_language`` if the rows have one.
+        document_column: Column of text or integers that names the document which a row is from, for
+            ``HybridBatchSampler(same_document=True)``. A row may have none.
         negative_columns: Columns of hard negatives, by default all whose name begins with ``negative``.
         negatives_follow: Whether a cross-lingual pair has the negatives of the ``"positive"``'s or ``"query"``'s row.
         partners: Maximum number of partner languages per query, by default all. Passages are used equally often.
@@ -151,15 +162,26 @@ def parallel_pairs(
     if partners is not None and partners < 1:
         raise ValueError(f"partners must be at least 1 or None (all languages of a group), got {partners}.")
     columns = {"id": id_column, "language": language_column, "query": query_column, "positive": positive_column}
+    optional = {PASSAGE_LANGUAGE: passage_language_column, DOCUMENT: document_column}
+    columns |= {role: column for role, column in optional.items() if column is not None}
 
     def pairs_of(part: Dataset) -> Dataset:
         read: ParallelRows = ParallelRows(part, columns=columns, negative_columns=negative_columns)
-        keys = {"cluster": read.cluster, "language": read.language, "query_text": read.query_text}
+        keys = {"cluster": read.cluster, "language": read.language, "passage_language": read.passage_language}
+        keys |= {"query_text": read.query_text} | ({} if read.document is None else {DOCUMENT: read.document})
         keys |= {f"cluster_of_{name}": read.clusters_of(read.table[name]) for name in read.negative_columns}
         texts = read.dataset.select_columns(["query", "positive", *read.negative_columns])
         crossed = np.stack(_cross_lingual_rows(read.group, partners, seed))
-        crossed = crossed[:, np.not_equal(*read.language[crossed])]  # equal for several positives of a query
-        query, positive = (np.append(np.arange(len(part)), numbers) for numbers in crossed)
+        # The languages are equal for several positives of a query.
+        crossed = crossed[:, read.language[crossed[0]] != read.passage_language[crossed[1]]]
+        own = np.flatnonzero(~read.bitext)
+        own = own[np.argsort((read.language != read.passage_language)[own], kind="stable")]  # pair rows are the last
+        query, positive = (np.append(own, numbers) for numbers in crossed)
+        if not len(query):
+            raise ValueError(
+                "The rows give no pair: every query is its own positive, and no id has two languages. Give the same id "
+                "to translations."
+            )
         negatives = dict.fromkeys(read.negative_columns, query if negatives_follow == "query" else positive)
         # Each column holds row numbers, and "label" nothing: the transform makes it of the others.
         pairs = _integers({"query": query, "positive": positive, **negatives})

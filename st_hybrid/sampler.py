@@ -1,7 +1,7 @@
 """Hybrid batch sampling: monolingual and cross-lingual batches in a set ratio."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal, get_args
 from weakref import WeakSet
 
@@ -18,6 +18,7 @@ logger = logging.getLogger(__name__)
 
 LanguageSampling = Literal["uniform", "proportional", "mixed"]
 
+_SHOWN = 5  # languages that a warning names
 _STEPS_AT_ONCE = 1024  # steps turned into Python lists together: few enough to keep memory flat
 
 
@@ -29,9 +30,10 @@ class HybridBatchSampler(DefaultBatchSampler):
     LAReQA's X-X is ``alpha=1, language_sampling="mixed"``.
 
     An epoch has as many pairs as there are parallel rows that can be a query. Of its ``n`` batches,
-    ``round(alpha * n)`` are monolingual. No two pairs of a batch share a passage cluster or a query text. Within each
-    kind of batch, the numbers of uses of a language's rows differ by at most one, as far as that rule permits. Seed
-    and epoch alone decide the batches, so a resumed run sees the same ones.
+    ``round(alpha * n)`` are monolingual, however many rows serve each kind: bitext rows serve cross-lingual pairs only,
+    and rows without translations monolingual pairs only. No two pairs of a batch share a passage cluster or a query
+    text. Within each kind of batch, the numbers of uses of a language's rows differ by at most one, as far as that rule
+    permits. Seed and epoch alone decide the batches, so a resumed run sees the same ones.
 
     With several processes, ``batch_size`` is per process, and these rules hold for the union of a step's batches,
     which are of one kind and, if monolingual, of one language.
@@ -45,11 +47,18 @@ class HybridBatchSampler(DefaultBatchSampler):
         alpha: Share of monolingual batches, from 0 to 1.
         language_sampling: Monolingual batches take languages ``"uniform"``, equally often (the default, and the paper's
             rule), ``"proportional"`` to their rows, or ``"mixed"``: pairs of one language each, many in a batch.
+        languages_per_batch: By default a cross-lingual batch mixes all languages. With 2 it has two, in both
+            directions: half of the passages are then in the query's language, and all of those are wrong.
+        same_document: Fill cross-lingual batches with rows of the same documents, whose passages are harder to tell
+            apart. Requires ``parallel_pairs(document_column=...)``; rows without a document are drawn at random.
+        homogeneous: If False, a batch holds pairs of both kinds, with share ``alpha`` of monolingual pairs on average:
+            a control that tells the effect of batches of one kind from that of both kinds of pairs.
         world_size: Number of processes, by default that of the running process group.
 
     Raises:
         ValueError: ``alpha`` is not a number from 0 to 1, ``language_sampling`` is unknown or has no effect,
-            ``dataset`` did not come from ``parallel_pairs``, or it has too few passage clusters for a batch.
+            ``dataset`` did not come from ``parallel_pairs``, it lacks a kind of pair that ``alpha`` asks for, or it has
+            too few passage clusters for a batch.
 
     Example:
         ::
@@ -72,6 +81,9 @@ class HybridBatchSampler(DefaultBatchSampler):
         *,
         alpha: float = 0.5,
         language_sampling: LanguageSampling | None = None,
+        languages_per_batch: Literal[2] | None = None,
+        same_document: bool = False,
+        homogeneous: bool = True,
         world_size: int | None = None,
     ) -> None:
         if not isinstance(alpha, (int, float, np.number)) or isinstance(alpha, bool) or not 0 <= alpha <= 1:
@@ -83,18 +95,33 @@ class HybridBatchSampler(DefaultBatchSampler):
                 f"language_sampling={language_sampling!r} has no effect with alpha=0, which draws no monolingual "
                 "batches. Leave it out, or choose a larger alpha."
             )
+        if languages_per_batch not in (None, 2):
+            raise ValueError(f"languages_per_batch must be 2 or None (all languages), got {languages_per_batch!r}.")
+        for name, given, useless, reason in (
+            ("languages_per_batch", languages_per_batch, alpha == 1, "with alpha=1, without cross-lingual batches"),
+            ("same_document", same_document, alpha == 1, "with alpha=1, without cross-lingual batches"),
+            ("homogeneous", not homogeneous, alpha in (0, 1), f"with alpha={alpha}, which has one kind of pair"),
+            ("language_sampling", language_sampling, not homogeneous, "with homogeneous=False"),
+            ("languages_per_batch", languages_per_batch, not homogeneous, "with homogeneous=False"),
+            ("same_document", same_document, not homogeneous, "with homogeneous=False"),
+        ):
+            if given and useless:
+                raise ValueError(f"{name} has no effect {reason}. Leave it out.")
         if seed is None:
             seed = int(torch.randint(2**31, (1,), generator=generator))
         super().__init__(dataset, batch_size, drop_last, valid_label_columns, generator, seed)
         self.alpha = float(alpha)
         self.language_sampling = language_sampling or "uniform"
+        self.languages_per_batch = languages_per_batch
+        self.same_document = same_document
+        self.homogeneous = homogeneous
         self.world_size = _processes() if world_size is None else world_size
-        self._monolingual: list[Stream] = []
+        self._monolingual = 0  # the first streams
         self._streams: list[Stream | Shuffled] = [Shuffled(len(dataset))] if is_ordinary(dataset) else []
         if self._streams:
             logger.warning("%s did not come from parallel_pairs: its batches are random.", _named(dataset))
         else:
-            self._draw_from(PairRows.of(dataset), _named(dataset))
+            self._draw_from(PairRows.of(dataset), _named(dataset), is_first=dataset not in SAMPLERS)
             SAMPLERS.setdefault(dataset, WeakSet()).add(self)
         self._step_size = self.batch_size * self.world_size
         rows = len(np.unique(np.concatenate([stream.row for stream in self._streams])))
@@ -118,9 +145,14 @@ class HybridBatchSampler(DefaultBatchSampler):
         last_size = self._last_batch * self.world_size
         steps = self._full_steps + (last_size > 0)
         monolingual = round(self.alpha * steps) if self._monolingual else 0
-        stream_of_step = np.full(steps, len(self._monolingual))  # the cross-lingual stream follows the monolingual ones
-        if monolingual:
-            stream_of_step[:monolingual] = self._quota(monolingual, rng)
+        first = self._monolingual
+        share = self.language_sampling == "proportional"
+        stream_of_step = np.concatenate(
+            [
+                self._quota(monolingual, self._streams[:first], share, rng),
+                first + self._quota(steps - monolingual, self._streams[first:], False, rng),
+            ]
+        )
         rng.shuffle(stream_of_step)
 
         drawn = np.empty((self._full_steps, self._step_size), dtype=np.int64)
@@ -133,56 +165,114 @@ class HybridBatchSampler(DefaultBatchSampler):
             last = rest if len(rest) else last
         return drawn, last
 
-    def _quota(self, steps: int, rng: np.random.Generator) -> Ints:
-        """The stream of each monolingual step, by largest remainder."""
-        sizes = np.array([len(stream.row) for stream in self._monolingual])
-        share = sizes if self.language_sampling == "proportional" else np.ones_like(sizes)
+    @staticmethod
+    def _quota(steps: int, streams: Sequence[Stream | Shuffled], by_size: bool, rng: np.random.Generator) -> Ints:
+        """The stream of each step of a kind, by largest remainder."""
+        if len(streams) < 2:
+            return np.zeros(steps if streams else 0, dtype=np.int64)
+        sizes = np.array([len(stream.row) for stream in streams])
+        share = sizes if by_size else np.ones_like(sizes)
         exact = steps * share / share.sum()
         quota = np.floor(exact).astype(np.int64)
         first = np.lexsort((rng.random(len(exact)), np.round(quota - exact, 9)))
         quota[first[: steps - quota.sum()]] += 1
         return np.repeat(np.arange(len(quota)), quota)
 
-    def _draw_from(self, pairs: PairRows, name: str) -> None:
+    def _draw_from(self, pairs: PairRows, name: str, is_first: bool) -> None:
         """Make the streams, with smaller batches if the pairs fill no others."""
-        language = np.where(pairs.monolingual, pairs.language[pairs.query_row], -1)
-        chosen = {code: language == number for number, code in enumerate(pairs.languages)} if self.alpha > 0 else {}
-        if self.language_sampling == "mixed":
-            chosen = {"all languages": language >= 0}
-        streams = {code: Stream(pairs, np.flatnonzero(which)) for code, which in chosen.items()}
-        most = {code: stream.largest_batch for code, stream in streams.items()}
-        fits = {"monolingual": max(most.values())} if most else {}
+        if self.same_document and pairs.document is None:
+            raise ValueError(
+                f"{name} knows no documents, so same_document has no effect. Name their column: "
+                "parallel_pairs(rows, document_column=...)."
+            )
+        monolingual = pairs.monolingual
+        chosen: dict[str, dict[str, Ints]] = {}
+        if self.alpha > 0:
+            chosen["monolingual"] = self._monolingual_pairs(pairs, np.flatnonzero(monolingual))
         if self.alpha < 1:
-            crossed = Stream(pairs, np.flatnonzero(language < 0))
-            fits["cross-lingual"] = crossed.largest_batch
-            if not len(crossed.row):
-                raise ValueError(
-                    f"{name} has no cross-lingual pairs, and alpha={self.alpha:g} asks for them. Shuffle pairs before "
-                    "you select some, because the monolingual ones come first; give translations the same id; or set "
-                    "alpha=1 for monolingual batches only."
-                )
-        kind = min(fits, key=lambda kind: fits[kind])
-        if fits[kind] < self.batch_size * self.world_size:
+            chosen["cross-lingual"] = self._cross_lingual_pairs(pairs, np.flatnonzero(~monolingual))
+        mends = {
+            "monolingual": "Add rows whose query is not their own positive; or set alpha=0 for cross-lingual batches.",
+            "cross-lingual": "Shuffle pairs before you select some, because the monolingual ones come first; give "
+            "translations the same id; or set alpha=1 for monolingual batches only.",
+        }
+        for kind, parts in chosen.items():
+            if not any(map(len, parts.values())):
+                raise ValueError(f"{name} has no {kind} pairs, and alpha={self.alpha:g} asks for them. {mends[kind]}")
+        if 0 < self.alpha < 1 and is_first:
+            self._say_what_serves(pairs, name)
+        if not self.homogeneous:
+            chosen = {"": {"": np.arange(len(monolingual))}}
+        options: dict[str, Any] = {"monolingual": None if self.homogeneous else self.alpha}
+        streams = {
+            kind: {
+                code: Stream(pairs, which, same_document=self.same_document and kind == "cross-lingual", **options)
+                for code, which in parts.items()
+                if len(which)
+            }
+            for kind, parts in chosen.items()
+        }
+        most = {kind: {code: stream.largest_batch for code, stream in parts.items()} for kind, parts in streams.items()}
+        kind = min(most, key=lambda kind: max(most[kind].values()))
+        fits = max(most[kind].values())
+        if fits < self.batch_size * self.world_size:
             processes = f" in each of {self.world_size} processes" if self.world_size > 1 else ""
             reason = (
-                f"{name} has too few {kind} pairs: with distinct passage clusters and query texts they fill steps of "
-                f"at most {fits[kind]:,}, not batches of {self.batch_size:,}{processes}."
+                f"{name} has too few {kind + ' ' * bool(kind)}pairs: with distinct passage clusters and query texts "
+                f"they fill steps of at most {fits:,}, not batches of {self.batch_size:,}{processes}."
             )
-            if self.drop_last or fits[kind] < self.world_size:
+            if self.drop_last or fits < self.world_size:
                 raise ValueError(f"{reason} Choose a smaller batch.")
-            self.batch_size = fits[kind] // self.world_size
+            self.batch_size = fits // self.world_size
             logger.warning("%s The batches have %d pairs.", reason, self.batch_size)
-        small = {code: size for code, size in most.items() if size < self.batch_size * self.world_size}
-        if small:
+        for kind, sizes in most.items():
+            small = {code: size for code, size in sizes.items() if size < self.batch_size * self.world_size}
+            if small:
+                shown = [f"{code} ({size:,})" for code, size in list(small.items())[:_SHOWN]]
+                logger.warning(
+                    "%s: %s batches leave out %s%s, with too few distinct passage clusters and query texts for "
+                    "batches of %d. A smaller batch would include them.",
+                    name,
+                    kind,
+                    ", ".join(shown),
+                    f" and {len(small) - _SHOWN} more" if len(small) > _SHOWN else "",
+                    self.batch_size,
+                )
+            left = [stream for code, stream in streams[kind].items() if code not in small]
+            self._streams += left
+            self._monolingual += len(left) if kind == "monolingual" else 0
+
+    def _monolingual_pairs(self, pairs: PairRows, which: Ints) -> dict[str, Ints]:
+        """The numbers of the pairs of each language, or of all."""
+        if self.language_sampling == "mixed":
+            return {"all languages": which}
+        language = pairs.language[pairs.query_row[which]]
+        return {code: which[language == number] for number, code in enumerate(pairs.languages)}
+
+    def _cross_lingual_pairs(self, pairs: PairRows, which: Ints) -> dict[str, Ints]:
+        """The numbers of the pairs of each two languages, or of all."""
+        if self.languages_per_batch is None:
+            return {"all languages": which}
+        spoken = pairs.language[pairs.query_row[which]], pairs.passage_language[pairs.positive_row[which]]
+        two, of_pair = np.unique(np.minimum(*spoken) * len(pairs.languages) + np.maximum(*spoken), return_inverse=True)
+        names = ("-".join(pairs.languages[code] for code in divmod(one, len(pairs.languages))) for one in two)
+        return {name: which[of_pair == number] for number, name in enumerate(names)}
+
+    def _say_what_serves(self, pairs: PairRows, name: str) -> None:
+        """Warn if some rows serve one kind of batch only, because alpha then repeats the rows of a kind more often."""
+        one, other = (np.unique(pairs.query_row[which]) for which in (pairs.monolingual, ~pairs.monolingual))
+        both = len(np.intersect1d(one, other, assume_unique=True))
+        total = len(one) + len(other) - both
+        if both < total:
             logger.warning(
-                "%s: monolingual batches leave out %s, with too few distinct passage clusters and query texts for "
-                "batches of %d. A smaller batch would include them.",
+                "%s: of %s rows, %s serve monolingual pairs only, %s cross-lingual pairs only and %s both. With "
+                "alpha=%g, monolingual batches use each of theirs %.2g times per epoch, cross-lingual ones %.2g times.",
                 name,
-                ", ".join(f"{code} ({size:,})" for code, size in small.items()),
-                self.batch_size,
+                *(f"{count:,}" for count in (total, len(one) - both, len(other) - both, both)),
+                self.alpha,
+                self.alpha * total / len(one),
+                (1 - self.alpha) * total / len(other),
             )
-        self._monolingual = [stream for code, stream in streams.items() if code not in small]
-        self._streams = [*self._monolingual, *([crossed] if self.alpha < 1 else [])]
 
 
 class StepwiseProportionalBatchSampler(ProportionalBatchSampler):

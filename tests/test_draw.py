@@ -15,7 +15,7 @@ from st_hybrid.draw import PairRows, Stream
 def stream_of(clusters: list[int], texts: list[int]) -> Stream:
     """One monolingual pair per row."""
     rows = np.arange(len(clusters))
-    return Stream(PairRows(rows, rows, rows * 0, np.array(clusters), np.array(texts), ["a"]), rows)
+    return Stream(PairRows(rows, rows, rows * 0, rows * 0, np.array(clusters), np.array(texts), None, ["a"]), rows)
 
 
 @pytest.mark.parametrize(("batches", "last"), [(1, 9), (2, 3), (5, 12), (0, 4), (3, 0), (7, 1)])

@@ -21,6 +21,7 @@ LAYERS = (
     ("draw",),
     ("pairs",),
     ("rows",),
+    ("normalized",),
     ("languages", "encoders", "sentences", "grouping", "progress", "files", "provenance", "recipe"),
 )
 LAYER = {room: number for number, rooms in enumerate(LAYERS) for room in rooms}

@@ -28,17 +28,23 @@ from st_hybrid.pairs import pair_text
 LETTERS = "abcde"
 
 
-def corpus(groups: list[tuple[str, int, int]]) -> Dataset:
-    """Parallel rows: for each group its languages, the number of its passage and the number of its query text."""
+def corpus(groups: list[tuple[str, int, int]], kinds: list[str] | None = None) -> Dataset:
+    """Parallel rows: for each group its languages, the number of its passage and the number of its query text.
+
+    Groups of the kind "bitext" have their passages as queries; those of "pair" have the passage in the first language.
+    """
+    kinds = kinds or ["rows"] * len(groups)
     return Dataset.from_list(
         [
             {
                 "id": number,
                 "language": language,
-                "query": f"question {query} in {language}",
-                "positive": f"passage {passage} in {language}",
+                "query": f"passage {passage} in {language}" if kind == "bitext" else f"question {query} in {language}",
+                "positive": f"passage {passage} in {languages[0] if kind == 'pair' else language}",
+                "passage_language": languages[0] if kind == "pair" else language,
+                "document": None if number % 5 == 0 else f"document {number // 4}",
             }
-            for number, (languages, passage, query) in enumerate(groups)
+            for number, ((languages, passage, query), kind) in enumerate(zip(groups, kinds, strict=True))
             for language in languages
         ]
     )
@@ -53,12 +59,13 @@ def plain(groups: int, languages: str = "abc") -> Dataset:
 def corpora(draw: st.DrawFn, *, shared: bool) -> Dataset:
     """Uneven languages and partial groups; where ``shared``, with passages and query texts in common."""
     n_groups = draw(st.integers(2, 40))
-    groups = []
+    groups, kinds = [], []
     for number in range(n_groups):
         languages = "".join(sorted(draw(st.sets(st.sampled_from(LETTERS), min_size=1))))
         passage, query = (draw(st.integers(0, n_groups)) for _ in range(2)) if shared else (number, number)
         groups.append((languages, passage, query))
-    return corpus(groups)
+        kinds.append(draw(st.sampled_from(["rows", "bitext", "pair"])) if shared else "rows")
+    return corpus(groups, kinds)
 
 
 samplings = st.fixed_dictionaries(
@@ -68,9 +75,17 @@ samplings = st.fixed_dictionaries(
         "drop_last": st.booleans(),
         "alpha": st.sampled_from([0, 0.25, 0.5, 0.9, 1]),
         "language_sampling": st.sampled_from(["uniform", "proportional", "mixed"]),
+        "languages_per_batch": st.sampled_from([None, 2]),
+        "same_document": st.booleans(),
         "seed": st.integers(0, 5),
     }
-).map(lambda settings: settings if settings["alpha"] else settings | {"language_sampling": None})
+).map(
+    lambda settings: (
+        settings
+        | ({} if settings["alpha"] else {"language_sampling": None})
+        | ({"languages_per_batch": None, "same_document": False} if settings["alpha"] == 1 else {})
+    )
+)
 
 
 class Drawn:
@@ -86,12 +101,13 @@ class Drawn:
         keys = pair_text(pairs).keys.with_format("numpy")[:]
         self.query_row, self.positive_row = numbers["query"], numbers["positive"]
         self.language, self.cluster, self.text = keys["language"], keys["cluster"], keys["query_text"]
+        self.passage_language = keys["passage_language"]
         self.monolingual = [bool(kind) for kind in self._kinds()]
 
     def _kinds(self) -> list[bool]:
         kinds = []
         for step in self.steps:
-            same = self.language[self.query_row[step]] == self.language[self.positive_row[step]]
+            same = self.language[self.query_row[step]] == self.passage_language[self.positive_row[step]]
             assert same.all() or not same.any(), "a step of two kinds"
             kinds.append(same[0])
         return kinds
@@ -107,12 +123,13 @@ class Drawn:
 
 def sample(rows: Dataset, settings: dict[str, Any], epoch: int = 0) -> tuple[HybridBatchSampler, Drawn] | None:
     """The sampler and an epoch of it, or None where the corpus has no such batch (which is an error of its own)."""
-    pairs = parallel_pairs(rows)
     try:
+        pairs = parallel_pairs(rows, document_column="document")
         sampler = HybridBatchSampler(pairs, **settings)
     except ValueError as error:
         message = str(error)
-        assert any(part in message for part in ("smaller batch", "no cross-lingual pairs")), message
+        known = ("smaller batch", "no cross-lingual pairs", "no monolingual pairs", "give no pair")
+        assert any(part in message for part in known), message
         return None
     sampler.set_epoch(epoch)
     return sampler, Drawn(pairs, sampler)
@@ -129,6 +146,10 @@ def test_every_step_obeys_the_invariants(rows: Dataset, settings: dict[str, Any]
         assert len(set(drawn.text[query])) == len(step)
         if monolingual and settings["language_sampling"] != "mixed":
             assert len(set(drawn.language[query])) == 1
+        if monolingual:
+            assert not any(rows[int(row)]["query"] == rows[int(row)]["positive"] for row in query)
+        elif settings["languages_per_batch"]:
+            assert len({*drawn.language[query], *drawn.passage_language[drawn.positive_row[step]]}) == 2
 
     assert len(drawn.batches) == len(sampler)
     assert sum(drawn.monolingual) == round(settings["alpha"] * len(drawn.steps))
@@ -159,7 +180,7 @@ def test_ranks_of_a_step_obey_the_rules_together(rows: Dataset, settings: dict[s
         step = list(chain.from_iterable(batches))
         query, positive = drawn.query_row[step], drawn.positive_row[step]
         assert len(set(drawn.cluster[query])) == len(set(drawn.text[query])) == len(step)
-        same = drawn.language[query] == drawn.language[positive]
+        same = drawn.language[query] == drawn.passage_language[positive]
         assert len(set(same)) == 1
         kinds.append(same[0])
         if same[0] and settings["language_sampling"] != "mixed":
@@ -174,7 +195,7 @@ def test_languages_of_monolingual_steps(rows: Dataset, settings: dict[str, Any])
     sampler, drawn = found
     step_of = zip(drawn.steps, drawn.monolingual, strict=True)
     visits = Counter(int(drawn.language[drawn.query_row[step[0]]]) for step, monolingual in step_of if monolingual)
-    n_steps, streams = sum(drawn.monolingual), sampler._monolingual
+    n_steps, streams = sum(drawn.monolingual), sampler._streams[: sampler._monolingual]
     sizes = {int(drawn.language[stream.row[0]]): len(stream.row) for stream in streams}
     for language, size in sizes.items():
         share = 1 / len(sizes) if settings["language_sampling"] == "uniform" else size / sum(sizes.values())
@@ -194,6 +215,8 @@ def test_rows_of_a_language_are_used_evenly(rows: Dataset, settings: dict[str, A
         # A cluster is once in a batch, so a group of several rows cannot give more uses than there are batches.
         bound = n_steps[monolingual] * sampler.batch_size * settings["world_size"]
         free = monolingual and settings["language_sampling"] != "mixed"
+        if not monolingual and settings["languages_per_batch"]:
+            continue  # each two languages are asked equally often, however many rows have both
         if not free and np.ceil(bound / max(1, (size > 1).sum())) * size.max() > max(1, n_steps[monolingual] - 1):
             continue
         for language in range(len(set(rows["language"]))):
@@ -290,7 +313,8 @@ def test_seed_and_epoch_alone_decide(rows: Dataset, settings: dict[str, Any], ep
     sampler, drawn = found
     torch.manual_seed(99)
     np.random.seed(99)  # noqa: NPY002
-    other = HybridBatchSampler(parallel_pairs(rows), **settings, generator=torch.Generator().manual_seed(7))
+    again = parallel_pairs(rows, document_column="document")
+    other = HybridBatchSampler(again, **settings, generator=torch.Generator().manual_seed(7))
     for later in (epoch + 1, epoch):
         other.set_epoch(later)
         list(other)
@@ -399,6 +423,85 @@ def test_an_ordinary_data_set_gives_random_batches(caplog: pytest.LogCaptureFixt
     assert list(sampler) != first == list(HybridBatchSampler(ordinary, 4, drop_last))
     two = HybridBatchSampler(ordinary, 4, drop_last, world_size=2)
     assert [len(batch) for batch in two] == [[4, 4], [4, 4, 1, 1]][not drop_last]
+
+
+def test_alpha_is_the_share_over_rows_that_serve_one_kind_each(caplog: pytest.LogCaptureFixture) -> None:
+    """Few questions in one language and many sentences with translations: half of the batches are of each."""
+    questions = [("a", number, number) for number in range(30)]
+    sentences = [("abc", number, number) for number in range(100, 200)]
+    rows = corpus(questions + sentences, ["rows"] * 30 + ["bitext"] * 100)
+    pairs = parallel_pairs(rows)
+    assert len(pairs) == 30 + 100 * 6
+    sampler = HybridBatchSampler(pairs, 10, False)
+    HybridBatchSampler(pairs, 10, False)
+    warnings = [record.message for record in caplog.records]
+    assert len(warnings) == 1
+    assert "of 330 rows, 30 serve monolingual pairs only, 300 cross-lingual pairs only and 0 both" in warnings[0]
+    assert "use each of theirs 5.5 times per epoch, cross-lingual ones 0.55 times" in warnings[0]
+    drawn = Drawn(pairs, sampler)
+    assert (len(drawn.steps), sum(drawn.monolingual)) == (33, 16)
+    assert np.ptp(drawn.uses(True, "query_row")[:30]) <= 1
+    assert not drawn.uses(True, "query_row")[30:].any()
+    assert not drawn.uses(False, "query_row")[:30].any()
+    assert np.ptp(drawn.uses(False, "query_row")[30:]) <= 1
+
+
+def test_a_batch_of_the_same_documents() -> None:
+    """Documents of 8 sentences, in batches of 16: most of a batch is of two or three of them, not of sixteen."""
+    rows = corpus([("abcd", number, number) for number in range(160)], ["bitext"] * 160)
+    rows = rows.remove_columns("document").add_column("document", [number // 8 for number in rows["id"]])
+    pairs = parallel_pairs(rows, document_column="document")
+    document = np.array(rows["document"])
+    for languages in (None, 2):
+        sampler = HybridBatchSampler(pairs, 16, True, alpha=0, same_document=True, languages_per_batch=languages)
+        drawn = Drawn(pairs, sampler)
+        assert np.mean([len(set(document[drawn.query_row[step]])) for step in drawn.steps]) < 4.5
+        assert all(len(set(drawn.cluster[drawn.query_row[step]])) == 16 for step in drawn.steps)
+        if languages is None:
+            assert np.ptp(drawn.uses(False, "query_row")) <= 1
+    apart = Drawn(pairs, HybridBatchSampler(pairs, 16, True, alpha=0))
+    assert np.mean([len(set(document[apart.query_row[step]])) for step in apart.steps]) > 8
+
+
+@given(st.integers(0, 9), st.sampled_from([0.2, 0.5, 0.75]), st.integers(2, 9))
+def test_both_kinds_in_each_batch(seed: int, alpha: float, batch_size: int) -> None:
+    pairs = parallel_pairs(plain(30))
+    sampler = HybridBatchSampler(pairs, batch_size, False, alpha=alpha, homogeneous=False, seed=seed)
+    numbers, cluster = pairs.with_format("numpy")[:], pair_text(pairs).keys.with_format("numpy")["cluster"]
+    monolingual = numbers["query"] == numbers["positive"]
+    batches = list(sampler)
+    assert len(batches) == len(sampler)
+    drawn = list(chain.from_iterable(batches))
+    assert monolingual[drawn].sum() == round(alpha * len(drawn))
+    assert len({int(kind) for batch in batches for kind in monolingual[batch]}) == 2
+    for batch in batches:
+        assert len(set(cluster[numbers["query"][batch]])) == len(batch)
+    for kind in (True, False):
+        uses = np.bincount(numbers["query"][[pair for pair in drawn if monolingual[pair] == kind]], minlength=90)
+        assert np.ptp(uses) <= 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"alpha": 1, "same_document": True}, "same_document has no effect with alpha=1"),
+        ({"alpha": 1, "languages_per_batch": 2}, "languages_per_batch has no effect with alpha=1"),
+        ({"languages_per_batch": 3}, "languages_per_batch must be 2 or None"),
+        ({"same_document": True}, "The data set knows no documents"),
+        ({"alpha": 0, "homogeneous": False}, "homogeneous has no effect with alpha=0"),
+        ({"homogeneous": False, "language_sampling": "mixed"}, "language_sampling has no effect with homogeneous"),
+    ],
+)
+def test_options_without_effect(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        HybridBatchSampler(parallel_pairs(plain(9)), 4, True, **settings)
+
+
+def test_sentences_and_their_translations_have_no_monolingual_pairs() -> None:
+    pairs = parallel_pairs(corpus([("abc", number, number) for number in range(9)], ["bitext"] * 9))
+    with pytest.raises(ValueError, match=r"has no monolingual pairs, and alpha=0\.5 asks for them.*set alpha=0"):
+        HybridBatchSampler(pairs, 4, True)
+    assert len(list(HybridBatchSampler(pairs, 4, True, alpha=0))) == 6
 
 
 def test_the_first_pairs_alone_are_monolingual() -> None:

@@ -14,9 +14,9 @@ from datasets import Dataset
 from numpy.typing import NDArray
 
 from st_hybrid.data.check_report import LanguageReport, Lengths, Limits, RowsReport
-from st_hybrid.data.normalized import near_duplicates, normalize
 from st_hybrid.grouping import Ints, numbered, place_in_group
 from st_hybrid.languages import LanguageDetector
+from st_hybrid.normalized import near_duplicates, normalize
 from st_hybrid.progress import progress_bar
 from st_hybrid.rows import ROLES, ParallelRows, is_empty, read_columns, repeated_rows
 

@@ -14,8 +14,8 @@ from rich.table import Table
 from scipy.sparse import csr_array
 
 from st_hybrid.data.evaluation_texts import EvaluationTexts
-from st_hybrid.data.normalized import Hashes, NormalizedTexts, normalize
 from st_hybrid.grouping import Ints, counting, numbered
+from st_hybrid.normalized import Hashes, NormalizedTexts, normalize
 from st_hybrid.progress import progress_bar
 from st_hybrid.rows import ParallelRows
 

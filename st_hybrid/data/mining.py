@@ -127,7 +127,7 @@ def mine_negatives(
         with progress_bar(total, "Mining negatives", show=show_progress_bar, unit="pools") as advance:
             for pool, found in zip(pools, negatives, strict=True):
                 for language in range(len(parallel.languages)):
-                    texts.mine(parallel.language == language, pool == "same", found, options)
+                    texts.mine(language, pool == "same", found, options)
                     advance(1)
     finally:
         random.setstate(state)
@@ -155,6 +155,7 @@ class _EncodedTexts:
     def __init__(
         self, rows: ParallelRows, model: SentenceTransformer, query: str | None, document: str | None, **encoding: Any
     ) -> None:
+        self.rows = rows
         self.query, self.queries = numbered(rows.table["query"])
         self.passage, self.passages = numbered(rows.table["positive"])
         self.pool = np.ones(len(self.passages), dtype=bool)
@@ -181,12 +182,13 @@ class _EncodedTexts:
     def similarity_pairwise(self, queries: NDArray[np.float32], passages: NDArray[np.float32]) -> Any:
         return self._similarity(queries[:, :-1], passages[:, :-1])
 
-    def mine(self, chosen: NDArray[np.bool_], same_language: bool, found: Ints, options: Mapping[str, Any]) -> None:
-        """Fill in the negatives of all rows in a language: passage numbers, -1 where there are too few."""
-        rows = np.flatnonzero(chosen)
+    def mine(self, language: int, same_language: bool, found: Ints, options: Mapping[str, Any]) -> None:
+        """Fill in the negatives of all queries in a language: passage numbers, -1 where there are too few."""
+        rows = np.flatnonzero(self.rows.language == language)
+        inside = self.passage[self.rows.passage_language == language]
         # A passage that a row of this language also has was left untranslated: it is not one of another language.
-        self.pool = np.isin(np.arange(len(self.passages)), self.passage[rows], invert=not same_language)
-        if not self.pool.any():
+        self.pool = np.isin(np.arange(len(self.passages)), inside, invert=not same_language)
+        if not len(rows) or not self.pool.any():
             return
         # The positives that the library is given are never its negatives, and margins count from them: the right
         # answers in the pool, or the row's own positive where there are none.

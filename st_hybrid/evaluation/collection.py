@@ -155,7 +155,9 @@ class RetrievalCollection:
         """
         parallel = ParallelRows(rows, columns=columns, negative_columns=[])
         text, texts = numbered(parallel.table["positive"])
-        _, first, passage = np.unique(parallel.language * len(texts) + text, return_index=True, return_inverse=True)
+        _, first, passage = np.unique(
+            parallel.passage_language * len(texts) + text, return_index=True, return_inverse=True
+        )
         # A query has a row for each of its positives.
         asked = np.sort(np.unique(parallel.group * len(parallel.languages) + parallel.language, return_index=True)[1])
         rows_of = coo_array((np.ones(len(asked), dtype=np.int32), (parallel.group[asked], np.arange(len(asked)))))
@@ -169,7 +171,7 @@ class RetrievalCollection:
             query_languages=parallel.language[asked],
             passage_ids=list(map(str, range(len(first)))),
             passages=texts.take(pa.array(text[first])).to_pylist(),
-            passage_languages=parallel.language[first],
+            passage_languages=parallel.passage_language[first],
             relevant_queries=relevant_queries,
             relevant_passages=relevant_passages,
         )

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from st_hybrid.data.normalized import near_duplicates, normalize
+from st_hybrid.normalized import near_duplicates, normalize
 
 TEXTS = st.lists(st.text(alphabet="abÄß 7.,\0\nテア한中ﬁ", max_size=12), min_size=1, max_size=6)
 
