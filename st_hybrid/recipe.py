@@ -5,7 +5,7 @@ from typing import Any, Literal, get_args
 
 __all__ = ["Recipe"]
 
-Sampler = Literal["hybrid", "x-x-mono", "x-y", "x-x"]
+Sampler = Literal["hybrid", "x-x-mono", "x-y", "x-x", "mixture"]
 LanguageSampling = Literal["uniform", "proportional"]
 Side = Literal["positive", "query"]
 
@@ -17,9 +17,14 @@ class Recipe:
     A value out of range and an option that has no effect together with the others raise a ValueError.
 
     Args:
-        sampler: A batch has one language ("x-x-mono"), pairs of two ("x-y") or of one ("x-x"), or "hybrid".
-        alpha: Share of monolingual batches, only for the sampler "hybrid" (0.5 by default).
+        sampler: A batch has one language ("x-x-mono"), pairs of two ("x-y") or of one ("x-x"). Some batches are
+            x-x-mono and the others x-y ("hybrid"), or each batch holds pairs of both kinds ("mixture", a control).
+        alpha: Share of monolingual batches or pairs, for the samplers "hybrid" and "mixture" (0.5 by default).
         language_sampling: Choose languages of monolingual batches "uniform" (the default) or "proportional" to rows.
+        languages_per_batch: 2 for cross-lingual batches of two languages (all languages by default).
+        same_document: Fill cross-lingual batches with rows that have the same text in their column ``document``.
+        one_set_per_batch: Take each batch from one of several data sets, and more batches from larger ones. By default
+            all sets are one pool.
         batch_size: Pairs per step and process.
         mini_batch_size: Pairs to encode at once; memory then depends on the mini-batch only (gradients are cached).
         max_steps: Training steps, instead of epochs.
@@ -51,6 +56,9 @@ class Recipe:
     sampler: Sampler = "hybrid"
     alpha: float | None = None
     language_sampling: LanguageSampling | None = None
+    languages_per_batch: Literal[2] | None = None
+    same_document: bool = False
+    one_set_per_batch: bool = False
     batch_size: int = 100
     mini_batch_size: int | None = None
     max_steps: int | None = None
@@ -82,26 +90,39 @@ class Recipe:
         alpha = self.sampler_options["alpha"]
         for name, fits, allowed in (
             ("alpha", 0 <= alpha <= 1, "between 0 and 1"),
+            ("alpha", self.sampler != "mixture" or 0 < alpha < 1, "above 0 and below 1 for the sampler 'mixture'"),
+            ("languages_per_batch", self.languages_per_batch in (None, 2), "2"),
             ("warmup", 0 <= self.warmup < 1, "a share of the steps, at least 0 and below 1"),
             ("epochs", self.epochs is None or self.epochs > 0, "above 0"),
         ):
             if not fits:
                 raise ValueError(f"{name} must be {allowed}, got {getattr(self, name)}.")
         for name, useless, reason in (
-            ("alpha", self.sampler != "hybrid", f"with the sampler {self.sampler!r}"),
-            ("language_sampling", alpha == 0 or self.sampler == "x-x", "without batches of one language"),
+            ("alpha", self.sampler not in ("hybrid", "mixture"), f"with the sampler {self.sampler!r}"),
+            ("language_sampling", alpha == 0 or self.sampler in ("x-x", "mixture"), "without batches of one language"),
+            ("languages_per_batch", alpha == 1 or self.sampler == "mixture", "without cross-lingual batches"),
+            ("same_document", alpha == 1 or self.sampler == "mixture", "without cross-lingual batches"),
             ("partners", alpha == 1, "without cross-lingual pairs"),
             ("negatives_follow", alpha == 1, "without cross-lingual pairs"),
             ("patience", self.held_out is None, "without held_out"),
             ("epochs", self.max_steps is not None, "with max_steps"),
             ("mini_batch_size", (self.mini_batch_size or 0) >= self.batch_size, "unless it is below batch_size"),
         ):
-            if getattr(self, name) is not None and useless:
+            if getattr(self, name) not in (None, False) and useless:
                 raise ValueError(f"{name} has no effect {reason}: leave it out.")
 
     @property
     def sampler_options(self) -> dict[str, Any]:
-        """The keyword arguments ``alpha`` and ``language_sampling`` of :class:`~st_hybrid.HybridBatchSampler`."""
-        alpha = {"hybrid": 0.5 if self.alpha is None else self.alpha, "x-y": 0.0}.get(self.sampler, 1.0)
-        sampling = "mixed" if self.sampler == "x-x" else self.language_sampling or (None if alpha == 0 else "uniform")
-        return {"alpha": alpha, "language_sampling": sampling}
+        """The keyword arguments of :class:`~st_hybrid.HybridBatchSampler`."""
+        given = 0.5 if self.alpha is None else self.alpha
+        alpha = {"hybrid": given, "mixture": given, "x-y": 0.0}.get(self.sampler, 1.0)
+        sampling = "mixed" if self.sampler == "x-x" else self.language_sampling
+        if sampling is None and alpha > 0 and self.sampler != "mixture":
+            sampling = "uniform"
+        return {
+            "alpha": alpha,
+            "language_sampling": sampling,
+            "languages_per_batch": self.languages_per_batch,
+            "same_document": self.same_document,
+            "homogeneous": self.sampler != "mixture",
+        }

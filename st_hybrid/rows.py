@@ -278,7 +278,8 @@ def join_rows(sets: Mapping[str, Dataset], *, columns: Mapping[str, str] = Mappi
                     f"Mine negatives for {name}, drop them in {other}, or keep the sets apart (--one-set-per-batch)."
                 )
         for role in {"id", DOCUMENT} & set(table.column_names):  # sets may use the same ids
-            texts = pc.binary_join_element_wise(name, table[role].cast(pa.large_string()), " ")
+            prefix = pa.scalar(f"{name} ", pa.large_string())
+            texts = pc.binary_join_element_wise(prefix, table[role].cast(pa.large_string()), pa.scalar("", prefix.type))
             table = table.set_column(table.column_names.index(role), role, texts)
         tables[name] = table.select([*ROLES, *sorted(found - set(ROLES))])
     return Dataset(pa.concat_tables(tables.values()))

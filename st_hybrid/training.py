@@ -10,8 +10,6 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 import torch
 from datasets import Dataset, DatasetDict
 from rich.console import Console
@@ -29,7 +27,7 @@ from st_hybrid.loss import MultilingualMultipleNegativesRankingLoss
 from st_hybrid.pairs import parallel_pairs
 from st_hybrid.provenance import provenance
 from st_hybrid.recipe import Recipe
-from st_hybrid.rows import ROLES, ParallelRows
+from st_hybrid.rows import DOCUMENT, ParallelRows, join_rows
 from st_hybrid.sampler import HybridBatchSampler
 from st_hybrid.trainer import HybridTrainer
 
@@ -58,7 +56,8 @@ def finetune(
 
     Args:
         model: A SentenceTransformer's folder or hub name.
-        rows: Parallel rows, or several sets by name. Each batch then comes from one, and larger sets give more batches.
+        rows: Parallel rows, or several sets by name, which are one pool (:func:`~st_hybrid.join_rows`) unless the
+            recipe keeps them apart.
         output: Folder to write.
         recipe: How to train; by default the paper's recipe.
         source: How the rows were read. A run can only be resumed with the same source.
@@ -81,13 +80,13 @@ def finetune(
             finetune("intfloat/multilingual-e5-small", open_rows("rows.jsonl").rows, "out", Recipe(max_steps=200))
     """
     recipe, output = recipe or Recipe(), Path(output)
-    given = {"parallel rows": rows} if isinstance(rows, Dataset) else rows
+    given = {"parallel rows": rows} if isinstance(rows, Dataset) else dict(rows)
     settings = {"model": str(model), "data": ", ".join(given), "source": dict(source), **asdict(recipe)}
     checkpoint = _claim(output, settings, resume)
     if resume and (output / _SUMMARY).is_file():  # a complete run: the trainer would take one more step
         return require_dense(load_encoder(output), "finetune")
 
-    sets = {name: ParallelRows(one) for name, one in given.items()}
+    sets = _read_sets(given, recipe)
     negatives = sorted({column for one in sets.values() for column in one.negative_columns})
     spoken = (np.unique(np.stack([one.group, one.language]), axis=1)[0] for one in sets.values())
     most = max(int(np.bincount(groups).max()) for groups in spoken)
@@ -105,7 +104,10 @@ def finetune(
         evaluator = CrossLingualRetrievalEvaluator(RetrievalCollection.from_rows(test_rows), name=_HELD_OUT, **own)
     options: dict[str, Any] = {"negatives_follow": recipe.negatives_follow or "positive"}
     options |= {"partners": recipe.partners, "seed": recipe.seed}
-    pairs = {name: parallel_pairs(one, **options) for name, one in train_rows.items()}
+    pairs = {
+        name: parallel_pairs(one, document_column=DOCUMENT if DOCUMENT in one.column_names else None, **options)
+        for name, one in train_rows.items()
+    }
 
     encoder = require_dense(load_encoder(model), "finetune")
     transformers = [module for module in encoder.modules() if isinstance(module, Transformer)]
@@ -169,14 +171,31 @@ def print_training(output: str | Path, console: Console) -> None:
     console.print(table)
 
 
+def _read_sets(given: Mapping[str, Dataset], recipe: Recipe) -> dict[str, ParallelRows]:
+    """Read and check each set, and join them if the recipe does not keep them apart."""
+    documents = {DOCUMENT: DOCUMENT}
+    if recipe.same_document and not any(DOCUMENT in one.column_names for one in given.values()):
+        raise ValueError(
+            f"same_document has no effect: no rows have a column {DOCUMENT!r}. Name yours (--column document=…)."
+        )
+    if recipe.one_set_per_batch and len(given) == 1:
+        raise ValueError("one_set_per_batch has no effect: there is one data set. Leave it out.")
+    sets = {
+        name: ParallelRows(one, columns=documents if recipe.same_document and DOCUMENT in one.column_names else {})
+        for name, one in given.items()
+    }
+    if len(sets) == 1 or recipe.one_set_per_batch:
+        return sets
+    columns = documents if recipe.same_document else {}
+    joined = join_rows({name: one.dataset for name, one in sets.items()}, columns=columns)
+    return {", ".join(sets): ParallelRows(joined, columns=columns)}
+
+
 def _hold_out(sets: Mapping[str, ParallelRows], groups: int, seed: int) -> tuple[dict[str, Dataset], Dataset]:
     """Draw groups from all sets together; return the other rows of each set and those drawn, which share no passage."""
-    tables = []
-    for name, one in sets.items():
-        columns = {role: one.table[role].cast(pa.string()) for role in ROLES}
-        columns["id"] = pc.binary_join_element_wise(name, columns["id"], " ")  # sets may use the same ids
-        tables.append(pa.table(columns))
-    together = ParallelRows(Dataset(pa.concat_tables(tables)))
+    together = ParallelRows(
+        join_rows({name: one.dataset.remove_columns(one.negative_columns) for name, one in sets.items()})
+    )
     kept, held_out = together.split(groups, seed=seed)
     starts = np.cumsum([0, *map(len, sets.values())])
     of_set = zip(sets, np.split(kept, np.searchsorted(kept, starts[1:-1])), starts[:-1], strict=True)
@@ -263,7 +282,7 @@ def _complete_card(card: Path, about: str, recipe: Recipe) -> None:
     options = recipe.sampler_options
     section = (
         f"\n## Hybrid batch training\n\nTrained with st-hybrid on {about}: sampler `{recipe.sampler}` "
-        f"(alpha {options['alpha']:g}, {options['language_sampling'] or 'uniform'} languages), "
+        f"(alpha {options['alpha']:g}, {options['language_sampling'] or 'all'} languages), "
         f"`MultilingualMultipleNegativesRankingLoss` (scale {recipe.scale:g}), batches of {recipe.batch_size} pairs, "
         f"seed {recipe.seed}.\n"
     )

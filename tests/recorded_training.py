@@ -136,3 +136,5 @@ if __name__ == "__main__":
     options.output.joinpath(f"run.{get_rank()}").write_text(
         json.dumps({"log_history": trained.state.log_history, "weights": weights.double().pow(2).sum().item()})
     )
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()  # a process that ends with its group open may abort

@@ -12,7 +12,7 @@ from st_hybrid.recipe import Recipe
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"sampler": "x-z"}, "sampler must be one of hybrid, x-x-mono, x-y, x-x, got 'x-z'"),
+        ({"sampler": "x-z"}, "sampler must be one of hybrid, x-x-mono, x-y, x-x, mixture, got 'x-z'"),
         ({"language_sampling": "mixed"}, "language_sampling must be one of uniform, proportional"),
         ({"negatives_follow": "row"}, "negatives_follow must be one of positive, query"),
         ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
@@ -36,6 +36,10 @@ from st_hybrid.recipe import Recipe
         ),
         ({"sampler": "x-x-mono", "partners": 2}, "partners has no effect without cross-lingual pairs"),
         ({"alpha": 1.0, "negatives_follow": "query"}, "negatives_follow has no effect without cross-lingual pairs"),
+        ({"sampler": "mixture", "alpha": 1.0}, "alpha must be above 0 and below 1 for the sampler 'mixture'"),
+        ({"languages_per_batch": 3}, "languages_per_batch must be 2, got 3"),
+        ({"sampler": "x-x", "languages_per_batch": 2}, "languages_per_batch has no effect without cross-lingual"),
+        ({"sampler": "mixture", "same_document": True}, "same_document has no effect without cross-lingual batches"),
         ({"patience": 3}, "patience has no effect without held_out"),
         ({"mini_batch_size": 100}, "mini_batch_size has no effect unless it is below batch_size"),
         ({"epochs": 2.0, "max_steps": 10}, "epochs has no effect with max_steps"),
@@ -55,10 +59,16 @@ def test_refuses_values_out_of_range_and_options_without_effect(options: dict[st
         ({"sampler": "x-x-mono", "language_sampling": "proportional"}, (1.0, "proportional")),
         ({"sampler": "x-y"}, (0.0, None)),
         ({"sampler": "x-x"}, (1.0, "mixed")),
+        ({"sampler": "mixture", "alpha": 0.3}, (0.3, None)),
     ],
 )
 def test_options_of_the_sampler(options: dict[str, Any], expected: tuple[float, str | None]) -> None:
-    assert tuple(Recipe(**options).sampler_options.values()) == expected
+    assert tuple(Recipe(**options).sampler_options.values()) == (
+        *expected,
+        None,
+        False,
+        options.get("sampler") != "mixture",
+    )
 
 
 def test_does_not_load_torch() -> None:

@@ -11,7 +11,7 @@ from datasets import Dataset, DatasetDict, concatenate_datasets
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from st_hybrid.rows import ParallelRows, split_groups
+from st_hybrid.rows import ParallelRows, join_rows, split_groups
 
 
 def row(group: int, language: str, **texts: Any) -> dict[str, Any]:
@@ -263,3 +263,45 @@ def test_errors_of_arguments() -> None:
     for other in (DatasetDict(train=rows), rows.to_iterable_dataset(), rows.to_list()):
         with pytest.raises(TypeError, match=f"must be a datasets.Dataset, not {type(other).__name__}"):
             ParallelRows(other)  # type: ignore[arg-type]
+
+
+def test_joined_sets_share_clusters_but_no_group() -> None:
+    sets = {
+        "faq": Dataset.from_list([row(1, "a"), row(1, "b"), row(2, "a", positive="Same: text!")]),
+        "news": Dataset.from_list([row(1, "c", document="x"), row(3, "a", positive="same text", document="x")]),
+        "logs": Dataset.from_list([row(7, "a", passage_language="c")]),
+    }
+    joined = join_rows(sets, columns={"document": "document"})
+    assert joined["id"][:] == ["faq 1", "faq 1", "faq 2", "news 1", "news 3", "logs 7"]
+    assert joined["passage_language"][:] == ["a", "b", "a", "c", "a", "c"]
+    assert joined["document"][:] == [None, None, None, "news x", "news x", None]
+    read = ParallelRows(joined, columns={"document": "document"})
+    assert read.cluster.tolist() == [0, 0, 1, 2, 1, 3]
+    assert read.document is not None
+    assert len(set(read.document[[0, 1, 2, 5]])) == 3  # a row of no document has its group's own
+    assert read.document[3] == read.document[4]
+    assert read.bitext.tolist() == [False] * 6
+    mined = sets | {"mined": Dataset.from_list([row(1, "a", negative="no")])}
+    with pytest.raises(ValueError, match="mined has hard negatives in 'negative' and faq has none"):
+        join_rows(mined)
+
+
+def test_texts_without_letters_are_compared_as_they_are() -> None:
+    positives = ["?", "!", "?", "a b", "A-B.", "Ａ b"]
+    rows = Dataset.from_list([row(number, "a", positive=text) for number, text in enumerate(positives)])
+    assert ParallelRows(rows).cluster.tolist() == [0, 1, 0, 2, 2, 2]
+
+
+def test_bitext_and_pair_rows() -> None:
+    rows = Dataset.from_list(
+        [
+            row(1, "a", query="t", positive="t", of="a"),
+            row(1, "b", of="b"),
+            row(2, "a", query="u", positive="u", of="b"),
+        ]
+    )
+    read = ParallelRows(rows, columns={"passage_language": "of"})
+    assert read.bitext.tolist() == [True, False, False]
+    assert read.passage_language.tolist() == [0, 1, 1]
+    with pytest.raises(ValueError, match="no column 'nowhere'"):
+        ParallelRows(rows, columns={"passage_language": "nowhere"})

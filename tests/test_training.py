@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -93,7 +94,24 @@ def test_samplers_draw_what_their_names_say(
         "x-x": {"loss_monolingual"},
         "x-y": {"loss_cross_lingual"},
     }
-    assert series == wanted[sampler]
+    assert sampler == "mixture" or series == wanted[sampler]
+
+
+def test_cross_lingual_batches_of_two_languages_and_of_the_same_documents(
+    tiny_model_path: Path, rows: Dataset, tmp_path: Path
+) -> None:
+    harder = {**QUICK, "same_document": True, "languages_per_batch": 2}
+    with pytest.raises(ValueError, match="same_document has no effect: no rows have a column 'document'"):
+        finetune(tiny_model_path, rows, tmp_path / "out", Recipe(**harder))
+    sentences = rows.map(lambda row: {"query": row["positive"], "document": f"page {row['id'] // 4}"})
+    finetune(
+        tiny_model_path,
+        {"rows": rows, "text": sentences},
+        tmp_path / "out",
+        Recipe(**{**harder, "max_steps": 10}, held_out=4),
+    )
+    series = {key for entry in summary(tmp_path / "out")["log"] for key in entry if key.startswith("loss_")}
+    assert series == {"loss_monolingual", "loss_cross_lingual"}
 
 
 def test_options_reach_the_model(tiny_model_path: Path, rows: Dataset, tmp_path: Path) -> None:
@@ -330,7 +348,7 @@ def test_what_always_resumes_may_also_begin_and_end_a_run(tiny_model_path: Path,
 def test_several_sets_of_rows_are_trained_on_and_held_out_together(
     tiny_model_path: Path, rows: Dataset, tmp_path: Path
 ) -> None:
-    """Each batch comes from one set; a held-out passage is in neither, though both number their groups alike."""
+    """A held-out passage is in neither set, though both number their groups alike."""
     # Half of the second set's passages are also the first's, under other questions.
     french = {"query": "Qui habite au {} ?", "positive": "Mr {} does."}
     other = Dataset.from_list(
@@ -338,7 +356,7 @@ def test_several_sets_of_rows_are_trained_on_and_held_out_together(
         + [{"id": n, "language": "it", "query": f"Chi abita al {n}?", "positive": f"Il {n}."} for n in range(12, 36)]
     )
     sets = {"doors": rows, "user/more": other.add_column("negative", ["Nobody."] * 48)}
-    recipe = Recipe(held_out=10, **{**QUICK, "max_steps": 12})
+    recipe = Recipe(held_out=10, one_set_per_batch=True, **{**QUICK, "max_steps": 12})
     finetune(tiny_model_path, DatasetDict(sets), tmp_path / "out", recipe)
 
     run = summary(tmp_path / "out")
@@ -349,6 +367,14 @@ def test_several_sets_of_rows_are_trained_on_and_held_out_together(
     assert "of doors, user/more: sampler" in card
     for language in ("de", "en", "fr", "it"):
         assert f"- {language}\n" in card
+
+    with pytest.raises(ValueError, match="user/more has hard negatives in 'negative' and doors has none"):
+        finetune(tiny_model_path, sets, tmp_path / "pool", replace(recipe, one_set_per_batch=False))
+    with pytest.raises(ValueError, match="one_set_per_batch has no effect: there is one data set"):
+        finetune(tiny_model_path, rows, tmp_path / "pool", recipe)
+    pool = replace(recipe, one_set_per_batch=False)
+    finetune(tiny_model_path, {"doors": rows, "user/more": other}, tmp_path / "pool", pool)
+    assert summary(tmp_path / "pool")["settings"]["data"] == "doors, user/more"
 
     left, held = _hold_out({name: ParallelRows(part) for name, part in sets.items()}, 10, seed=0)
     trained = [row for part in left.values() for row in part]

@@ -46,18 +46,22 @@ def train(
     Args:
         model: Model to start from: a folder or hub name.
         data: Parallel rows: a file, a folder, or a hub name with a configuration after a colon. Repeat the option to
-            train on several data sets. Each batch then comes from one of them, and larger ones give more batches.
+            train on several data sets.
         output: Folder for the model, its card, checkpoints and ``training.json``.
         resume: Continue the run in the output folder, if it has one, from its last checkpoint.
     """
+    import torch
+
     from st_hybrid.data import open_row_sets
     from st_hybrid.data.zero_shot import checked_sets
     from st_hybrid.training import finetune, print_training
 
-    columns = mapped(column)
+    columns = ({"document": "document"} if recipe.same_document else {}) | mapped(column)
     sets = open_row_sets(data, split=split, columns=columns, check_languages=False)
     source = {"split": split, "columns": columns}
     finetune(model, sets, output, recipe, source=source, checked=checked_sets(data), resume=resume)
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()  # a process that ends with its group open may abort
     if int(os.environ.get("RANK", 0)) == 0:
         print_training(output, Console())
         Console(stderr=True).print(f"Wrote [bold]{output}[/]: the model, its card README.md and training.json.")

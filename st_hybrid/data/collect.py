@@ -15,7 +15,7 @@ from st_hybrid.files import temporary_folder
 from st_hybrid.grouping import Ints, numbered
 from st_hybrid.languages import check_language, codes_of
 from st_hybrid.progress import progress_bar
-from st_hybrid.rows import PASSAGE_LANGUAGE, ROLES, is_empty, repeated_rows
+from st_hybrid.rows import DOCUMENT, PASSAGE_LANGUAGE, ROLES, is_empty, repeated_rows
 
 Place = Callable[[int], str]
 """Names the place of a batch's row, for messages: ``rows.jsonl:17``."""
@@ -130,7 +130,7 @@ def _wanted(
         wanted[rows] = False
 
     for name in table.column_names:
-        if not keep_invalid:
+        if not keep_invalid and name != DOCUMENT:
             leave_out(f"no {name}", is_empty(table[name]))
         if name == "language" and languages is not None:
             codes = codes_of(languages, table[name].unique().to_pylist())

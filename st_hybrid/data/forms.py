@@ -13,26 +13,27 @@ from st_hybrid.data.names import means_language
 from st_hybrid.data.tables import IDENTIFIER, TRANSLATION, NamedBatch
 from st_hybrid.grouping import Ints, counting
 from st_hybrid.languages import check_language, codes_of
-from st_hybrid.rows import PASSAGE_LANGUAGE, ROLES, is_empty, is_negative
+from st_hybrid.rows import DOCUMENT, PASSAGE_LANGUAGE, ROLES, is_empty, is_negative
 
 _TEXTS = ("query", "positive")
+_BITEXT = "text"
 _LISTS = {
     ("pos", "neg"): pa.list_(pa.string()),  # FlagEmbedding
     ("positive_passages", "negative_passages"): pa.list_(pa.struct([("title", pa.string()), ("text", pa.string())])),
 }
 _TWO = {"language": "language", "query": "question", "positive": "answer"}  # WebFAQ's, with a 1 or a 2
 _KNOWN = (
-    "Known layouts: id, language, query, positive; query_de, positive_de and so on; query, pos, neg; query, "
-    "positive_passages, negative_passages; language1, language2, question1, question2, answer1, answer2. Map other "
-    "names, such as columns={'query': …} or --column query=…."
+    "Known layouts: id, language, query, positive; id, language, text; query_de, positive_de and so on; query, pos, "
+    "neg; query, positive_passages, negative_passages; language1, language2, question1, question2, answer1, answer2. "
+    "Map other names, such as columns={'query': …} or --column query=…."
 )
 
 
 def column_names(columns: Mapping[str, str] | None, **codes: str | Sequence[str] | None) -> dict[str, str]:
     """The source's name of each column; checks what a caller gave, before anything is read."""
     names = {name: name for name in (*ROLES, "negative", PASSAGE_LANGUAGE)}
-    if unknown := [name for name in columns or {} if name not in names]:
-        raise ValueError(f"columns names {unknown[0]!r}, but its keys are {', '.join(names)}.")
+    if unknown := [name for name in columns or {} if name not in (*names, DOCUMENT)]:
+        raise ValueError(f"columns names {unknown[0]!r}, but its keys are {', '.join((*names, DOCUMENT))}.")
     for option, given in codes.items():
         for code in [given] if isinstance(given, str) else given or []:
             check_language(code, option)
@@ -54,6 +55,8 @@ class Layout:
     ) -> None:
         self.source, self.names, self.languages, self.negatives = source, dict(names), languages, negatives
         self.constant = {"language": language, PASSAGE_LANGUAGE: passage_language}  # of all rows
+        if _BITEXT in present and not {self.names[role] for role in _TEXTS} & set(present):
+            self.names |= dict.fromkeys(_TEXTS, _BITEXT)
         self.lists = next((pair for pair in _LISTS if pair[0] in present and names["positive"] not in present), None)
         self.sides = self._two_languages(present)
         if self.lists is not None and "query_id" in present and names["id"] not in present:
@@ -70,7 +73,7 @@ class Layout:
 
     def wanted(self, name: str) -> pa.DataType | None:
         """The type to read a column of the source as, or None for a column that is not needed."""
-        if name == self.names["id"]:
+        if name in (self.names["id"], self.names.get(DOCUMENT)):
             return IDENTIFIER
         if self.lists is not None and name in self.lists:
             return _LISTS[self.lists]
@@ -166,8 +169,9 @@ class Layout:
         columns = _selected(table, given | {"negative" + name.removeprefix(begin): name for name in negatives})
         if self.names["id"] not in batch.columns:
             columns["id"] = self._numbers(before, len(table))
-        if self.names[PASSAGE_LANGUAGE] in batch.columns:
-            columns |= _selected(table, {PASSAGE_LANGUAGE: self.names[PASSAGE_LANGUAGE]})
+        for role in (PASSAGE_LANGUAGE, DOCUMENT):
+            if self.names.get(role) in batch.columns:
+                columns |= _selected(table, {role: self.names[role]})
         columns |= {role: pa.repeat(code, len(table)) for role, code in self.constant.items() if code is not None}
         return Batch(pa.table(columns), batch.place)
 

@@ -36,15 +36,17 @@ def open_rows(
     Long form has a row per language: ``id``, ``language``, ``query``, ``positive`` and any ``negative…``. Wide form has
     a row per group and columns per language: ``id``, ``query_de``, ``positive_de``, ``query_en`` and so on, with
     negatives as ``negative_de`` or ``negative_1_de``. A group may lack languages. Without ``id``, rows in wide form
-    are numbered. The column names tell the forms apart. Rows without id, language or one of the texts are left out.
+    are numbered. A column ``text`` is both query and positive: a sentence that has translations. The column names tell
+    the forms apart. Rows without id, language or one of the texts are left out.
 
     Args:
         data: Files, a folder of ``Dataset.save_to_disk`` or of data files, or the name of a data set on the hub, with a
             configuration after a colon: ``user/faq:v2``. Files are ``.jsonl``, ``.json``, ``.csv``, ``.tsv`` (also with
             ``.gz``, ``.zst``, ``.bz2``, ``.xz``) and ``.parquet``. CSV and TSV have a header, and quotation marks as
             pandas writes them.
-        columns: Map ``id``, ``language``, ``query``, ``positive`` or ``negative`` to the source's column names:
-            ``{"query": "question"}``. In wide form the columns begin with these names.
+        columns: Map ``id``, ``language``, ``query``, ``positive``, ``negative`` or ``passage_language`` to the source's
+            column names: ``{"query": "question"}``. In wide form the columns begin with these names. With a key
+            ``document`` the rows keep a column of that name where the source has it.
         language: Language of all rows, for sources without a language column; ids may then be missing too.
         languages: Languages to read; by default all.
         passage_language: Language of all passages, where queries are in another and no column has it. The rows then
@@ -106,7 +108,7 @@ def open_rows(
 
 
 def open_row_sets(data: Sequence[str | Path], **options: Any) -> DatasetDict:
-    """Open several sets of parallel rows, to train on them together: each batch comes from one set.
+    """Open several sets of parallel rows, to join them with :func:`~st_hybrid.join_rows` or to train on each.
 
     Rows that are left out are logged as a warning.
 
@@ -120,12 +122,10 @@ def open_row_sets(data: Sequence[str | Path], **options: Any) -> DatasetDict:
     Example:
         ::
 
-            from datasets import Dataset
-            from st_hybrid import parallel_pairs
+            from st_hybrid import join_rows, parallel_pairs
             from st_hybrid.data import open_row_sets
 
-            Dataset.from_list([{"id": 1, "language": "de", "query": "Wo?", "positive": "Hier."}]).to_json("faq.jsonl")
-            pairs = parallel_pairs(open_row_sets(["faq.jsonl"]))["faq"]
+            pairs = parallel_pairs(join_rows(open_row_sets(["rows.jsonl", "wide.csv"])))
     """
     sets = DatasetDict()
     for one in data:

@@ -162,6 +162,26 @@ def test_passages_in_a_language_of_their_own(write: Any, tmp_path: Path) -> None
     assert [pair["label"][1:] for pair in parallel_pairs(same)] == [[0, 0]] * 3
 
 
+def test_sentences_and_their_documents(write: Any, tmp_path: Path) -> None:
+    rows = [
+        {"id": number, "language": code, "page": f"d{number}" if number else None, "text": f"{number} {code}"}
+        for number in range(2)
+        for code in ("de", "en")
+    ]
+    sentences = write(rows)
+    found = open_rows(sentences).rows
+    assert found.column_names == ["id", "language", "query", "positive"]
+    assert found["query"][:] == found["positive"][:] == ["0 de", "0 en", "1 de", "1 en"]
+    found = open_rows(sentences, columns={"document": "page"}).rows
+    assert found["document"][:] == [None, None, "d1", "d1"]
+    write_rows(found, tmp_path / "again.jsonl.gz")
+    again = open_rows(tmp_path / "again.jsonl.gz", columns={"document": "document"}).rows
+    assert again.to_list() == found.to_list()
+    assert open_rows(sentences, columns={"document": "chapter"}).rows.column_names == found.column_names[:4]
+    questions = write([{"id": 1, "language": "de", "query": "Wo?", "positive": "Da.", "text": "other"}])
+    assert open_rows(questions).rows[0]["positive"] == "Da."
+
+
 def test_unknown_passage_languages(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     row = {"language": "bn", "passage_language": "english", "query": "?", "positive": "."}
@@ -183,7 +203,9 @@ def test_scores_and_ids_beside_negatives_are_left_alone(write: Any) -> None:
 
 
 def test_the_error_for_an_unknown_layout_names_those_that_are_known(write: Any) -> None:
-    with pytest.raises(ValueError, match=r"Known layouts: id, language, query, positive; query_de.*query, pos, neg;.*"):
+    with pytest.raises(
+        ValueError, match=r"Known layouts: id, language, query, positive; .* query_de.*query, pos, neg;.*"
+    ):
         open_rows(write([{"anchor": "Wer?", "answer": "Ich."}]))
     with pytest.raises(ValueError, match="are read with read_squad"):
         open_rows(write([{"context": "c", "question": "Wer?", "answers": {"text": ["c"], "answer_start": [0]}}]))
