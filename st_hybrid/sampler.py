@@ -90,14 +90,10 @@ class HybridBatchSampler(DefaultBatchSampler):
             raise ValueError(f"alpha must be a number between 0 and 1, got {alpha!r}.")
         if language_sampling not in (None, *get_args(LanguageSampling)):
             raise ValueError(f"language_sampling must be uniform, proportional or mixed, got {language_sampling!r}.")
-        if language_sampling is not None and alpha == 0:
-            raise ValueError(
-                f"language_sampling={language_sampling!r} has no effect with alpha=0, which draws no monolingual "
-                "batches. Leave it out, or choose a larger alpha."
-            )
         if languages_per_batch not in (None, 2):
             raise ValueError(f"languages_per_batch must be 2 or None (all languages), got {languages_per_batch!r}.")
         for name, given, useless, reason in (
+            ("language_sampling", language_sampling, alpha == 0, "with alpha=0, without monolingual batches"),
             ("languages_per_batch", languages_per_batch, alpha == 1, "with alpha=1, without cross-lingual batches"),
             ("same_document", same_document, alpha == 1, "with alpha=1, without cross-lingual batches"),
             ("homogeneous", not homogeneous, alpha in (0, 1), f"with alpha={alpha}, which has one kind of pair"),
