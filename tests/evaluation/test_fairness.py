@@ -128,7 +128,7 @@ def test_any_cutoff_agrees_with_the_package(k: int) -> None:
     collection = build(seed=11, languages=4, questions=12, filler=200)
     matrix = random_scores(collection, seed=k)
     eye = np.eye(matrix.shape[1], dtype=np.float32)
-    *_, top = rank_passages(matrix, eye, collection, "dot")
+    top = rank_passages(matrix, eye, collection, "dot").top
     expected = peer_by_package(collection, matrix, (2, 1), {1: 1.0, 2: 0.0}, k=k)
     assert len(set(expected)) > 1
     assert peer(top, collection, k).tolist() == pytest.approx(expected, abs=1e-9)
