@@ -81,8 +81,9 @@ def rank_correlation(ranks: Floats, groups: Integers) -> Floats:
     Source: the mean rank correlation (MRC) of Yang, Jiang and Baldwin 2024, https://arxiv.org/abs/2509.06195.
     """
     size = ranks.shape[1]
-    _, starts, group = np.unique(groups, return_index=True, return_inverse=True)
-    others = np.add.reduceat(ranks, starts)[group] - ranks
+    new = np.append(True, groups[1:] != groups[:-1])
+    group = np.cumsum(new) - 1
+    others = np.add.reduceat(ranks, np.flatnonzero(new))[group] - ranks
     number = np.bincount(group)[group] - 1
     covariance = np.einsum("rp,rp->r", ranks, others) - number * size * (size + 1) ** 2 / 4
     variance = number * size * (size**2 - 1) / 12

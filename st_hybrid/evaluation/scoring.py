@@ -193,13 +193,15 @@ class QueryScores:
             kind = "multilingual" if b == MULTI else "monolingual" if a == b else "cross_lingual"
             chosen[kind].append(found[a, b])
         means = {kind: _mean_scores(of_kind) for kind, of_kind in chosen.items() if of_kind}
+        mixed = means["multilingual"]
+        of_mixed: dict[str, Any] = {name: getattr(mixed, name) for name in MIXED_MEASURES}
         languages_asked, pools = (
             len(np.unique(codes)) for codes in (self.collection.query_languages, self.collection.passage_languages)
         )
         asked = np.where(np.isnan(self.measures["map"][:, -1]), -1, self.collection.query_languages)
         return RetrievalScores(
-            **{**means, "multilingual": replace(means["multilingual"], **dict.fromkeys(MIXED_MEASURES))},
-            **{name: getattr(means["multilingual"], name) for name in MIXED_MEASURES},
+            **{**means, "multilingual": replace(mixed, **dict.fromkeys(of_mixed))},  # type: ignore[arg-type]
+            **of_mixed,
             per_pair={f"{a}-{b}": found[a, b] for a, b in settings},
             top_10_languages={
                 language: dict(zip(languages, rows.mean(axis=0).tolist(), strict=True))

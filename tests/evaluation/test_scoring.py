@@ -71,7 +71,7 @@ def brute_force(matrix: np.ndarray, collection: RetrievalCollection) -> dict[str
 
 
 def without_fairness(scores: SettingScores) -> dict[str, float]:
-    """The scores but for those that test_fairness.py and test_mixed.py check."""
+    """The scores but for those that test_fairness.py checks."""
     return {measure: value for measure, value in scores.to_dict().items() if measure not in NOT_BY_HAND}
 
 
