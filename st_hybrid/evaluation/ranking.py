@@ -28,7 +28,7 @@ Similarity = str | SimilarityFunction | Callable[[Tensor, Tensor], Tensor]
 Score = Callable[[int, int], npt.NDArray[Any]]
 SPARSE_SIMILARITIES = ("dot", "cosine")
 
-_BLOCK_SCORES = 1 << 21  # scores of a block of queries, few enough for the processor's cache
+_BLOCK_SCORES = 1 << 20  # scores of a block of queries, few enough for the processor's cache
 _BLOCK_PRODUCTS = 1 << 22  # products of tokens at a time
 
 
@@ -99,10 +99,11 @@ def rank_passages(
         above_best[start:end] = (scores > best).view(np.uint8).sum(axis=1, dtype=np.int32)
 
         columns = _sorted_columns(scores)
-        ordered = np.take_along_axis(scores, columns, axis=1)
+        cells = columns + np.arange(end - start)[:, None] * pool
+        ordered = scores.take(cells)
         translated = group[asked[start:end]]
         if (translated[1:] == translated[:-1]).any():
-            correlation[start:end] = rank_correlation(_ranks(columns, ordered), translated)
+            correlation[start:end] = rank_correlation(_ranks(cells, ordered), translated)
         top_scores[start:end], top_columns[start:end] = ordered[:, : -depth - 1 : -1], columns[:, : -depth - 1 : -1]
         last = top_scores[start:end, -1]
         if depth < pool and len(on := np.flatnonzero(top_scores[start:end, -2] == last)):
@@ -129,8 +130,8 @@ def _sorted_columns(scores: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
     return keys
 
 
-def _ranks(columns: npt.NDArray[np.int64], ordered: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """Rank of each column from its place in rising order; equal scores share the mean of their ranks."""
+def _ranks(cells: npt.NDArray[np.int64], ordered: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """Rank of each cell, given the cells of each row in rising order; equal scores share the mean of their ranks."""
     rows, size = ordered.shape
     places = np.tile(np.arange(1.0, size + 1), rows)
     same = np.zeros(rows * size + 1, dtype=bool)
@@ -139,7 +140,7 @@ def _ranks(columns: npt.NDArray[np.int64], ordered: npt.NDArray[Any]) -> npt.NDA
     ties = lasts - firsts + 1
     places[np.repeat(firsts, ties) + counting(ties)] = np.repeat((places[firsts] + places[lasts]) / 2, ties)
     ranks = np.empty(rows * size)
-    ranks[(columns + np.arange(rows)[:, None] * size).ravel()] = places
+    ranks[cells.ravel()] = places
     return ranks.reshape(rows, size)
 
 
