@@ -115,10 +115,12 @@ def language_preference(relevant_scores: Floats, collection: RetrievalCollection
     best = np.full(total, -np.inf)
     np.maximum.at(best, query, relevant_scores)
     first = relevant_scores == best[query]
-    firsts, own_firsts, owns, all_ = (
-        np.bincount(query, weights=flags, minlength=total) for flags in (first, first & own, own, own | True)
-    )
-    return np.divide(own_firsts, firsts, out=np.full(total, np.nan), where=(owns > 0) & (owns < all_))
+
+    def count(flags: npt.NDArray[np.bool_]) -> IntArray:
+        return np.bincount(query[flags], minlength=total)
+
+    in_both = (count(own) > 0) & (count(~own) > 0)
+    return np.divide(count(first & own), count(first), out=np.full(total, np.nan), where=in_both)
 
 
 def _by_language(languages: IntArray, values: Floats | npt.NDArray[np.bool_], size: int) -> Floats:
