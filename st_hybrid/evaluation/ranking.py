@@ -103,7 +103,7 @@ def rank_passages(
         ordered = scores.take(cells)
         translated = group[asked[start:end]]
         if (translated[1:] == translated[:-1]).any():
-            correlation[start:end] = rank_correlation(_ranks(cells, ordered), translated)
+            correlation[start:end] = rank_correlation(_mean_ranks(cells, ordered), translated)
         top_scores[start:end], top_columns[start:end] = ordered[:, : -depth - 1 : -1], columns[:, : -depth - 1 : -1]
         last = top_scores[start:end, -1]
         if depth < pool and len(on := np.flatnonzero(top_scores[start:end, -2] == last)):
@@ -130,7 +130,7 @@ def _sorted_columns(scores: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
     return keys
 
 
-def _ranks(cells: npt.NDArray[np.int64], ordered: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+def _mean_ranks(cells: npt.NDArray[np.int64], ordered: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     """Rank of each cell, given the cells of each row in rising order; equal scores share the mean of their ranks."""
     rows, size = ordered.shape
     places = np.tile(np.arange(1.0, size + 1), rows)
