@@ -50,7 +50,7 @@ def compare_scores(paths: Sequence[str | Path]) -> str:
 
 
 def _retrieval(models: Mapping[str, TaskScores]) -> str:
-    from st_hybrid.evaluation.results import MULTI, PLAIN, SETTINGS
+    from st_hybrid.evaluation.results import MIXED_MEASURES, MULTI, PLAIN, SETTINGS
 
     counts = next(iter(models.values())).counts
     runs = {
@@ -58,21 +58,25 @@ def _retrieval(models: Mapping[str, TaskScores]) -> str:
         for name, of_model in models.items()
         for variant, scores in of_model.variants.items()
     }
-    measures = []
+    measures, biases = [], []
     for name, scores in runs.items():
         mixed = scores.multilingual
         cells = [getattr(scores.by_setting.get(kind), "map", None) for kind in SETTINGS]
-        cells += [mixed.ndcg_at_10, mixed.recall_at_10, mixed.peer_at_20]
-        measures.append([name, *(decimals(cell) for cell in cells), decimals(scores.rank_distance, 0)])
+        cells += [mixed.ndcg_at_10, mixed.recall_at_10]
+        measures.append([name, *(decimals(cell) for cell in cells)])
+        shares = (mixed.peer_at_20, *(getattr(scores, measure) for measure in MIXED_MEASURES[1:]))
+        biases.append([name, decimals(scores.rank_distance, 0), *(decimals(share) for share in shares)])
     languages = [
         [language, *(decimals(scores.per_pair[f"{language}-{MULTI}"].map) for scores in runs.values())]
         for language in next(iter(runs.values())).top_10_languages
     ]
-    headers = ("Mo. mAP", "Cr. mAP", "Mul. mAP", "Mul. nDCG@10", "Mul. recall@10", "PEER@20", "rank distance")
+    headers = ("Mo. mAP", "Cr. mAP", "Mul. mAP", "Mul. nDCG@10", "Mul. recall@10")
+    of_bias = ("rank distance", "PEER@20", "foreign recall@20", "language preference", "rank correlation")
     queries, passages = (sum(part.values()) for part in (counts.queries, counts.passages))
     return (
         f"{queries:,} queries and {passages:,} passages in {len(counts.passages)} languages.\n\n"
-        f"{_table(headers, measures)}\n\nMul. mAP by language of the query:\n\n{_table(list(runs), languages)}"
+        f"{_table(headers, measures)}\n\nLanguages in the pool of all languages:\n\n{_table(of_bias, biases)}\n\n"
+        f"Mul. mAP by language of the query:\n\n{_table(list(runs), languages)}"
     )
 
 

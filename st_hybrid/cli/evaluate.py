@@ -25,8 +25,8 @@ def evaluate(
 ) -> None:
     """Evaluate models on XQuAD-R, MLQA-R, MIRACL or your own data.
 
-    Prints the monolingual, cross-lingual and multilingual measures, the rank distance (language bias) and the languages
-    that rank first. Writes the scores of all language pairs, and those of each query to OUTPUT.per-query.parquet.
+    Prints the monolingual, cross-lingual and multilingual measures, those of language bias and the languages that rank
+    first. Writes the scores of all language pairs, and those of each query to OUTPUT.per-query.parquet.
 
     Args:
         model: The model: a folder or hub name. Repeat the option to put several side by side.

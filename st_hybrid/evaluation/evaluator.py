@@ -8,7 +8,7 @@ from typing import Any
 from sentence_transformers.base.evaluation.evaluator import BaseEvaluator
 
 from st_hybrid.evaluation.collection import RetrievalCollection
-from st_hybrid.evaluation.results import MEASURES, SETTINGS
+from st_hybrid.evaluation.results import MEASURES, MIXED_MEASURES, SETTINGS
 from st_hybrid.evaluation.scoring import Centering, evaluate_retrieval
 
 logger = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ class CrossLingualRetrievalEvaluator(BaseEvaluator):
         self.primary_metric = "multilingual_map"
         self.csv_file = f"Cross-Lingual-Retrieval_evaluation{'_' + name if name else ''}_results.csv"
         metrics = [f"{kind}_{measure}" for kind in SETTINGS for measure in MEASURES]
-        self.csv_headers = ["epoch", "steps", *metrics, "multilingual_peer_at_20", "rank_distance"]
+        self.csv_headers = ["epoch", "steps", *metrics, "multilingual_peer_at_20", *MIXED_MEASURES]
 
     def __call__(
         self, model: Any, output_path: str | None = None, epoch: int = -1, steps: int = -1
@@ -81,8 +81,7 @@ class CrossLingualRetrievalEvaluator(BaseEvaluator):
         scores = evaluate_retrieval(model, self.collection, **self.options)
         means = scores.by_setting.items()
         flat = {f"{kind}_{name}": value for kind, of_kind in means for name, value in of_kind.to_dict().items()}
-        if scores.rank_distance is not None:
-            flat["rank_distance"] = scores.rank_distance
+        flat |= {name: value for name in MIXED_MEASURES if (value := getattr(scores, name)) is not None}
         listed = ", ".join(f"{metric} {value:.4f}" for metric, value in flat.items())
         logger.info("Retrieval on %s (epoch %s, step %s): %s", self.collection.name, epoch, steps, listed)
         if output_path is not None and self.write_csv:

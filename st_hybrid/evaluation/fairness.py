@@ -96,6 +96,33 @@ def peer(top: TopPassages, collection: RetrievalCollection, k: int = PEER_AT) ->
     return np.where(present > 1, chdtrc(np.maximum(present - 1, 1), statistic), np.nan)
 
 
+def language_preference(relevant_scores: Floats, collection: RetrievalCollection) -> Floats:
+    """Whether a relevant passage in the query's own language ranks first among the query's relevant passages.
+
+    1 if it does, 0 if not, and its share of a tie for the first place. Without a preference the mean over queries is
+    the share of the own language among the relevant passages: 1/11 for XQuAD-R. NaN unless relevant passages are in the
+    query's language and in another.
+
+    Args:
+        relevant_scores: Score of each relevant pair of the collection, shape ``(pairs,)``.
+        collection: Languages and relevance.
+
+    The language preference rate (LPR) of Jang et al. 2026, https://arxiv.org/abs/2605.07249, is the mean of this for
+    relevant passages that are translations of one another. How it treats ties is ours.
+    """
+    query, total = collection.relevant_queries, len(collection.queries)
+    own = collection.passage_languages[collection.relevant_passages] == collection.query_languages[query]
+    best = np.full(total, -np.inf)
+    np.maximum.at(best, query, relevant_scores)
+    first = relevant_scores == best[query]
+
+    def count(flags: npt.NDArray[np.bool_]) -> IntArray:
+        return np.bincount(query[flags], minlength=total)
+
+    in_both = (count(own) > 0) & (count(~own) > 0)
+    return np.divide(count(first & own), count(first), out=np.full(total, np.nan), where=in_both)
+
+
 def _by_language(languages: IntArray, values: Floats | npt.NDArray[np.bool_], size: int) -> Floats:
     """Sum the values of each row by language, shape ``(rows, size)``."""
     cells = np.arange(len(languages))[:, None] * size + languages

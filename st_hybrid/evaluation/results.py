@@ -15,6 +15,8 @@ SETTINGS = ("monolingual", "cross_lingual", "multilingual")
 """The kinds of settings: the pool is in the query's language, in one other language, or in all languages."""
 MEASURES = ("map", "recall_at_1", "recall_at_10", "ndcg_at_10", "mrr_at_10")
 """The measures of every setting."""
+MIXED_MEASURES = ("rank_distance", "foreign_recall_at_20", "language_preference_rate", "rank_correlation")
+"""The measures of how a pool of all languages treats the languages."""
 MULTI = "multi"  # name of the pool of all languages
 PLAIN, CENTERED = "plain", "centered: {}"  # names of a task's scores without and with language means subtracted
 
@@ -44,6 +46,9 @@ class SettingScores(JsonScores):
     mrr_at_10: float  #: Mean reciprocal rank of the first relevant passage, 0 if it is not among the first 10.
     peer_at_20: float | None = None  #: Language fairness of a pool of all languages: 0 is unfair, about 0.5 is fair.
     rank_distance: float | None = None  #: Largest minus smallest rank of the relevant passages in all languages.
+    foreign_recall_at_20: float | None = None  #: Share of relevant passages in other languages among the first 20.
+    language_preference_rate: float | None = None  #: How often the own language's passage is the first relevant one.
+    rank_correlation: float | None = None  #: Mean rank correlation of a query with its translations, of all passages.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +70,9 @@ class RetrievalScores(JsonScores):
     cross_lingual: SettingScores | None = None  #: Means over the pools in one other language, if there are any.
     multilingual: SettingScores  #: Means over the pools of all languages.
     rank_distance: float | None = None  #: The language bias in the pool of all languages; lower is better.
+    foreign_recall_at_20: float | None = None  #: Recall there of passages in other languages than the query's.
+    language_preference_rate: float | None = None  #: How often the query's own language is first of equal translations.
+    rank_correlation: float | None = None  #: How alike translations of a query rank that pool; 1 if all alike.
     per_pair: dict[str, SettingScores]  #: Scores of each setting: ``"en-de"``, or ``"en-multi"`` for all languages.
     top_10_languages: dict[str, dict[str, float]]  #: By query language, the languages' shares of the first 10 of all.
     counts: Counts  #: Numbers of queries, passages and settings.

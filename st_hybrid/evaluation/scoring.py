@@ -15,10 +15,10 @@ from sentence_transformers import SparseEncoder
 
 from st_hybrid.encoders import Embeddings, Encoder, encode, require_dense
 from st_hybrid.evaluation.collection import IntArray, RetrievalCollection
-from st_hybrid.evaluation.fairness import language_shares, peer
-from st_hybrid.evaluation.metrics import measure_rankings, rank_distance
+from st_hybrid.evaluation.fairness import language_preference, language_shares, peer
+from st_hybrid.evaluation.metrics import measure_rankings, rank_distance, recall_at
 from st_hybrid.evaluation.ranking import SPARSE_SIMILARITIES, Similarity, rank_passages
-from st_hybrid.evaluation.results import MULTI, SETTINGS, Counts, RetrievalScores, SettingScores
+from st_hybrid.evaluation.results import MIXED_MEASURES, MULTI, SETTINGS, Counts, RetrievalScores, SettingScores
 from st_hybrid.methods.centering import LanguageCentering
 from st_hybrid.search.encoding import encode_distinct
 
@@ -127,23 +127,27 @@ def score_queries(
             centering = LanguageCentering.from_embeddings(query_embeddings, asked, passage_embeddings, pool)
         query_embeddings = centering(query_embeddings, asked, "query")
         passage_embeddings = centering(passage_embeddings, pool, "document")
-    at_or_above, above_best, top = rank_passages(query_embeddings, passage_embeddings, collection, similarity)
+    ranks = rank_passages(query_embeddings, passage_embeddings, collection, similarity)
     query, target = collection.relevant_queries, collection.passage_languages[collection.relevant_passages]
     total, size = len(collection.queries), len(collection.languages)
-    in_language, in_all = at_or_above[np.arange(len(query)), target], at_or_above.sum(axis=1)
+    in_language, in_all = ranks.at_or_above[np.arange(len(query)), target], ranks.at_or_above.sum(axis=1)
     per_language = measure_rankings(in_language, query * size + target, total * size, collection.grades)
     multilingual = measure_rankings(in_all, query, total, collection.grades)
     answered_in = np.bincount(np.unique(query * size + target) // size, minlength=total)  # number of languages
+    foreign = target != collection.query_languages[query]
     return QueryScores(
         collection=collection,
         measures={
             name: np.column_stack([values.reshape(total, size), multilingual[name]])
             for name, values in per_language.items()
         },
-        rank_distance=np.where(answered_in > 1, rank_distance(in_all, above_best, query, total), np.nan),
-        peer_at_20=peer(top, collection),
-        top_10_languages=language_shares(top, collection),
-        first_10=top.passages[:, :10],
+        rank_distance=np.where(answered_in > 1, rank_distance(in_all, ranks.above_best, query, total), np.nan),
+        foreign_recall_at_20=recall_at(20, in_all[foreign], query[foreign], total),
+        language_preference_rate=language_preference(ranks.top.relevant_scores, collection),
+        rank_correlation=ranks.rank_correlation,
+        peer_at_20=peer(ranks.top, collection),
+        top_10_languages=language_shares(ranks.top, collection),
+        first_10=ranks.top.passages[:, :10],
         relevant_ranks=in_all,
     )
 
@@ -166,6 +170,9 @@ class QueryScores:
     collection: RetrievalCollection  #: What was scored.
     measures: dict[str, Doubles]  #: In the pool of each language, and last of all: ``(queries, languages + 1)``.
     rank_distance: Doubles  #: In all languages, NaN unless relevant passages are in two languages: ``(queries,)``.
+    foreign_recall_at_20: Doubles  #: There, NaN unless a relevant passage is in another language: ``(queries,)``.
+    language_preference_rate: Doubles  #: There, NaN unless they are in the query's and another: ``(queries,)``.
+    rank_correlation: Doubles  #: There, NaN for a query without translations: ``(queries,)``.
     peer_at_20: Doubles  #: Language fairness of the pool of all languages: ``(queries,)``.
     top_10_languages: Doubles  #: Share of each language among the first 10 there: ``(queries, languages)``.
     first_10: IntArray  #: Numbers of the first 10 passages there, fewer in a smaller pool: ``(queries, 10)``.
@@ -174,7 +181,7 @@ class QueryScores:
     def summary(self) -> RetrievalScores:
         """Average over the queries of a setting, then over the settings of a kind."""
         languages = self.collection.languages
-        columns = [*self.measures, "peer_at_20", "rank_distance"]
+        columns = [*self.measures, "peer_at_20", *MIXED_MEASURES]
         groups = self.table().group_by(["query_language", "pool"], use_threads=False)
         found = {
             (row["query_language"], row["pool"]): SettingScores(**{name: row[f"{name}_mean"] for name in columns})
@@ -186,13 +193,15 @@ class QueryScores:
             kind = "multilingual" if b == MULTI else "monolingual" if a == b else "cross_lingual"
             chosen[kind].append(found[a, b])
         means = {kind: _mean_scores(of_kind) for kind, of_kind in chosen.items() if of_kind}
+        mixed = means["multilingual"]
+        of_mixed: dict[str, Any] = {name: getattr(mixed, name) for name in MIXED_MEASURES}
         languages_asked, pools = (
             len(np.unique(codes)) for codes in (self.collection.query_languages, self.collection.passage_languages)
         )
         asked = np.where(np.isnan(self.measures["map"][:, -1]), -1, self.collection.query_languages)
         return RetrievalScores(
-            **{**means, "multilingual": replace(means["multilingual"], rank_distance=None)},
-            rank_distance=means["multilingual"].rank_distance,
+            **{**means, "multilingual": replace(mixed, **dict.fromkeys(of_mixed))},  # type: ignore[arg-type]
+            **of_mixed,
             per_pair={f"{a}-{b}": found[a, b] for a, b in settings},
             top_10_languages={
                 language: dict(zip(languages, rows.mean(axis=0).tolist(), strict=True))
@@ -211,7 +220,8 @@ class QueryScores:
     def table(self) -> pa.Table:
         """The scores as a table with a row per query and pool in which it has a relevant passage.
 
-        ``rank_distance`` and ``peer_at_20`` are null except for the pool ``"multi"`` of all languages.
+        ``peer_at_20``, ``rank_distance`` and the other measures of mixed languages are null except for the pool
+        ``"multi"`` of all languages.
         """
         query, pool = np.nonzero(~np.isnan(self.measures["map"]))
         languages = pa.array(list(self.collection.languages), pa.string())
@@ -222,9 +232,9 @@ class QueryScores:
             "pool": pools.take(pa.array(pool)),
             **{name: values[query, pool] for name, values in self.measures.items()},
         }
-        for name, values in (("rank_distance", self.rank_distance), ("peer_at_20", self.peer_at_20)):
-            missing = (pool < len(self.collection.languages)) | np.isnan(values[query])
-            columns[name] = pa.array(values[query], mask=missing)
+        for name in (*MIXED_MEASURES, "peer_at_20"):
+            values = getattr(self, name)[query]
+            columns[name] = pa.array(values, mask=(pool < len(self.collection.languages)) | np.isnan(values))
         return pa.table(columns)
 
     def first_passages(self) -> pa.Table:

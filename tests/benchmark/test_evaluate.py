@@ -22,7 +22,7 @@ import st_hybrid.tasks  # noqa: F401 (registers the tasks)
 from st_hybrid.benchmark import evaluate_models, evaluate_tasks, print_scores
 from st_hybrid.evaluation import RetrievalCollection, evaluate_retrieval
 from st_hybrid.evaluation.per_query import first_passages_path, per_query_path
-from st_hybrid.evaluation.results import MEASURES, MiraclScores, TaskScores
+from st_hybrid.evaluation.results import MEASURES, MIXED_MEASURES, MiraclScores, TaskScores
 from st_hybrid.methods.centering import LanguageCentering
 
 
@@ -58,7 +58,7 @@ def test_files_of_several_runs(tiny_model: SentenceTransformer, data: Path, tmp_
     assert set(first["variant"].to_pylist()) == {"plain", "centered: evaluated"}
     assert first.filter(pc.field("variant") == "plain").equals(rows.filter(pc.field("task") == "XQuAD-R"))
     assert rows.num_rows == 10 * 3 + 6 * 3 + 2  # MLQA-R's q3 has one language, and so two pools
-    measures = ["map", "recall_at_1", "recall_at_10", "ndcg_at_10", "mrr_at_10", "rank_distance", "peer_at_20"]
+    measures = [*MEASURES, *MIXED_MEASURES, "peer_at_20"]
     means = rows.group_by(["task", "query_language", "pool"]).aggregate([(measure, "mean") for measure in measures])
     assert means.num_rows == 12
     for row in means.to_pylist():
@@ -200,6 +200,9 @@ def test_what_is_printed(tiny_model: SentenceTransformer, data: Path, tmp_path: 
     rows = [line.replace("│", " ").split() for line in told.splitlines()]
     assert ["de", *german] in rows
     assert ["pool", "50", "50"] in rows
+    shares = [getattr(scores, measure) for measure in MIXED_MEASURES[1:]]
+    found = [f"{scores.rank_distance:.0f}", *(f"{share:.3f}" for share in (scores.multilingual.peer_at_20, *shares))]
+    assert ["plain", *found] in rows
 
 
 def test_eleven_languages_fit_into_a_hundred_columns() -> None:

@@ -1,17 +1,19 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from peer_measure import PEER, PEEREvaluator
-from scipy.stats import chi2, kruskal
+from scipy.stats import chi2, kruskal, spearmanr
 
-from st_hybrid.evaluation import RetrievalCollection, score_embeddings
+from st_hybrid.evaluation import RetrievalCollection, score_embeddings, score_queries
 from st_hybrid.evaluation.fairness import language_shares, peer
 from st_hybrid.evaluation.ranking import rank_passages
+from st_hybrid.evaluation.results import MIXED_MEASURES
 
 from .random_collections import build, collections, score_matrix, score_matrix_queries
 
@@ -128,7 +130,7 @@ def test_any_cutoff_agrees_with_the_package(k: int) -> None:
     collection = build(seed=11, languages=4, questions=12, filler=200)
     matrix = random_scores(collection, seed=k)
     eye = np.eye(matrix.shape[1], dtype=np.float32)
-    *_, top = rank_passages(matrix, eye, collection, "dot")
+    top = rank_passages(matrix, eye, collection, "dot").top
     expected = peer_by_package(collection, matrix, (2, 1), {1: 1.0, 2: 0.0}, k=k)
     assert len(set(expected)) > 1
     assert peer(top, collection, k).tolist() == pytest.approx(expected, abs=1e-9)
@@ -212,3 +214,121 @@ def test_why_the_weight_lies_on_what_is_not_relevant() -> None:
 
     assert score_matrix(sorted_by_language, collection).multilingual.peer_at_20 < 1e-5
     assert score_matrix(mixed, collection).multilingual.peer_at_20 > 0.9
+
+
+def in_question(collection: RetrievalCollection, q: int) -> tuple[np.ndarray, np.ndarray]:
+    """The passages that are relevant to a query in its own language, and in another."""
+    own = collection.passage_languages == collection.query_languages[q]
+    return relevance(collection)[q] & own, relevance(collection)[q] & ~own
+
+
+@given(collection=collections, seed=seeds, distinct=st.integers(1, 40))
+def test_foreign_recall_and_preference_equal_brute_force_with_any_ties(
+    collection: RetrievalCollection, seed: int, distinct: int
+) -> None:
+    matrix = random_scores(collection, seed, distinct)
+    found = score_matrix_queries(matrix, collection)
+    for q, scores in enumerate(matrix):
+        own, foreign = in_question(collection, q)
+        first = np.lexsort((foreign, -scores))[:20]  # in a tie, those in question come last
+        recall = foreign[first].sum() / foreign.sum() if foreign.any() else np.nan
+        assert found.foreign_recall_at_20[q] == pytest.approx(recall, nan_ok=True)
+        leaders = (own | foreign) & (scores == scores[own | foreign].max(initial=-np.inf))
+        preference = (leaders & own).sum() / leaders.sum() if own.any() and foreign.any() else np.nan
+        assert found.language_preference_rate[q] == pytest.approx(preference, nan_ok=True)
+
+
+@given(collection=collections, seed=seeds)
+def test_rank_correlation_is_spearman_s_over_the_translations(collection: RetrievalCollection, seed: int) -> None:
+    matrix = random_scores(collection, seed) - len(collection.passages) // 2
+    found = score_matrix_queries(matrix, collection).rank_correlation
+    for q, query in enumerate(collection.query_ids):
+        others = [other for other, identifier in enumerate(collection.query_ids) if identifier == query and other != q]
+        defined = others and matrix.shape[1] > 1
+        expected = np.mean([spearmanr(matrix[q], matrix[o]).statistic for o in others]) if defined else np.nan
+        assert found[q] == pytest.approx(expected, abs=1e-9, nan_ok=True)
+
+
+@given(collection=collections, seed=seeds, distinct=st.integers(1, 40))
+def test_measures_of_mixed_languages_stay_in_their_range(
+    collection: RetrievalCollection, seed: int, distinct: int
+) -> None:
+    scores = score_matrix(random_scores(collection, seed, distinct), collection)
+    for name, low in (("foreign_recall_at_20", 0), ("language_preference_rate", 0), ("rank_correlation", -1)):
+        values = [getattr(scores, name), *(getattr(one, name) for one in scores.per_pair.values())]
+        assert all(value is None or low - 1e-12 <= value <= 1 + 1e-12 for value in values)
+        assert getattr(scores.multilingual, name) is None  # it stands beside rank_distance
+
+
+@given(collection=collections, seed=seeds, distinct=st.integers(1, 40))
+def test_names_of_languages_are_of_no_consequence(collection: RetrievalCollection, seed: int, distinct: int) -> None:
+    matrix = random_scores(collection, seed, distinct)
+    code = np.random.default_rng(seed).permutation(len(collection.languages))
+    other = replace(
+        collection,
+        languages=[collection.languages[number] for number in np.argsort(code)],
+        query_languages=code[collection.query_languages],
+        passage_languages=code[collection.passage_languages],
+    )
+    first, second = score_matrix(matrix, collection), score_matrix(matrix, other)
+    for name in MIXED_MEASURES:
+        assert getattr(second, name) == pytest.approx(getattr(first, name))
+
+
+def test_measures_of_mixed_languages_of_models_that_are_blind() -> None:
+    """One that gives all texts the same vector, one that sees nothing but languages, and one that sees none."""
+    collection = build(seed=2, languages=3, questions=20, filler=90, whole=True)
+    queries, passages = (np.ones((len(texts), 3)) for texts in (collection.queries, collection.passages))
+    constant = score_embeddings(queries, passages, collection)
+    relevant = [in_question(collection, q) for q in range(60)]
+    neutral = np.mean([own.sum() / (own | foreign).sum() for own, foreign in relevant])
+    assert constant.foreign_recall_at_20 == 0
+    assert constant.language_preference_rate == pytest.approx(neutral)
+    assert constant.rank_correlation == 0
+
+    queries, passages = (np.eye(3)[codes] for codes in (collection.query_languages, collection.passage_languages))
+    languages = score_embeddings(queries, passages, collection)
+    assert languages.foreign_recall_at_20 == 0
+    assert languages.language_preference_rate == 1
+    assert languages.rank_correlation is not None
+    assert languages.rank_correlation < -0.2
+
+    # Translations of a question get one vector, and the passages of all languages random ones.
+    rng = np.random.default_rng(0)
+    _, question = np.unique(collection.query_ids, return_inverse=True)
+    aligned = score_embeddings(
+        rng.standard_normal((20, 8))[question], rng.standard_normal((len(collection.passages), 8)), collection
+    )
+    assert aligned.rank_correlation == pytest.approx(1)
+    assert aligned.language_preference_rate == pytest.approx(neutral, abs=1e-9)
+
+
+def test_what_mixed_languages_need() -> None:
+    """Nothing is 0 that cannot be measured: without translations of queries, or of passages, there is no value."""
+    one = build(seed=1, languages=1, questions=4)
+    scores = score_matrix(random_scores(one, 0), one)
+    assert [getattr(scores, name) for name in MIXED_MEASURES] == [None] * 4
+
+    languages = {"p1": "de", "p2": "en", "p3": "en"}
+    apart = RetrievalCollection.from_dicts(
+        queries={"q1": "eins", "q2": "two"},
+        corpus=dict.fromkeys(languages, "text"),
+        relevant_docs={"q1": {"p2"}, "q2": {"p3"}},
+        query_languages={"q1": "de", "q2": "en"},
+        passage_languages=languages,
+    )
+    scores = score_matrix(np.arange(6, dtype=np.float32).reshape(2, 3), apart)
+    assert scores.foreign_recall_at_20 == 1  # of q1 alone
+    assert [scores.rank_distance, scores.language_preference_rate, scores.rank_correlation] == [None] * 3
+
+
+def test_scores_of_double_precision_rank_alike() -> None:
+    collection = build(seed=4, languages=3, questions=12, filler=50)
+    matrix = random_scores(collection, seed=1, distinct=30) - 15
+    doubles = score_queries(
+        matrix,
+        np.eye(matrix.shape[1], dtype=np.float32),
+        collection,
+        similarity=lambda queries, passages: -0.0 + (queries @ passages.T).double(),
+    )
+    assert doubles.summary() == score_matrix(matrix, collection)

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+from itertools import permutations, product
+
 import numpy as np
 import pytest
 import pytrec_eval
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import rankdata, spearmanr
 
-from st_hybrid.evaluation.metrics import measure_rankings
+from st_hybrid.evaluation.metrics import measure_rankings, rank_correlation, recall_at
 from st_hybrid.evaluation.results import MEASURES
 
 
@@ -73,3 +76,38 @@ def test_in_a_tie_the_highest_grade_comes_last() -> None:
     worst, best = 1 + 3 / np.log2(3), 3 + 1 / np.log2(3)
     assert values["ndcg_at_10"] == pytest.approx([worst / best])
     assert values["map"] == pytest.approx([1.0])
+
+
+def test_recall_by_hand() -> None:
+    """Of four passages in question two tie in places 3 to 5, of which they take the last two."""
+    counts, rankings = np.array([5, 1, 5, 9, 2]), np.array([0, 0, 0, 0, 2])
+    expected = {1: 1 / 4, 3: 1 / 4, 4: 2 / 4, 5: 3 / 4, 9: 1}
+    for k, share in expected.items():
+        assert recall_at(k, counts, rankings, 3) == pytest.approx([share, np.nan, float(k >= 2)], nan_ok=True)
+
+
+def orders(scores: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """All rankings of the passages in which a higher score has the higher rank."""
+    rising = sorted(scores)
+    return [ranks for ranks in permutations(range(len(scores))) if [rising[rank] for rank in ranks] == list(scores)]
+
+
+def tuples(size: int) -> st.SearchStrategy[list[tuple[int, ...]]]:
+    return st.lists(st.tuples(*[st.integers(0, 3)] * size), min_size=2, max_size=3)
+
+
+@given(scores=st.integers(2, 4).flatmap(tuples))
+def test_rank_correlation_is_the_mean_over_all_orders_of_ties(scores: list[tuple[int, ...]]) -> None:
+    found = rank_correlation(rankdata(scores, axis=1), np.zeros(len(scores), dtype=np.int64))
+    for number, own in enumerate(scores):
+        expected = [
+            np.mean([spearmanr(*pair).statistic for pair in product(orders(own), orders(other))])
+            for other in scores[:number] + scores[number + 1 :]
+        ]
+        assert found[number] == pytest.approx(np.mean(expected), abs=1e-12)
+
+
+def test_rank_correlation_is_that_of_a_group() -> None:
+    ranks = np.array([[1, 2, 3, 4], [4, 3, 2, 1], [1, 2, 3, 4], [1, 2, 3, 4], [2, 1, 3, 4]], dtype=float)
+    assert rank_correlation(ranks, np.array([7, 7, 3, 9, 9])) == pytest.approx([-1, -1, np.nan, 0.8, 0.8], nan_ok=True)
+    assert np.isnan(rank_correlation(np.ones((2, 1)), np.array([0, 0]))).all()  # one passage has no order

@@ -23,12 +23,14 @@ from st_hybrid.evaluation import (
     score_embeddings,
     score_queries,
 )
+from st_hybrid.evaluation.results import MIXED_MEASURES
 from st_hybrid.evaluation.scoring import score_search
 
 from .random_collections import build, collections, score_matrix, score_matrix_queries, shuffled
 
 KINDS = ("monolingual", "cross_lingual", "multilingual")
 MEASURES = ("map", "recall_at_1", "recall_at_10", "ndcg_at_10", "mrr_at_10")
+NOT_BY_HAND = ("peer_at_20", "foreign_recall_at_20", "language_preference_rate", "rank_correlation")
 
 
 def rankings(
@@ -69,8 +71,8 @@ def brute_force(matrix: np.ndarray, collection: RetrievalCollection) -> dict[str
 
 
 def without_fairness(scores: SettingScores) -> dict[str, float]:
-    """The scores but for PEER, which test_fairness.py checks."""
-    return {measure: value for measure, value in scores.to_dict().items() if measure != "peer_at_20"}
+    """The scores but for those that test_fairness.py checks."""
+    return {measure: value for measure, value in scores.to_dict().items() if measure not in NOT_BY_HAND}
 
 
 def kind_of(setting: str) -> str:
@@ -295,7 +297,7 @@ def test_the_table_holds_what_the_averages_are_taken_from(
     asked = set(zip(collection.query_ids, (collection.languages[c] for c in collection.query_languages), strict=True))
     assert set(zip(*(table[c].to_pylist() for c in ("query_id", "query_language")), strict=True)) <= asked
 
-    measures = [*MEASURES, "rank_distance", "peer_at_20"]
+    measures = [*MEASURES, *MIXED_MEASURES, "peer_at_20"]
     assert table.column_names == ["query_id", "query_language", "pool", *measures]
     means = table.group_by(["query_language", "pool"]).aggregate([(measure, "mean") for measure in measures])
     for row in means.to_pylist():
