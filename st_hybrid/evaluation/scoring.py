@@ -125,8 +125,8 @@ def score_queries(
         pool = [collection.languages[code] for code in collection.passage_languages]
         if centering == "evaluated":
             centering = LanguageCentering.from_embeddings(query_embeddings, asked, passage_embeddings, pool)
-        query_embeddings = centering(query_embeddings, asked, "query")
-        passage_embeddings = centering(passage_embeddings, pool, "document")
+        query_embeddings = centering.transform(query_embeddings, asked, "query")
+        passage_embeddings = centering.transform(passage_embeddings, pool, "document")
     at_or_above, above_best, top = rank_passages(query_embeddings, passage_embeddings, collection, similarity)
     query, target = collection.relevant_queries, collection.passage_languages[collection.relevant_passages]
     total, size = len(collection.queries), len(collection.languages)

@@ -63,7 +63,7 @@ def test_each_role_and_language_has_its_own_mean(biased: tuple[np.ndarray, np.nd
     some = [70, 3, 40]
     expected = documents[some] - np.stack([means.means["document"][languages[number]] for number in some])
     expected /= np.linalg.norm(expected, axis=1, keepdims=True)
-    centred = means(documents[some], [languages[number] for number in some], "document")
+    centred = means.transform(documents[some], [languages[number] for number in some], "document")
     assert centred.dtype == np.float32
     assert centred == pytest.approx(expected, abs=1e-6)
 
@@ -101,10 +101,10 @@ def test_language_without_a_mean() -> None:
     known = {"en": vectors[0], "de": vectors[1]}
     means = {"query": known, "document": known}
     with pytest.raises(ValueError, match=r"no query mean for the language th, only for en, de\..*unseen='keep'"):
-        LanguageCentering(means)(vectors, ["en", "de", "th"], "query")
-    keep = LanguageCentering(means, unseen="keep")(vectors[2:], ["th"], "query")
+        LanguageCentering(means).transform(vectors, ["en", "de", "th"], "query")
+    keep = LanguageCentering(means, unseen="keep").transform(vectors[2:], ["th"], "query")
     assert keep == pytest.approx(vectors[2:] / np.sqrt(41))
-    everyone = LanguageCentering(means, unseen="global")(vectors[2:], ["th"], "query")
+    everyone = LanguageCentering(means, unseen="global").transform(vectors[2:], ["th"], "query")
     assert everyone == pytest.approx(np.array([[3, 2]]) / np.sqrt(13))
 
 
@@ -113,8 +113,8 @@ def test_any_code_of_a_language_finds_its_mean() -> None:
     centering = LanguageCentering.from_embeddings(vectors, ["iw", "de"], vectors, ["he", "deu"])
     other = np.array([[0.0, 2.0], [3.0, 1.0]], dtype=np.float32)
     for role in ("query", "document"):
-        expected = centering(other, list(centering.means[role]), role)  # type: ignore[arg-type]
-        assert np.array_equal(centering(other, ["he", "de-AT"], role), expected)  # type: ignore[arg-type]
+        expected = centering.transform(other, centering.languages[role], role)  # type: ignore[arg-type]
+        assert np.array_equal(centering.transform(other, ["he", "de-AT"], role), expected)  # type: ignore[arg-type]
 
 
 def test_rows_without_a_draw_are_refused(tiny_model: SentenceTransformer) -> None:
@@ -126,7 +126,7 @@ def test_rows_without_a_draw_are_refused(tiny_model: SentenceTransformer) -> Non
 def test_a_vector_equal_to_its_mean_becomes_zero() -> None:
     vector = np.full((1, 3), 0.1, dtype=np.float32)
     means = LanguageCentering.from_embeddings(vector, ["en"], vector, ["en"])
-    assert means(vector, ["en"], "query").tolist() == [[0, 0, 0]]
+    assert means.transform(vector, ["en"], "query").tolist() == [[0, 0, 0]]
 
 
 def test_errors() -> None:
@@ -141,6 +141,6 @@ def test_errors() -> None:
         LanguageCentering({"query": {"en": vectors[0]}})
     means = LanguageCentering.from_embeddings(vectors, ["en", "de"], vectors, ["en", "de"])
     with pytest.raises(ValueError, match="role must be"):
-        means(vectors, ["en", "de"], "passage")  # type: ignore[arg-type]
+        means.transform(vectors, ["en", "de"], "passage")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="unseen must be"):
         LanguageCentering(means.means, unseen="ignore")  # type: ignore[arg-type]
