@@ -22,7 +22,7 @@ from st_hybrid.data import open_rows
 from st_hybrid.evaluation import encode_collection, load_lareqa
 from st_hybrid.files import replacing
 
-PER_LANGUAGE, HELD_OUT = 500, 200  # rows per language to fit on, and to name the languages of
+PER_LANGUAGE, HELD_OUT = 200, 100  # rows per language to fit on, and to name the languages of
 
 
 def drawn(rows: Dataset, per_language: int, seed: int) -> Dataset:
@@ -52,20 +52,21 @@ def read(given: argparse.Namespace) -> dict[str, Dataset]:
     }
 
 
-def encode(given: argparse.Namespace, vectors: Path) -> None:
-    """Encode everything once."""
-    model, found = SentenceTransformer(str(given.model), device="cpu"), {}
-    with torch.autocast("cpu", torch.bfloat16, enabled=given.bf16):
-        for name, rows in read(given).items():
-            print(name, len(rows), flush=True)
-            found[f"{name} languages"] = np.array(rows["language"][:])
-            found[f"{name} query"] = model.encode_query(rows["query"][:])
-            found[f"{name} document"] = model.encode_document(rows["positive"][:])
-        collection = load_lareqa("XQuAD-R", given.data_dir)
-        print(collection.name, len(collection.queries), flush=True)
-        found["xquad-r query"], found["xquad-r document"] = encode_collection(model, collection)
-    with replacing(vectors) as temporary, temporary.open("wb") as file:
-        np.savez(file, **found)
+def encode(given: argparse.Namespace) -> None:
+    """Encode what the work folder does not hold yet."""
+    collection = load_lareqa("XQuAD-R", given.data_dir)
+    parts = {**read(given), "xquad-r": collection}
+    missing = {name: part for name, part in parts.items() if not (given.work / f"{name}.npz").is_file()}
+    model = SentenceTransformer(str(given.model), device="cpu") if missing else None
+    for name, part in missing.items():
+        with torch.autocast("cpu", torch.bfloat16, enabled=given.bf16):
+            if isinstance(part, Dataset):
+                query, document = model.encode_query(part["query"][:]), model.encode_document(part["positive"][:])
+            else:
+                query, document = encode_collection(model, part)
+        print(f"{name}: {len(query)} and {len(document)} texts", flush=True)
+        with replacing(given.work / f"{name}.npz") as temporary, temporary.open("wb") as file:
+            np.savez(file, query=np.float32(query), document=np.float32(document))
 
 
 if __name__ == "__main__":
@@ -78,6 +79,4 @@ if __name__ == "__main__":
     parser.add_argument("--seed", type=int, default=0, help="seed of the draws")
     parser.add_argument("--bf16", action="store_true", help="encode in bfloat16")
     given = parser.parse_args()
-    vectors = given.work / "vectors.npz"
-    if not vectors.is_file():
-        encode(given, vectors)
+    encode(given)

@@ -17,6 +17,7 @@ from torch import Tensor
 from st_hybrid.encoders import Embeddings, Floats
 from st_hybrid.evaluation.collection import IntArray, RetrievalCollection
 from st_hybrid.evaluation.fairness import PEER_AT, SHARES_AT, TopPassages
+from st_hybrid.evaluation.quotas import first_merged, merge_ranks
 from st_hybrid.grouping import place_in_group
 from st_hybrid.search.encoding import take
 
@@ -34,13 +35,15 @@ def rank_passages(
     passage_embeddings: Embeddings,
     collection: RetrievalCollection,
     similarity: Similarity | None = None,
+    *,
+    quotas: bool = False,
 ) -> tuple[IntArray, IntArray, TopPassages]:
     """Rank the relevant passages of each query; the arguments are those of :func:`~st_hybrid.evaluation.score_queries`.
 
     Returns:
         For each relevant pair, the passages of each language that score at least as high, shape ``(pairs, languages)``;
         for each query, the passages that score higher than its best relevant one, shape ``(queries,)``; and the first
-        passages of each query.
+        passages of each query. With ``quotas``, a place in the merged ranking stands for a score.
     """
     order = np.argsort(collection.passage_languages, kind="stable")
     languages, starts = np.unique(collection.passage_languages[order], return_index=True)
@@ -60,6 +63,7 @@ def rank_passages(
     first_pair = np.searchsorted(pair_query, np.arange(total + 1))
 
     at_or_above = np.zeros((len(pair_query), size), dtype=np.int32)
+    above = np.zeros_like(at_or_above if quotas else at_or_above[:0])
     above_best = np.zeros(total, dtype=np.int32)
     pair_scores = np.empty(len(pair_query))
     depth = min(max(SHARES_AT, PEER_AT) + 1, pool)
@@ -83,14 +87,27 @@ def rank_passages(
         best = np.where(np.isinf(thresholds), -np.inf, thresholds).max(axis=1, keepdims=True)
         above_best[start:end] = (scores > best).view(np.uint8).sum(axis=1, dtype=np.int32)
 
+        if quotas:
+            for number in range(thresholds.shape[1]):
+                counts[:, number] = _count(scores > thresholds[:, number, None], starts)
+            above[pairs, languages] = counts[row, slot]
+            places, columns, at_last = first_merged(scores, (row, pair_column[pairs]), starts, depth)
+            top_scores[start:end], top_columns[start:end] = -places, columns
+            goes_on = (places[:, -2:] == places[:, -1:]).all(axis=1) & (depth < pool)
+            tied[start:end, languages] = at_last * goes_on[:, None]
+            continue
+
         found = torch.topk(torch.from_numpy(scores), depth)
         top_scores[start:end], top_columns[start:end] = found.values, found.indices
         last = top_scores[start:end, -1]
         if depth < pool and len(on := np.flatnonzero(top_scores[start:end, -2] == last)):
             tied[np.ix_(start + on, languages)] = _count(scores[on] == last[on, None], starts)
     pair = np.argsort(by_query)
-    top = TopPassages(top_scores, order[top_columns].astype(np.int32), tied, pair_scores[pair])
-    return at_or_above[pair], above_best, top
+    at_or_above, pair_scores = at_or_above[pair], pair_scores[pair]
+    if quotas:
+        at_or_above, above_best = merge_ranks(at_or_above, above[pair], collection)
+        pair_scores = -at_or_above.sum(axis=1)
+    return at_or_above, above_best, TopPassages(top_scores, order[top_columns].astype(np.int32), tied, pair_scores)
 
 
 def _count(flags: npt.NDArray[np.bool_], starts: npt.NDArray[np.intp]) -> IntArray:
