@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from st_hybrid.evaluation import RetrievalCollection
@@ -29,13 +29,11 @@ def merged_by_hand(scores: np.ndarray, last: np.ndarray, languages: np.ndarray) 
         seen[languages[passage]] += 1
         rank[passage] = seen[languages[passage]]
     keys = list(zip(rank.tolist(), (-scores).tolist(), strict=True))
-    return -np.array([sorted(set(keys)).index(key) for key in keys], dtype=np.float32)
+    place = {key: number for number, key in enumerate(sorted(set(keys)))}
+    return -np.array([place[key] for key in keys], dtype=np.float32)
 
 
-@settings(max_examples=80)
-@given(
-    collection=collections, distinct=st.integers(1, 40), seed=st.integers(0, 2**32 - 1), graded=st.booleans()
-)
+@given(collection=collections, distinct=st.integers(1, 40), seed=st.integers(0, 2**32 - 1), graded=st.booleans())
 def test_equals_a_ranking_merged_by_hand(
     collection: RetrievalCollection, distinct: int, seed: int, graded: bool
 ) -> None:
@@ -49,8 +47,8 @@ def test_equals_a_ranking_merged_by_hand(
         np.stack([merged_by_hand(*row, collection.passage_languages) for row in zip(matrix, order, strict=True)])
         for order in (gain, -gain)
     )
-    found, expected, plain = score_matrix(matrix, collection, quotas=True), score_matrix(worst, collection), None
-    plain = score_matrix(matrix, collection)
+    found, plain = score_matrix(matrix, collection, quotas=True), score_matrix(matrix, collection)
+    expected = score_matrix(worst, collection)
     for setting, scores in found.per_pair.items():
         values = {name: value for name, value in scores.to_dict().items() if name != "rank_distance"}
         by_hand = (expected if setting.endswith("multi") else plain).per_pair[setting].to_dict()
@@ -79,10 +77,3 @@ def test_the_first_passages_take_turns() -> None:
             assert sorted(collection.passage_languages[turn]) == [0, 1, 2, 3]
     ranks = np.array([row.argsort().argsort() for row in -matrix])
     assert not np.array_equal(found.relevant_ranks - 1, ranks[collection.relevant_queries, collection.relevant_passages])
-
-
-def test_one_vector_for_every_text_gains_nothing() -> None:
-    collection = build(seed=5, languages=3, questions=6, filler=20)
-    alike = np.zeros((len(collection.queries), len(collection.passages)), dtype=np.float32)
-    for query, rank in zip(collection.relevant_queries, score_matrix_queries(alike, collection, quotas=True).relevant_ranks):
-        assert rank >= 1 + np.bincount(collection.passage_languages).min(), query
