@@ -102,12 +102,11 @@ def rank_passages(
         last = top_scores[start:end, -1]
         if depth < pool and len(on := np.flatnonzero(top_scores[start:end, -2] == last)):
             tied[np.ix_(start + on, languages)] = _count(scores[on] == last[on, None], starts)
-    pair = np.argsort(by_query)
-    at_or_above, pair_scores = at_or_above[pair], pair_scores[pair]
+    pair, listed = np.argsort(by_query), order[top_columns].astype(np.int32)
     if quotas:
-        at_or_above, above_best = merge_ranks(at_or_above, above[pair], collection)
-        pair_scores = -at_or_above.sum(axis=1)
-    return at_or_above, above_best, TopPassages(top_scores, order[top_columns].astype(np.int32), tied, pair_scores)
+        merged, before = merge_ranks(at_or_above[pair], above[pair], collection)
+        return merged, before, TopPassages(top_scores, listed, tied, -merged.sum(axis=1, dtype=np.float64))
+    return at_or_above[pair], above_best, TopPassages(top_scores, listed, tied, pair_scores[pair])
 
 
 def _count(flags: npt.NDArray[np.bool_], starts: npt.NDArray[np.intp]) -> IntArray:

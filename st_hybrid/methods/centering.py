@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -83,8 +83,8 @@ class LanguageCentering(Module):
         - lir: section 2 of Yang et al. 2021, https://arxiv.org/abs/2109.04727
     """
 
-    forward_kwargs: ClassVar[set[str]] = {"task"}
-    config_keys: ClassVar[list[str]] = ["languages", "method", "strength", "source", "unseen"]
+    forward_kwargs: set[str] = {"task"}  # noqa: RUF012 (declared so by the base class)
+    config_keys: list[str] = ["languages", "method", "strength", "source", "unseen"]  # noqa: RUF012
 
     def __init__(
         self,
@@ -243,7 +243,7 @@ class LanguageCentering(Module):
         return np.array(self.languages[role])[self._nearest(vectors, role).cpu().numpy()]
 
     def forward(self, features: dict[str, Any], task: str | None = None, **kwargs: Any) -> dict[str, Any]:
-        """Apply the method to ``sentence_embedding``; ``task`` is the role, which ``encode_query`` and the like pass."""
+        """Apply the method to ``sentence_embedding``; ``task`` is the role, which ``encode_query`` passes."""
         role: Any = task or features.get("task") or "document"
         vectors: Tensor = features["sentence_embedding"]
         with torch.autocast(vectors.device.type, enabled=False):  # half precision confuses means that are close
@@ -265,6 +265,7 @@ class LanguageCentering(Module):
         cache_folder: str | None = None,
         revision: str | None = None,
         local_files_only: bool = False,
+        init_defaults: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> "Self":
         """Read what :meth:`save` wrote; sentence-transformers calls this to load a model."""
@@ -333,12 +334,13 @@ def _checked_source(
     components: int | None = None,
 ) -> str | None:
     """The source language as the means call it, None if there is none; ValueError for settings that do not fit."""
-    for name, value, allowed in (("method", method, Method), ("unseen", unseen, Unseen)):
-        if value not in get_args(allowed):
-            raise ValueError(f"{name} must be {', '.join(map(repr, get_args(allowed)))}; it is {value!r}.")
+    for name, choice, allowed in (("method", method, Method), ("unseen", unseen, Unseen)):
+        if choice not in get_args(allowed):
+            raise ValueError(f"{name} must be {', '.join(map(repr, get_args(allowed)))}; it is {choice!r}.")
     if not 0 <= strength <= 1:
         raise ValueError(f"strength must be from 0 to 1, got {strength}.")
-    for name, value, needed in (("source", source, "shift"), ("components", components, "lir")):
+    given: tuple[tuple[str, object, str], ...] = (("source", source, "shift"), ("components", components, "lir"))
+    for name, value, needed in given:
         if value is not None and method != needed:
             raise ValueError(f"{name} has no effect on the method {method!r}. Leave it out, or choose {needed!r}.")
     if components is not None and components < 1:
