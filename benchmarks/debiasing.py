@@ -137,15 +137,20 @@ def measure(vectors: dict[str, dict[str, np.ndarray]], collection: RetrievalColl
         print(name, done[name], flush=True)
 
 
-def named_right(vectors: dict[str, dict[str, np.ndarray]]) -> dict[str, Any]:
-    """Share of the texts of each language whose nearest mean is that of their language."""
-    centering, found = fitted(vectors, BOTH), {}
+def named_right(vectors: dict[str, dict[str, np.ndarray]], fit_on: tuple[str, ...]) -> dict[str, Any]:
+    """Share of the texts of each language whose nearest mean is that of their language; what others are taken for."""
+    centering, found = fitted(vectors, fit_on), {}
     for name in ("xquad-r", "held-out"):
         for role in ROLES:
             languages = vectors[name][f"{role} languages"]
-            right = centering.nearest_languages(vectors[name][role], role) == languages
-            shares = {code: round(float(right[languages == code].mean()), 4) for code in np.unique(languages).tolist()}
-            found[f"{name}, {role}"] = {"mean": round(float(np.mean(list(shares.values()))), 4), **shares}
+            nearest, codes = centering.nearest_languages(vectors[name][role], role), np.unique(languages).tolist()
+            shares = {code: round(float((nearest[languages == code] == code).mean()), 4) for code in codes}
+            wrong = {code: Counter(nearest[(languages == code) & (nearest != code)].tolist()) for code in codes}
+            found[f"{name}, {role}"] = {
+                "mean": round(float(np.mean(list(shares.values()))), 4),
+                "share": shares,
+                "taken_for": {code: dict(others.most_common(3)) for code, others in wrong.items() if others},
+            }
     return found
 
 
@@ -168,7 +173,7 @@ def main() -> None:
         **provenance(),
         "model": given.model.name,
         "rows": {name: dict(sorted(Counter(part["language"]).items())) for name, part in rows.items()},
-        "nearest_mean_is_right": named_right(vectors),
+        "nearest_mean_is_right": {" and ".join(names): named_right(vectors, names) for names in (BOTH, BITEXT)},
         "variants": {},
     }
     kept = given.work / "variants.json"
