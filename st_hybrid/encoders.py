@@ -11,18 +11,23 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_array, vstack
 from sentence_transformers import MultiVectorEncoder, SentenceTransformer, SparseEncoder
-from sentence_transformers.util import load_file_path
+from sentence_transformers.util import import_from_string, load_file_path
 
 Floats = npt.NDArray[np.float32]
 Embeddings: TypeAlias = Floats | csr_array | list[Floats]
 """An array or a sparse array with a row per text, or for each text an array with a row per token."""
 Encoder: TypeAlias = SentenceTransformer | SparseEncoder | MultiVectorEncoder
 
+# Modules of this package that a saved model may name. Nothing else of such a model is trusted.
+_OWN_MODULES = ("st_hybrid.methods.centering.LanguageCentering",)
+
 _SPARSE_TEXTS = 1024  # at a time: torch takes gigabytes to stack more sparse vectors
 
 
 def load_encoder(name: str | Path, **options: Any) -> Encoder:
     """Load a model by the class that saved it; ``SentenceTransformer(name)`` would make a dense model of any.
+
+    A model with a :class:`~st_hybrid.LanguageCentering` needs no ``trust_remote_code`` here.
 
     Args:
         name: Folder or hub name.
@@ -49,6 +54,11 @@ def load_encoder(name: str | Path, **options: Any) -> Encoder:
     classes = {one.__name__: one for one in get_args(Encoder)}
     if kind not in classes:
         raise TypeError(f"{name} is a {kind}, which gives no embeddings. Name a model of {', '.join(classes)}.")
+    types = {part["type"] for part in read("modules.json") or ()}
+    own = {path: import_from_string(path) for path in _OWN_MODULES if path in types}
+    if own:
+        # The public way is trust_remote_code=True, which would also trust any code in the model's folder.
+        return classes[kind]._load_with_module_classes(str(name), own, **options)
     model: Encoder = classes[kind](str(name), **options)
     return model
 

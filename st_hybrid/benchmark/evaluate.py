@@ -40,6 +40,7 @@ def evaluate_tasks(
     language: str | None = None,
     model_name: str | None = None,
     centers: Sequence[str] = (),
+    quotas: bool = False,
     verify: bool = True,
     sample: int | None = None,
     seed: int | None = None,
@@ -57,8 +58,8 @@ def evaluate_tasks(
     """Evaluate a model on tasks or data; write the scores to a JSON file, and what each query found to files beside.
 
     The JSON file also tells what may be called ``zero_shot`` (:func:`~st_hybrid.data.zero_shot.zero_shot`).
-    ``scores.per-query.parquet`` beside ``scores.json`` has a row per ``task``, ``variant`` (``"plain"`` or
-    ``"centered: …"``), query and pool, for :func:`~st_hybrid.evaluation.per_query.compare_queries`.
+    ``scores.per-query.parquet`` beside ``scores.json`` has a row per ``task``, ``variant`` (``"plain"``,
+    ``"centered: …"`` or ``"quotas"``), query and pool, for :func:`~st_hybrid.evaluation.per_query.compare_queries`.
     ``scores.first-10.parquet`` has the first ten passages of each query in the pool of all languages, and those that
     are relevant, for :func:`write_browse_page`. The files are written after each task and each language of MIRACL, and
     keep the model's other tasks and languages.
@@ -77,6 +78,8 @@ def evaluate_tasks(
         model_name: Name of the model in the file. By default the folder or hub name in ``model``.
         centers: Report also with language means subtracted: folders with means of ``st-hybrid center``, or
             ``evaluated`` for the means of the evaluated texts. Not for MIRACL.
+        quotas: Report also what a quota per language gives in the pool of all languages: the first passage of each
+            language, the second of each, and so on. Not for MIRACL.
         verify: Refuse XQuAD-R and MLQA-R files that are not the published ones.
         sample: Number of queries to draw, each in all its languages; the pool shrinks to their paragraphs. Not for
             MIRACL.
@@ -112,6 +115,7 @@ def evaluate_tasks(
     search = {name: value for name, value in search.items() if value is not None}
     reading: dict[str, Any] = {"columns": columns or None, "split": split, "language": language}
     others = {"data": data or None, "sample": sample, "seed": seed, "centers": centers or None, "plots": plots}
+    others |= {"quotas": quotas or None}
     given = {name for name, value in {**reading, **others}.items() if value is not None}
     _check_options(tasks, search, given | (set() if verify else {"verify=False"}))
     model_name = model_name or (model if isinstance(model, str) else None)
@@ -122,7 +126,7 @@ def evaluate_tasks(
     from st_hybrid.encoders import load_encoder, require_dense
     from st_hybrid.evaluation import load_lareqa, score_queries
     from st_hybrid.evaluation.plots import plot_top_languages
-    from st_hybrid.evaluation.results import PLAIN, TaskScores
+    from st_hybrid.evaluation.results import CENTERED, PLAIN, QUOTAS, TaskScores
     from st_hybrid.evaluation.scoring import encode_collection
     from st_hybrid.methods.centering import LanguageCentering
 
@@ -165,17 +169,21 @@ def evaluate_tasks(
         began = time.perf_counter()
         embeddings = encode_collection(model, collection, **prompts, **encoding)
         encoded = time.perf_counter()
-        plain, *centered = (
-            score_queries(*embeddings, collection, similarity=model.similarity_fn_name, centering=centering)
-            for centering in (None, *centerings.values())
-        )
+        ways: dict[str, dict[str, Any]] = {PLAIN: {}}
+        ways |= {CENTERED.format(name): {"centering": centering} for name, centering in centerings.items()}
+        ways |= {QUOTAS: {"quotas": True}} if quotas else {}
+        variants = {
+            name: score_queries(*embeddings, collection, similarity=model.similarity_fn_name, **way)
+            for name, way in ways.items()
+        }
+        summaries = {name: of_queries.summary() for name, of_queries in variants.items()}
         scores = TaskScores(
-            **vars(plain.summary()),
-            centered={name: of_queries.summary() for name, of_queries in zip(centerings, centered, strict=True)},
+            **vars(summaries[PLAIN]),
+            centered={name: summaries[CENTERED.format(name)] for name in centerings},
+            quotas=summaries.get(QUOTAS),
             seconds={"encoding": round(encoded - began, 1), "scoring": round(time.perf_counter() - encoded, 1)},
             sample=None if sample is None else {"queries": sample, "seed": seed or 0},
         )
-        variants = dict(zip(scores.variants, (plain, *centered), strict=True))
         tables = {name: part.table() for name, part in variants.items()}
         first = {name: part.first_passages() for name, part in variants.items()}
         file.add(task, scores, {PER_QUERY: tables, FIRST_10: first})
@@ -246,7 +254,7 @@ def _check_options(tasks: Sequence[str], search: Mapping[str, Any], given: set[s
         raise ValueError(f"{', '.join(search)} can only be used with MIRACL, which is not among the tasks.")
     if "verify=False" in given and not set(tasks) - {MIRACL}:
         raise ValueError("verify=False has no effect without XQuAD-R or MLQA-R. Leave it out.")
-    if MIRACL in tasks and (useless := sorted(given & {"sample", "centers", "plots"})):
+    if MIRACL in tasks and (useless := sorted(given & {"sample", "centers", "quotas", "plots"})):
         raise ValueError(f"{useless[0]} has no effect on MIRACL. Leave it out, or evaluate MIRACL on its own.")
 
 

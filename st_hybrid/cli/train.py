@@ -69,34 +69,56 @@ def train(
 
 def center(
     *,
-    model: Path,
+    model: str,
     data: Data,
+    output: Path | None = None,
+    method: Literal["center", "shift", "lir"] = "center",
+    strength: float = 1.0,
+    source: str | None = None,
+    components: int | None = None,
+    unseen: Literal["error", "keep", "global"] | None = None,
     per_language: int = 1000,
-    unseen: Literal["error", "keep", "global"] = "error",
     batch_size: int = 32,
     column: Column = None,
     split: Split = "train",
     seed: int = 0,
 ) -> None:
-    """Estimate each language's mean vectors and write them into a model's folder.
+    """Estimate what vectors say of their language, and write it into a model's folder or a model of its own.
 
-    Subtracting the means removes much of a model's preference for the query's language, without training. The language
-    of each query and passage must be known at search time. ``st-hybrid evaluate --center MODEL`` reports the scores.
+    Taking it from the vectors removes much of a model's preference for the query's language, without training. Without
+    ``--output``, the language of each query and passage must be known at search time, and ``st-hybrid evaluate --center
+    MODEL`` reports the scores. With it, the new model takes a text to be in the language whose mean is nearest.
 
     Args:
-        model: Folder of a SentenceTransformer.
+        model: Model: a folder or hub name; without ``--output`` a folder.
+        output: Folder for a copy of the model that applies the method by itself.
+        method: Take the language's mean vector from queries and passages (center), shift passages to a source language
+            (shift), or take the language's first singular directions from both (lir).
+        strength: Share to take, from 0 to 1. Less than 1 leaves the query's language an advantage.
+        source: Language that passages are shifted to (en by default).
+        components: Number of directions per language for lir (1 by default).
+        unseen: For a language without means: raise an error (by default), keep its vectors, or subtract the average of
+            all means (global).
         per_language: Number of rows to draw per language.
-        unseen: For a language without means: raise an error, keep its vectors, or subtract the average of all means.
         batch_size: Texts per encoding batch.
         seed: Seed of the draw.
     """
     from st_hybrid.encoders import load_encoder, require_dense
     from st_hybrid.methods.centering import LanguageCentering
 
-    if not model.is_dir():
-        raise FileNotFoundError(f"{model} is not a folder. The means are written into a model's folder: save it first.")
+    if output is None and not Path(model).is_dir():
+        raise FileNotFoundError(f"{model} is not a folder. Name a folder to write into, or a new one with --output.")
+    if output is not None and unseen is not None:
+        raise ValueError("unseen has no effect with --output: every vector has a nearest mean. Leave it out.")
+    settings = {"method": method, "strength": strength, "source": source, "unseen": unseen, "components": components}
+    options: dict[str, Any] = {name: value for name, value in settings.items() if value is not None}
+    options |= {"per_language": per_language, "seed": seed, "batch_size": batch_size, "show_progress_bar": True}
     rows, encoder = opened(data, split, column), require_dense(load_encoder(model), "Centering")
-    options: dict[str, Any] = {"unseen": unseen, "batch_size": batch_size, "show_progress_bar": True}
-    centering = LanguageCentering.fit_rows(encoder, rows, per_language=per_language, seed=seed, **options)
-    centering.save_pretrained(model)
-    Console(stderr=True).print(f"Wrote the means of {', '.join(centering.means['query'])} into [bold]{model}[/].")
+    centering = LanguageCentering.fit_rows(encoder, rows, **options)
+    if output is None:
+        centering.save_pretrained(model)
+    else:
+        encoder.append(centering)
+        encoder.save_pretrained(str(output))
+    languages = ", ".join(centering.languages["query"])
+    Console(stderr=True).print(f"Wrote the means of {languages} into [bold]{output or model}[/].")

@@ -209,10 +209,8 @@ def probe_embeddings(
     for part in (0, 1):
         here, other = half == part, half != part
         means = LanguageCentering.from_embeddings(vectors[other], names[other], vectors[other], names[other])
-        centered[here] = means(vectors[here], names[here], "document")
-        mean = np.stack([means.means["document"][code] for code in codes])
-        distance = np.square(mean).sum(axis=1) - 2 * vectors[here] @ mean.T
-        own_mean[here] = distance.argmin(axis=1) == language[here]
+        centered[here] = means.transform(vectors[here], names[here], "document")
+        own_mean[here] = means.nearest_languages(vectors[here], "document") == names[here]
         pool[here] = ((np.bincount(language[here]) - 1) / (here.sum() - 1))[language[here]]
     pool = np.bincount(language[searched], pool[searched]) / np.minimum(counts, per_language)
 

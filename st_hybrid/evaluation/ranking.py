@@ -20,6 +20,7 @@ from st_hybrid.encoders import Embeddings, Floats
 from st_hybrid.evaluation.collection import IntArray, RetrievalCollection
 from st_hybrid.evaluation.fairness import PEER_AT, SHARES_AT, TopPassages
 from st_hybrid.evaluation.metrics import rank_correlation
+from st_hybrid.evaluation.quotas import first_merged, merge_ranks
 from st_hybrid.grouping import counting, numbered, place_in_group
 from st_hybrid.search.encoding import take
 
@@ -47,8 +48,13 @@ def rank_passages(
     passage_embeddings: Embeddings,
     collection: RetrievalCollection,
     similarity: Similarity | None = None,
+    *,
+    quotas: bool = False,
 ) -> PoolRanks:
-    """Rank the passages for each query; the arguments are those of :func:`~st_hybrid.evaluation.score_queries`."""
+    """Rank the passages for each query; the arguments are those of :func:`~st_hybrid.evaluation.score_queries`.
+
+    With ``quotas``, a place in the merged ranking stands for a score, and rankings of translations are not compared.
+    """
     order = np.argsort(collection.passage_languages, kind="stable")
     languages, starts = np.unique(collection.passage_languages[order], return_index=True)
     vectors = take(passage_embeddings, order)
@@ -72,8 +78,9 @@ def rank_passages(
     pair_slot = place_in_group(pair_query)
     first_pair = np.searchsorted(pair_query, np.arange(total + 1))
 
-    at_or_above = np.zeros((len(pair_query), size), dtype=np.int32)
-    above_best = np.zeros(total, dtype=np.int32)
+    at_or_above: IntArray = np.zeros((len(pair_query), size), dtype=np.int32)
+    above = np.zeros_like(at_or_above if quotas else at_or_above[:0])
+    above_best: IntArray = np.zeros(total, dtype=np.int32)
     correlation = np.full(total, np.nan)
     pair_scores = np.empty(len(pair_query))
     depth = min(max(SHARES_AT, PEER_AT) + 1, pool)
@@ -98,6 +105,17 @@ def rank_passages(
         best = np.where(np.isinf(thresholds), -np.inf, thresholds).max(axis=1, keepdims=True)
         above_best[start:end] = (scores > best).view(np.uint8).sum(axis=1, dtype=np.int32)
 
+        if quotas:
+            for number in range(thresholds.shape[1]):
+                counts[:, number] = _count(scores > thresholds[:, number, None], starts)
+            above[pairs, languages] = counts[row, slot]
+            places, columns, at_last = first_merged(scores, (row, pair_column[pairs]), starts, depth)
+            top_scores[start:end], top_columns[start:end] = -places, columns
+            goes_on = (places[:, -2:] == places[:, -1:]).all(axis=1) & (depth < pool)
+            tied[start:end, languages] = at_last * goes_on[:, None]
+            start = end
+            continue
+
         columns = _sorted_columns(scores)
         cells = columns + np.arange(end - start)[:, None] * pool
         ordered = scores.take(cells)
@@ -109,13 +127,13 @@ def rank_passages(
         if depth < pool and len(on := np.flatnonzero(top_scores[start:end, -2] == last)):
             tied[np.ix_(start + on, languages)] = _count(scores[on] == last[on, None], starts)
         start = end
-    pair = np.argsort(by_query)
-    return PoolRanks(
-        at_or_above=at_or_above[pair],
-        above_best=above_best[place],
-        rank_correlation=correlation[place],
-        top=TopPassages(top_scores[place], order[top_columns[place]].astype(np.int32), tied[place], pair_scores[pair]),
-    )
+    pair, listed = np.argsort(by_query), order[top_columns[place]].astype(np.int32)
+    at_or_above, above_best, relevant_scores = at_or_above[pair], above_best[place], pair_scores[pair]
+    if quotas:
+        at_or_above, above_best = merge_ranks(at_or_above, above[pair], collection)
+        relevant_scores = -at_or_above.sum(axis=1, dtype=np.float64)
+    top = TopPassages(top_scores[place], listed, tied[place], relevant_scores)
+    return PoolRanks(at_or_above, above_best, correlation[place], top)
 
 
 def _sorted_columns(scores: npt.NDArray[Any]) -> npt.NDArray[np.int64]:

@@ -18,7 +18,7 @@ MEASURES = ("map", "recall_at_1", "recall_at_10", "ndcg_at_10", "mrr_at_10")
 MIXED_MEASURES = ("rank_distance", "foreign_recall_at_20", "language_preference_rate", "rank_correlation")
 """The measures of how a pool of all languages treats the languages."""
 MULTI = "multi"  # name of the pool of all languages
-PLAIN, CENTERED = "plain", "centered: {}"  # names of a task's scores without and with language means subtracted
+PLAIN, CENTERED, QUOTAS = "plain", "centered: {}", "quotas"  # names of a task's scores: TaskScores.variants
 
 
 class JsonScores:
@@ -86,16 +86,18 @@ class RetrievalScores(JsonScores):
 
 @dataclass(frozen=True, kw_only=True)
 class TaskScores(RetrievalScores):
-    """Scores of a task in a file of ``st-hybrid evaluate``; ``centered`` are those with language means subtracted."""
+    """Scores of a task in a file of ``st-hybrid evaluate``, and those of its variants."""
 
-    centered: dict[str, RetrievalScores]  #: By the means' origin: ``"evaluated"`` or a folder.
+    centered: dict[str, RetrievalScores]  #: With language centering, by the means' origin: ``"evaluated"`` or a folder.
+    quotas: RetrievalScores | None = None  #: With the languages' passages merged by rank.
     seconds: dict[str, float]  #: Seconds of ``encoding`` and of ``scoring``.
     sample: dict[str, int] | None = None  #: Number of ``queries`` and ``seed`` of the sample, if one was taken.
 
     @property
     def variants(self) -> dict[str, RetrievalScores]:
-        """The scores by name: ``"plain"``, and ``"centered: …"`` for each origin of means."""
-        return {PLAIN: self, **{CENTERED.format(origin): scores for origin, scores in self.centered.items()}}
+        """The scores by name: ``"plain"``, ``"centered: …"`` for each origin of means, and ``"quotas"``."""
+        merged = {} if self.quotas is None else {QUOTAS: self.quotas}
+        return {PLAIN: self, **{CENTERED.format(origin): part for origin, part in self.centered.items()}, **merged}
 
 
 @dataclass(frozen=True, kw_only=True)

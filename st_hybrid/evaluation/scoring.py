@@ -28,7 +28,12 @@ Centering = LanguageCentering | Literal["evaluated"]
 
 
 def evaluate_retrieval(
-    model: Encoder, collection: RetrievalCollection, *, centering: Centering | None = None, **encoding: Any
+    model: Encoder,
+    collection: RetrievalCollection,
+    *,
+    centering: Centering | None = None,
+    quotas: bool = False,
+    **encoding: Any,
 ) -> RetrievalScores:
     """Measure a model on every setting of a collection.
 
@@ -37,6 +42,8 @@ def evaluate_retrieval(
         collection: Queries, passages and relevance.
         centering: Language means to subtract from dense embeddings. ``"evaluated"`` takes them from the evaluated texts
             themselves, which flatters the method a little.
+        quotas: Merge the languages' passages by rank in the pool of all languages: the first of each language, the
+            second of each, and so on. This needs only the passages' languages.
         **encoding: Keyword arguments of :func:`encode_collection`, such as ``batch_size``.
 
     Example:
@@ -51,7 +58,8 @@ def evaluate_retrieval(
     if centering is not None:
         require_dense(model, "Centering")
     embeddings = encode_collection(model, collection, **encoding)
-    return score_embeddings(*embeddings, collection, similarity=model.similarity_fn_name, centering=centering)
+    options: dict[str, Any] = {"similarity": model.similarity_fn_name, "centering": centering, "quotas": quotas}
+    return score_embeddings(*embeddings, collection, **options)
 
 
 def encode_collection(
@@ -100,6 +108,7 @@ def score_queries(
     *,
     similarity: Similarity | None = None,
     centering: Centering | None = None,
+    quotas: bool = False,
 ) -> QueryScores:
     """Measure given embeddings query by query. Ranks are over the whole pool, and ties count against the model.
 
@@ -112,6 +121,7 @@ def score_queries(
             and maxsim for tokens' vectors. Or your own function of dense vectors: it takes the tensors of some queries,
             shape ``(some, dimensions)``, and of all passages, and returns their scores, shape ``(some, passages)``.
         centering: Language means to subtract, as for :func:`evaluate_retrieval`.
+        quotas: Merge the languages' passages by rank, as for :func:`evaluate_retrieval`.
 
     Raises:
         ValueError: A shape does not fit the collection, or a value is not finite.
@@ -125,9 +135,9 @@ def score_queries(
         pool = [collection.languages[code] for code in collection.passage_languages]
         if centering == "evaluated":
             centering = LanguageCentering.from_embeddings(query_embeddings, asked, passage_embeddings, pool)
-        query_embeddings = centering(query_embeddings, asked, "query")
-        passage_embeddings = centering(passage_embeddings, pool, "document")
-    ranks = rank_passages(query_embeddings, passage_embeddings, collection, similarity)
+        query_embeddings = centering.transform(query_embeddings, asked, "query")
+        passage_embeddings = centering.transform(passage_embeddings, pool, "document")
+    ranks = rank_passages(query_embeddings, passage_embeddings, collection, similarity, quotas=quotas)
     query, target = collection.relevant_queries, collection.passage_languages[collection.relevant_passages]
     total, size = len(collection.queries), len(collection.languages)
     in_language, in_all = ranks.at_or_above[np.arange(len(query)), target], ranks.at_or_above.sum(axis=1)

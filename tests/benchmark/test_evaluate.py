@@ -254,6 +254,7 @@ def test_a_sample_and_a_model_by_its_folder(tiny_model_path: Path, data: Path, t
     ("tasks", "options", "message"),
     [
         (["MIRACL"], {"centers": ["evaluated"]}, "centers has no effect on MIRACL"),
+        (["MIRACL"], {"quotas": True}, "quotas has no effect on MIRACL"),
         (["XQuAD-R", "MIRACL"], {"sample": 3}, "sample has no effect on MIRACL"),
         (["MIRACL"], {"plots": "plots"}, "plots has no effect on MIRACL"),
         (["MIRACL"], {"verify": False}, "verify=False has no effect without XQuAD-R or MLQA-R"),

@@ -18,7 +18,7 @@ import pytest
 from safetensors.torch import load_file
 
 from st_hybrid.encoders import load_encoder
-from st_hybrid.evaluation import evaluate_retrieval, load_lareqa
+from st_hybrid.evaluation import encode_collection, evaluate_retrieval, load_lareqa, score_embeddings
 
 ROOT = Path(__file__).parent.parent
 COMMAND = [sys.executable, "-m", "st_hybrid.cli"]
@@ -98,7 +98,7 @@ def test_train_center_evaluate(tiny_model_path: Path, rows: Path, data: Path, tm
 
     assert "en" in run("center", "--model", model, "--data", rows, "--per-language", "10")
 
-    options = ["--data-dir", data, "--output", scores, "--no-verify", "--center", "evaluated"]
+    options = ["--data-dir", data, "--output", scores, "--no-verify", "--quotas", "--center", "evaluated"]
     options += ["--plots", tmp_path / "plots"]
     told = run("evaluate", "--model", model, "--task", "XQuAD-R", *options, "--center", model)
     assert "rank distance" in told
@@ -110,7 +110,7 @@ def test_train_center_evaluate(tiny_model_path: Path, rows: Path, data: Path, tm
     task = found["tasks"]["XQuAD-R"]
     assert set(task["per_pair"]) == {"en-en", "en-de", "en-multi", "de-de", "de-en", "de-multi"}
     assert set(task["centered"]) == {"evaluated", str(model)}
-    for part in (task, *task["centered"].values()):
+    for part in (task, task["quotas"], *task["centered"].values()):
         for setting in ("monolingual", "cross_lingual", "multilingual"):
             measures = {"map", "recall_at_1", "recall_at_10", "ndcg_at_10", "mrr_at_10"}
             assert set(part[setting]) == measures | ({"peer_at_20"} if setting == "multilingual" else set())
@@ -122,16 +122,43 @@ def test_train_center_evaluate(tiny_model_path: Path, rows: Path, data: Path, tm
     assert max(map(len, told.splitlines())) <= 100
     assert (tmp_path / "plots" / "xquad-r-top-10-languages.png").read_bytes().startswith(b"\x89PNG")
     rows = pq.read_table(scores.with_name("tiny.per-query.parquet"))
-    assert set(rows["variant"].to_pylist()) == {"plain", "centered: evaluated", f"centered: {model}"}
-    assert rows.num_rows == 3 * 6 * 3  # variants, questions, pools
+    assert set(rows["variant"].to_pylist()) == {"plain", "centered: evaluated", f"centered: {model}", "quotas"}
+    assert rows.num_rows == 4 * 6 * 3  # variants, questions, pools
     means = rows.group_by(["variant", "query_language", "pool"]).aggregate([("map", "mean"), ("peer_at_20", "mean")])
     for row in means.to_pylist():
-        part = {"plain": task, **{f"centered: {name}": scores for name, scores in task["centered"].items()}}[
-            row["variant"]
-        ]["per_pair"]
+        centered = {f"centered: {name}": scores for name, scores in task["centered"].items()}
+        part = {"plain": task, "quotas": task["quotas"], **centered}[row["variant"]]["per_pair"]
         expected = part[f"{row['query_language']}-{row['pool']}"]
         assert row["map_mean"] == pytest.approx(expected["map"], abs=1e-9)
         assert row["peer_at_20_mean"] == pytest.approx(expected.get("peer_at_20"), abs=1e-9)
+
+
+def test_a_model_that_centers_by_itself(tiny_model_path: Path, rows: Path, data: Path, tmp_path: Path) -> None:
+    """``center --output`` writes a model that every command takes as it is."""
+    fit = ["center", "--model", tiny_model_path, "--data", rows, "--per-language", "10"]
+    settings = ["--method", "shift", "--strength", "0.5", "--source", "de"]
+    assert "into" in run(*fit, *settings, "--output", tmp_path / "shifted")
+    module = load_encoder(tmp_path / "shifted")[-1]
+    assert (module.method, module.strength, module.source) == ("shift", 0.5, "de")
+    scores = tmp_path / "scores.json"
+    run("evaluate", "--model", tmp_path / "shifted", "--data-dir", data, "--output", scores, "--no-verify")
+    found = json.loads(scores.read_text(encoding="utf-8"))["tasks"]["XQuAD-R"]
+    collection, plain = load_lareqa("XQuAD-R", data, verify=False), load_encoder(tiny_model_path)
+    vectors = [
+        module.transform(part, None, role)
+        for part, role in zip(encode_collection(plain, collection), ("query", "document"), strict=True)
+    ]
+    assert found["multilingual"]["map"] == pytest.approx(score_embeddings(*vectors, collection).multilingual.map)
+
+    for wrong, message in (
+        ([*fit, "--unseen", "keep", "--output", tmp_path / "other"], "unseen has no effect with --output"),
+        ([*fit, "--source", "de", "--output", tmp_path / "other"], "source has no effect on the method 'center'"),
+        (["center", "--model", "org/model", "--data", rows], "org/model is not a folder"),
+        (["center", "--model", tmp_path / "shifted", "--data", rows], "has language centering already"),
+    ):
+        told = " ".join(run(*wrong, fails=True).split())
+        assert message in told
+        assert "Traceback" not in told
 
 
 def test_train_on_several_data_sets(tiny_model_path: Path, rows: Path, tmp_path: Path) -> None:

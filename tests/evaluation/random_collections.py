@@ -59,14 +59,15 @@ def shuffled(
     return other, q, c
 
 
-def score_matrix_queries(matrix: np.ndarray, collection: RetrievalCollection) -> QueryScores:
+def score_matrix_queries(matrix: np.ndarray, collection: RetrievalCollection, *, quotas: bool = False) -> QueryScores:
     """Evaluate given scores: the dot product of row q with unit vector c is the score of passage c."""
-    return score_queries(matrix, np.eye(matrix.shape[1], dtype=np.float32), collection, similarity="dot")
+    eye = np.eye(matrix.shape[1], dtype=np.float32)
+    return score_queries(matrix, eye, collection, similarity="dot", quotas=quotas)
 
 
-def score_matrix(matrix: np.ndarray, collection: RetrievalCollection) -> RetrievalScores:
+def score_matrix(matrix: np.ndarray, collection: RetrievalCollection, *, quotas: bool = False) -> RetrievalScores:
     """The averages of :func:`score_matrix_queries`."""
-    return score_matrix_queries(matrix, collection).summary()
+    return score_matrix_queries(matrix, collection, quotas=quotas).summary()
 
 
 collections = st.builds(

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from datasets import Dataset
 from sentence_transformers import SentenceTransformer
 
+from st_hybrid.encoders import load_encoder
 from st_hybrid.evaluation import RetrievalCollection, evaluate_retrieval, score_embeddings
 from st_hybrid.methods.centering import LanguageCentering
 
@@ -63,9 +67,75 @@ def test_each_role_and_language_has_its_own_mean(biased: tuple[np.ndarray, np.nd
     some = [70, 3, 40]
     expected = documents[some] - np.stack([means.means["document"][languages[number]] for number in some])
     expected /= np.linalg.norm(expected, axis=1, keepdims=True)
-    centred = means(documents[some], [languages[number] for number in some], "document")
+    centred = means.transform(documents[some], [languages[number] for number in some], "document")
     assert centred.dtype == np.float32
     assert centred == pytest.approx(expected, abs=1e-6)
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def test_shift_moves_documents_to_the_source_language(biased: tuple[np.ndarray, np.ndarray, list[str]]) -> None:
+    queries, documents, languages = biased
+    settings: dict[str, Any] = {"method": "shift", "source": "de", "strength": 0.25}
+    shift = LanguageCentering.from_embeddings(queries, languages, documents, languages, **settings)
+    of_pairs = np.concatenate([documents[part : part + 30] - documents[30:60] for part in (0, 30, 60)])
+    vector = np.concatenate([np.tile(of_pairs[part : part + 30].mean(axis=0), (30, 1)) for part in (0, 30, 60)])
+    expected = unit(documents - 0.25 * vector)  # equation 1 of the paper, over translation pairs
+    assert shift.transform(documents, languages, "document") == pytest.approx(expected, abs=1e-6)
+    assert shift.transform(queries, languages, "query") == pytest.approx(unit(queries), abs=1e-6)
+    assert LanguageCentering.from_embeddings(queries, languages, documents, languages, method="shift").source == "en"
+
+
+@pytest.mark.parametrize("components", [1, 3])
+def test_lir_projects_the_first_directions_out(
+    biased: tuple[np.ndarray, np.ndarray, list[str]], components: int
+) -> None:
+    queries, documents, languages = biased
+    given = (queries, languages, documents, languages)
+    lir = LanguageCentering.from_embeddings(*given, method="lir", components=components)
+    for role, vectors in (("query", queries), ("document", documents)):
+        found = lir.transform(vectors, languages, role)  # type: ignore[arg-type]
+        for part in (slice(0, 30), slice(30, 60), slice(60, 90)):
+            # A matrix less its best approximation of this rank is what is left of the singular value decomposition.
+            left, values, right = np.linalg.svd(vectors[part].astype(np.float64), full_matrices=False)
+            rest = (left[:, components:] * values[components:]) @ right[components:]
+            assert found[part] == pytest.approx(unit(rest), abs=1e-5)
+    plain = score_embeddings(queries, documents, collection_of(languages))
+    removed = score_embeddings(queries, documents, collection_of(languages), centering=lir)
+    assert removed.multilingual.map > plain.multilingual.map + 0.3
+
+
+@pytest.mark.parametrize("method", ["center", "shift", "lir"])
+def test_strength_goes_from_nothing_to_everything(
+    biased: tuple[np.ndarray, np.ndarray, list[str]], method: str
+) -> None:
+    _, texts, languages = biased  # the same as queries and as documents, so that texts of one language lean alike
+    none, half, whole = (
+        LanguageCentering.from_embeddings(texts, languages, texts, languages, method=method, strength=strength)
+        for strength in (0, 0.5, 1)
+    )
+    assert none.transform(texts, languages, "document") == pytest.approx(unit(texts), abs=1e-6)
+    own = [
+        np.mean([shares[language] for language, shares in scores.top_10_languages.items()])
+        for one in (none, half, whole)
+        for scores in [score_embeddings(texts, texts, collection_of(languages), centering=one)]
+    ]
+    assert own[0] == 1.0
+    assert own[0] >= own[1] > own[2]
+
+
+def test_without_languages_the_nearest_mean_decides(biased: tuple[np.ndarray, np.ndarray, list[str]]) -> None:
+    queries, documents, languages = biased
+    centering = LanguageCentering.from_embeddings(queries, languages, documents, languages)
+    means = np.stack(list(centering.means["query"].values()))
+    nearest = np.linalg.norm(queries[:, None] - means, axis=2).argmin(axis=1)
+    named = np.array(LANGUAGES)[nearest]
+    assert centering.nearest_languages(queries, "query").tolist() == named.tolist()
+    assert (named == languages).mean() > 0.9
+    found = centering.transform(queries, None, "query")
+    assert np.array_equal(found, centering.transform(queries, named.tolist(), "query"))
 
 
 def test_fit_encodes_with_the_prompts_of_the_model(tiny_model: SentenceTransformer) -> None:
@@ -96,15 +166,51 @@ def test_saves_beside_the_model_and_loads(
         LanguageCentering.from_pretrained(tmp_path / "1_Pooling")
 
 
+@pytest.mark.parametrize("settings", [{}, {"method": "shift", "strength": 0.5}, {"method": "lir", "components": 2}])
+def test_is_a_module_of_the_model(tiny_model: SentenceTransformer, tmp_path: Path, settings: dict[str, Any]) -> None:
+    """Saved with the model, it loads in a process that imports sentence-transformers alone."""
+    texts = ["one", "two", "three", "eins", "zwei", "drei"]
+    languages = ["en"] * 3 + ["de"] * 3
+    centering = LanguageCentering.fit(tiny_model, texts, languages, texts, languages, **settings)
+    expected = {
+        "query": centering.transform(tiny_model.encode_query(texts), None, "query"),
+        "document": centering.transform(tiny_model.encode_document(texts), None, "document"),
+        "none": centering.transform(tiny_model.encode(texts), None, "document"),
+    }
+    tiny_model.append(centering)
+    tiny_model.save_pretrained(str(tmp_path / "model"))
+    code = (
+        "import sys, numpy, sentence_transformers\n"
+        "model = sentence_transformers.SentenceTransformer(sys.argv[1], device='cpu', trust_remote_code=True)\n"
+        f"texts = {texts!r}\n"
+        "numpy.savez(sys.argv[2], query=model.encode_query(texts), document=model.encode_document(texts),\n"
+        "            none=model.encode(texts))"
+    )
+    subprocess.run([sys.executable, "-c", code, tmp_path / "model", tmp_path / "vectors.npz"], check=True)
+    found = np.load(tmp_path / "vectors.npz")
+    for role, vectors in expected.items():
+        assert found[role] == pytest.approx(vectors, abs=1e-5)
+
+    with pytest.raises(ValueError, match="trust_remote_code=True"):  # for any module of another package
+        SentenceTransformer(str(tmp_path / "model"), device="cpu")
+    loaded = load_encoder(tmp_path / "model", device="cpu")
+    assert loaded.encode_query(texts) == pytest.approx(expected["query"], abs=1e-5)
+    assert loaded[-1].get_config_dict() == centering.get_config_dict()
+    with pytest.raises(ValueError, match="has language centering already"):
+        LanguageCentering.fit(loaded, texts, languages, texts, languages)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="role must be 'query' or 'document', got 'classification'"):
+        loaded.encode(texts, task="classification")
+
+
 def test_language_without_a_mean() -> None:
     vectors = np.array([[1, 0], [3, 4], [5, 4]], dtype=np.float32)
     known = {"en": vectors[0], "de": vectors[1]}
     means = {"query": known, "document": known}
     with pytest.raises(ValueError, match=r"no query mean for the language th, only for en, de\..*unseen='keep'"):
-        LanguageCentering(means)(vectors, ["en", "de", "th"], "query")
-    keep = LanguageCentering(means, unseen="keep")(vectors[2:], ["th"], "query")
+        LanguageCentering(means).transform(vectors, ["en", "de", "th"], "query")
+    keep = LanguageCentering(means, unseen="keep").transform(vectors[2:], ["th"], "query")
     assert keep == pytest.approx(vectors[2:] / np.sqrt(41))
-    everyone = LanguageCentering(means, unseen="global")(vectors[2:], ["th"], "query")
+    everyone = LanguageCentering(means, unseen="global").transform(vectors[2:], ["th"], "query")
     assert everyone == pytest.approx(np.array([[3, 2]]) / np.sqrt(13))
 
 
@@ -113,8 +219,8 @@ def test_any_code_of_a_language_finds_its_mean() -> None:
     centering = LanguageCentering.from_embeddings(vectors, ["iw", "de"], vectors, ["he", "deu"])
     other = np.array([[0.0, 2.0], [3.0, 1.0]], dtype=np.float32)
     for role in ("query", "document"):
-        expected = centering(other, list(centering.means[role]), role)  # type: ignore[arg-type]
-        assert np.array_equal(centering(other, ["he", "de-AT"], role), expected)  # type: ignore[arg-type]
+        expected = centering.transform(other, centering.languages[role], role)  # type: ignore[arg-type]
+        assert np.array_equal(centering.transform(other, ["he", "de-AT"], role), expected)  # type: ignore[arg-type]
 
 
 def test_rows_without_a_draw_are_refused(tiny_model: SentenceTransformer) -> None:
@@ -126,7 +232,7 @@ def test_rows_without_a_draw_are_refused(tiny_model: SentenceTransformer) -> Non
 def test_a_vector_equal_to_its_mean_becomes_zero() -> None:
     vector = np.full((1, 3), 0.1, dtype=np.float32)
     means = LanguageCentering.from_embeddings(vector, ["en"], vector, ["en"])
-    assert means(vector, ["en"], "query").tolist() == [[0, 0, 0]]
+    assert means.transform(vector, ["en"], "query").tolist() == [[0, 0, 0]]
 
 
 def test_errors() -> None:
@@ -141,6 +247,45 @@ def test_errors() -> None:
         LanguageCentering({"query": {"en": vectors[0]}})
     means = LanguageCentering.from_embeddings(vectors, ["en", "de"], vectors, ["en", "de"])
     with pytest.raises(ValueError, match="role must be"):
-        means(vectors, ["en", "de"], "passage")  # type: ignore[arg-type]
+        means.transform(vectors, ["en", "de"], "passage")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="unseen must be"):
         LanguageCentering(means.means, unseen="ignore")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"method": "mean"}, "method must be 'center', 'shift', 'lir'; it is 'mean'"),
+        ({"strength": 1.5}, "strength must be from 0 to 1, got 1.5"),
+        ({"source": "de"}, "source has no effect on the method 'center'"),
+        ({"components": 2}, "components has no effect on the method 'center'"),
+        ({"method": "lir", "components": 0}, "components must be at least 1"),
+        ({"method": "lir", "components": 2}, "2 components need as many texts .* 1 vectors of 3 in the language en"),
+        ({"method": "lir", "unseen": "global"}, "'lir' has no average over languages"),
+        ({"method": "shift", "source": "th"}, "no document mean for the source language th, only for en, de"),
+    ],
+)
+def test_settings_that_do_not_fit(settings: dict[str, Any], message: str) -> None:
+    vectors = np.ones((2, 3), dtype=np.float32)
+    with pytest.raises(ValueError, match=message):
+        LanguageCentering.from_embeddings(vectors, ["en", "de"], vectors, ["en", "de"], **settings)
+
+
+def test_directions_are_for_lir_alone() -> None:
+    known: Any = {role: {"en": np.ones(2, dtype=np.float32)} for role in ("query", "document")}
+    directions: Any = {role: {"en": np.ones((1, 2), dtype=np.float32)} for role in ("query", "document")}
+    for options in ({"directions": directions}, {"method": "lir"}):
+        with pytest.raises(ValueError, match="Give directions for the method 'lir' and for no other"):
+            LanguageCentering(known, **options)
+
+
+def test_rows_of_the_same_groups_are_drawn(tiny_model: SentenceTransformer) -> None:
+    rows = [
+        {"id": number, "language": language, "query": f"{language} {number}?", "positive": f"{number}"}
+        for number in range(50)
+        for language in ("en", "de", "th")
+        if language != "th" or number < 5
+    ]
+    drawn = LanguageCentering.fit_rows(tiny_model, Dataset.from_list(rows), per_language=8, seed=1).means["document"]
+    assert np.array_equal(drawn["en"], drawn["de"])  # their passages are alike in each group
+    assert not np.array_equal(drawn["en"], drawn["th"])
