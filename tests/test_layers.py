@@ -22,6 +22,7 @@ LAYERS = (
     ("pairs",),
     ("rows",),
     ("languages", "encoders", "sentences", "grouping", "progress", "files", "provenance", "recipe"),
+    ("dtypes",),
 )
 LAYER = {room: number for number, rooms in enumerate(LAYERS) for room in rooms}
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE or path.stem != "__init__")
