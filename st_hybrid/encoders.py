@@ -61,7 +61,8 @@ def load_encoder(name: str | Path, *, dtype: Dtype | None = None, **options: Any
         raise TypeError(f"{name} is a {kind}, which gives no embeddings. Name a model of {', '.join(classes)}.")
     model: Encoder = classes[kind](str(name), **options)
     if dtype is not None:
-        _compute_in(model, dtype)
+        require_dtype(dtype, model.device.type)
+        compute_in(model, dtype)
     return model
 
 
@@ -71,11 +72,11 @@ def dtype_of(model: Encoder) -> str:
     return getattr(model, "computes_in", None) or str(weights.dtype).removeprefix("torch.")
 
 
-def _compute_in(model: Any, dtype: Dtype) -> None:
+def compute_in(model: Any, dtype: Dtype) -> None:
+    """Let a model compute in a type as :func:`load_encoder` does, whether or not this machine has it."""
     transformers = [module for module in model.modules() if isinstance(module, Transformer)]
     if not transformers:
         raise ValueError("dtype has no effect: the model has no transformer. Leave it out.")
-    require_dtype(dtype, model.device.type)
     if dtype_of(model) == dtype:  # the weights are stored in it
         return
     model.float()

@@ -23,8 +23,13 @@ def short_names(models: Sequence[str]) -> list[str]:
     return short if len(set(short)) == len(set(models)) else list(models)
 
 
+def encoded_by(model: str, dtype: str) -> str:
+    """What encoded the texts: a model, with the type that it computed in unless that is float32."""
+    return model if dtype == "float32" else f"{model}, {dtype}"
+
+
 def read_scores(path: str | Path) -> tuple[str, dict[str, Any]]:
-    """Read the model's name and the scores of each task from a file that :class:`ScoresFile` wrote.
+    """Read what encoded the texts and the scores of each task from a file that :class:`ScoresFile` wrote.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -40,7 +45,7 @@ def read_scores(path: str | Path) -> tuple[str, dict[str, Any]]:
             task: (MiraclScores if task == MIRACL else TaskScores).from_dict(scores)
             for task, scores in content["tasks"].items()
         }
-        return content["model"], tasks
+        return encoded_by(content["model"], content["dtype"]), tasks
     except (KeyError, TypeError, ValueError) as error:
         reason = str(error).partition("\n")[0]  # of pydantic's, the number of errors
         raise ValueError(
@@ -54,15 +59,16 @@ class ScoresFile:
     Args:
         output: The JSON file.
         model_name: Name of the model.
+        dtype: Type that it computed in.
 
     Raises:
-        ValueError: A file holds the scores of another model, or something else.
+        ValueError: A file holds the scores of another model or type, or something else.
     """
 
-    def __init__(self, output: Path, model_name: str) -> None:
+    def __init__(self, output: Path, model_name: str, dtype: str) -> None:
         from st_hybrid.evaluation import per_query
 
-        self.output, self.model_name = output, model_name
+        self.output, self.model_name, self.dtype = output, model_name, dtype
         self.beside = {
             PER_QUERY: (per_query.per_query_path(output), per_query.KEYS),
             FIRST_10: (per_query.first_passages_path(output), per_query.FIRST_PASSAGES_KEYS),
@@ -75,9 +81,10 @@ class ScoresFile:
         for kind, (path, keys) in self.beside.items():
             if path.is_file():
                 self.rows[kind] = per_query.read_per_query(path, keys)
-                models[path] = (self.rows[kind].schema.metadata or {}).get(b"model", b"").decode()
+                about = self.rows[kind].schema.metadata or {}
+                models[path] = encoded_by(*(about.get(key, b"").decode() for key in (b"model", b"dtype")))
         for path, found in models.items():
-            if found != model_name:
+            if found != encoded_by(model_name, dtype):
                 raise ValueError(f"{path} holds the scores of {found!r}. Choose another file.")
 
     def add(
@@ -108,10 +115,11 @@ class ScoresFile:
                 table = table.add_column(0, "variant", pa.repeat(variant, table.num_rows))
                 parts.append(table.add_column(0, "task", pa.repeat(task, table.num_rows)))
             whole = pa.concat_tables(parts, promote_options="default").unify_dictionaries()
-            self.rows[kind] = whole.replace_schema_metadata({"model": self.model_name})
+            self.rows[kind] = whole.replace_schema_metadata({"model": self.model_name, "dtype": self.dtype})
             with replacing(self.beside[kind][0]) as path:
                 # In a dictionary of any size, each text is stored once, however many queries find it.
                 pq.write_table(self.rows[kind], path, compression="zstd", dictionary_pagesize_limit=1 << 30)
         content = {name: part.to_dict() for name, part in self.tasks.items()}
         claims = {name: asdict(zero_shot(self.model_name, name)) for name in self.tasks if name in EVALUATION_SETS}
-        write_json(self.output, {"model": self.model_name, **provenance(), "zero_shot": claims, "tasks": content})
+        about = {"model": self.model_name, "dtype": self.dtype, **provenance()}
+        write_json(self.output, {**about, "zero_shot": claims, "tasks": content})

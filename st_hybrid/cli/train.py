@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 from rich.console import Console
 
-from st_hybrid.cli.options import Column, Data, Split, mapped, opened
+from st_hybrid.cli.options import Column, Data, DtypeOption, Split, mapped, opened
 from st_hybrid.recipe import Recipe
 
 # The functions import the library when they run, because importing torch takes seconds.
@@ -70,6 +70,7 @@ def center(
     per_language: int = 1000,
     unseen: Literal["error", "keep", "global"] = "error",
     batch_size: int = 32,
+    dtype: DtypeOption = None,
     column: Column = None,
     split: Split = "train",
     seed: int = 0,
@@ -91,7 +92,7 @@ def center(
 
     if not model.is_dir():
         raise FileNotFoundError(f"{model} is not a folder. The means are written into a model's folder: save it first.")
-    rows, encoder = opened(data, split, column), require_dense(load_encoder(model), "Centering")
+    rows, encoder = opened(data, split, column), require_dense(load_encoder(model, dtype=dtype), "Centering")
     options: dict[str, Any] = {"unseen": unseen, "batch_size": batch_size, "show_progress_bar": True}
     centering = LanguageCentering.fit_rows(encoder, rows, per_language=per_language, seed=seed, **options)
     centering.save_pretrained(model)
