@@ -188,7 +188,7 @@ def main() -> None:
 
     rows = open_rows(given.data, check_languages=False).rows
     report: dict[str, Any] = {
-        "what": "medians, per second of processor time, of rounds in which the types take turns; ratios: medians of pairs",
+        "what": "medians of rounds in which the types take turns; seconds of the processor; ratios: medians of pairs",
         **provenance(),
         **{name: value for name, value in vars(given).items() if name not in ("output", "data_dir", "data", "model")},
     }

@@ -64,7 +64,8 @@ def encode_miracl(
 
     ``st-hybrid evaluate --embeddings-dir`` and :class:`~st_hybrid.tasks.ShardedSearch` find the embeddings, given the
     same model, ``dtype``, document prompt, passages and ``memory_gb``. A killed run continues where it stopped. On many
-    machines the model, the data and ``output`` need the same path; ``output`` is shared, ``HF_DATASETS_CACHE`` should be.
+    machines the model, the data and ``output`` need the same path. They share ``output``; ``HF_DATASETS_CACHE`` should
+    be shared, too.
 
     Args:
         model: SentenceTransformer: a folder or a hub name.

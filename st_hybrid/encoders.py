@@ -74,11 +74,11 @@ def dtype_of(model: Encoder) -> str:
 
 def compute_in(model: Any, dtype: Dtype) -> None:
     """Let a model compute in a type as :func:`load_encoder` does, whether or not this machine has it."""
+    if dtype_of(model) == dtype:  # the weights are stored in it
+        return
     transformers = [module for module in model.modules() if isinstance(module, Transformer)]
     if not transformers:
         raise ValueError("dtype has no effect: the model has no transformer. Leave it out.")
-    if dtype_of(model) == dtype:  # the weights are stored in it
-        return
     model.float()
     model.computes_in = dtype
     if dtype != "float32":
