@@ -34,8 +34,8 @@ class Recipe:
         query_prompt: Prefix of queries (the model's own by default).
         document_prompt: Prefix of passages (the model's own by default).
         freeze_embeddings: Do not train the token embeddings, most of a small multilingual model's weights.
-        dtype: Type to compute in; the weights stay in float32. By default bfloat16 where the hardware has it (a GPU, or
-            a CPU with AVX512-BF16 or AMX-BF16), else float32. "float16" is for GPUs without bfloat16.
+        dtype: Type to compute in, for held-out groups, too; the weights stay in float32. By default bfloat16 where the
+            hardware has it (a GPU, or a CPU with AVX512-BF16 or AMX-BF16), else float32. "float16" is for other GPUs.
         held_out: Number of groups to hold out from training and to evaluate on. The best checkpoint is kept.
         save_steps: Steps between two checkpoints, which are evaluated on the held-out groups (a tenth by default).
         patience: Early-stopping patience in evaluations (off by default).

@@ -70,7 +70,8 @@ def finetune(
 
     Raises:
         FileExistsError: ``output`` holds a run and ``resume`` is not set.
-        ValueError: The rows are not valid, an option has no effect, or the run to resume had other settings.
+        ValueError: The rows are not valid, an option has no effect, the hardware does not have the recipe's ``dtype``,
+            or the run to resume had other settings.
 
     Example:
         ::

@@ -142,7 +142,7 @@ def test_trains_in_the_type_that_the_hardware_has_or_that_is_asked_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {"avx512_bf16": cpu}, raising=False)
-    monkeypatch.setattr("torch.accelerator.current_accelerator", lambda check_available: None)
+    monkeypatch.setattr("torch.accelerator.current_accelerator", lambda *_, **__: None)
     monkeypatch.setattr("torch.accelerator.is_available", lambda: False)
     computed = set()
 
@@ -173,7 +173,7 @@ def test_hardware_without_a_type_is_refused_before_anything_is_written(
     tiny_model_path: Path, rows: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("torch.cpu.get_capabilities", dict, raising=False)
-    monkeypatch.setattr("torch.accelerator.current_accelerator", lambda check_available: None)
+    monkeypatch.setattr("torch.accelerator.current_accelerator", lambda *_, **__: None)
     for dtype in ("bfloat16", "float16"):
         with pytest.raises(ValueError, match=r"[Ll]eave it out"):
             finetune(tiny_model_path, rows, tmp_path / "out", Recipe(dtype=dtype, **QUICK))  # type: ignore[arg-type]
