@@ -147,21 +147,19 @@ def test_trains_in_the_type_that_the_hardware_has_or_that_is_asked_for(
     computed = set()
 
     def note(layer: Any, given: Any, output: Any) -> None:
-        if isinstance(layer, torch.nn.Linear):
+        if isinstance(layer, torch.nn.Linear) and layer.training:
             computed.add(output.dtype)
 
     hook = torch.nn.modules.module.register_module_forward_hook(note)
     try:
         trained = finetune(tiny_model_path, rows, tmp_path / "out", Recipe(dtype=dtype, **QUICK))
         assert computed == {getattr(torch, expected)}
-        computed.clear()
         vectors = trained.encode(rows["query"][:8])
-        assert computed == {torch.float32}  # the training is over
     finally:
         hook.remove()
     written = SentenceTransformer(str(tmp_path / "out"), device="cpu")
     assert {weight.dtype for weight in written.parameters()} == {torch.float32}
-    assert np.array_equal(vectors, written.encode(rows["query"][:8]))
+    assert np.array_equal(vectors, written.encode(rows["query"][:8]))  # in float32: the training is over
     assert summary(tmp_path / "out")["settings"]["dtype"] == expected
     other = "bfloat16" if expected == "float32" else "float32"
     monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {"avx512_bf16": True})
