@@ -153,8 +153,8 @@ class _ShardEncoder:
     output: str
     data_dir: str | None
     batch_size: int
-    dtype: Dtype | None
     memory_gb: float
+    dtype: Dtype | None = None
     document_prompt: str | None = None
     device: str | None = None
     _shards: dict[str, EmbeddingShards] = field(default_factory=dict)

@@ -84,8 +84,8 @@ def evaluate_tasks(
             MIRACL.
         seed: Seed of the sample (0 by default).
         batch_size: Texts per encoding batch.
-        dtype: Type to compute in, for a model that is loaded here; by default that of its weights, usually float32. In
-            bfloat16 the third digit of a score may change.
+        dtype: Type to compute in, for a model that is loaded here; by default that of its weights, usually float32. The
+            file of scores names it; bfloat16 changes the fourth digit of a score.
         query_prompt: Text before each query; by default the model's own query prompt.
         document_prompt: Text before each passage; by default the model's own document prompt.
         plots: Folder for a figure per task of the languages that rank first. Not for MIRACL.
@@ -130,6 +130,7 @@ def evaluate_tasks(
     from st_hybrid.evaluation.scoring import encode_collection
     from st_hybrid.methods.centering import LanguageCentering
 
+    file = ScoresFile(Path(output), model_name)
     collections: dict[str, RetrievalCollection] = {}
     collections |= {task: load_lareqa(task, data_dir, languages, verify=verify) for task in tasks if task != MIRACL}
     for one in data:
@@ -152,7 +153,7 @@ def evaluate_tasks(
         raise ValueError("dtype has no effect on a model that is loaded. Use load_encoder(name, dtype=...).")
     if centers:
         require_dense(model, "Centering")
-    file = ScoresFile(Path(output), model_name, dtype_of(model))
+    file.computed_in(dtype_of(model))
     prompts: dict[str, Any] = {"query_prompt": query_prompt, "document_prompt": document_prompt}
     encoding: dict[str, Any] = {"batch_size": batch_size, "show_progress_bar": show_progress_bar}
     of_miracl: Sequence[str] = []

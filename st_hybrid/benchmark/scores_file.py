@@ -23,18 +23,21 @@ def short_names(models: Sequence[str]) -> list[str]:
     return short if len(set(short)) == len(set(models)) else list(models)
 
 
-def encoded_by(model: str, dtype: str) -> str:
-    """What encoded the texts: a model, with the type that it computed in unless that is float32."""
-    return model if dtype == "float32" else f"{model}, {dtype}"
-
-
 def read_scores(path: str | Path) -> tuple[str, dict[str, Any]]:
-    """Read what encoded the texts and the scores of each task from a file that :class:`ScoresFile` wrote.
+    """Read the model's name and the scores of each task from a file that :class:`ScoresFile` wrote.
+
+    The name of a model that did not compute in float32 says so: ``my-model, bfloat16``.
 
     Raises:
         FileNotFoundError: There is no such file.
         ValueError: The file is of another version, or holds something else.
     """
+    model, dtype, tasks = _read(path)
+    return model if dtype == "float32" else f"{model}, {dtype}", tasks
+
+
+def _read(path: str | Path) -> tuple[str, str, dict[str, Any]]:
+    """The model's name, the type that it computed in, and the scores of each task."""
     from st_hybrid.evaluation.results import MiraclScores, TaskScores
 
     if not Path(path).is_file():
@@ -45,7 +48,7 @@ def read_scores(path: str | Path) -> tuple[str, dict[str, Any]]:
             task: (MiraclScores if task == MIRACL else TaskScores).from_dict(scores)
             for task, scores in content["tasks"].items()
         }
-        return encoded_by(content["model"], content["dtype"]), tasks
+        return content["model"], content["dtype"], tasks
     except (KeyError, TypeError, ValueError) as error:
         reason = str(error).partition("\n")[0]  # of pydantic's, the number of errors
         raise ValueError(
@@ -59,33 +62,43 @@ class ScoresFile:
     Args:
         output: The JSON file.
         model_name: Name of the model.
-        dtype: Type that it computed in.
 
     Raises:
-        ValueError: A file holds the scores of another model or type, or something else.
+        ValueError: A file holds the scores of another model, or something else.
     """
 
-    def __init__(self, output: Path, model_name: str, dtype: str) -> None:
+    def __init__(self, output: Path, model_name: str) -> None:
         from st_hybrid.evaluation import per_query
 
-        self.output, self.model_name, self.dtype = output, model_name, dtype
+        self.output, self.model_name = output, model_name
         self.beside = {
             PER_QUERY: (per_query.per_query_path(output), per_query.KEYS),
             FIRST_10: (per_query.first_passages_path(output), per_query.FIRST_PASSAGES_KEYS),
         }
         self.tasks: dict[str, Any] = {}
         self.rows: dict[str, pa.Table] = {}
+        self.dtype: str | None = None
+        self._dtypes: dict[Path, str] = {}
         models = {}
         if output.is_file():
-            models[output], self.tasks = read_scores(output)
+            models[output], self._dtypes[output], self.tasks = _read(output)
         for kind, (path, keys) in self.beside.items():
             if path.is_file():
                 self.rows[kind] = per_query.read_per_query(path, keys)
                 about = self.rows[kind].schema.metadata or {}
-                models[path] = encoded_by(*(about.get(key, b"").decode() for key in (b"model", b"dtype")))
+                models[path], self._dtypes[path] = (about.get(key, b"").decode() for key in (b"model", b"dtype"))
         for path, found in models.items():
-            if found != encoded_by(model_name, dtype):
+            if found != model_name:
                 raise ValueError(f"{path} holds the scores of {found!r}. Choose another file.")
+
+    def computed_in(self, dtype: str) -> None:
+        """Say in which type the model computes; ValueError if a file holds scores in another."""
+        for path, found in self._dtypes.items():
+            if found != dtype:
+                raise ValueError(
+                    f"{path} holds scores in {found}, and the model computes in {dtype}. Choose another file."
+                )
+        self.dtype = dtype
 
     def add(
         self, task: str, scores: Any, tables: Mapping[str, Mapping[str, pa.Table]], language: str | None = None
