@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
-import torch
 from rich.console import Console
 from rich.table import Table
 from sentence_transformers import SentenceTransformer
 
+from st_hybrid.dtypes import Dtype
+from st_hybrid.encoders import load_encoder, require_dense
 from st_hybrid.evaluation import (
     RetrievalCollection,
     encode_collection,
@@ -39,10 +40,9 @@ def without_means(vectors: np.ndarray, language: np.ndarray, share: float) -> np
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-def measure(model: SentenceTransformer, collection: RetrievalCollection, bf16: bool) -> list[dict[str, Any]]:
+def measure(model: SentenceTransformer, collection: RetrievalCollection) -> list[dict[str, Any]]:
     """Scores and measures for each share of the means."""
-    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-        queries, passages = (np.float32(part) for part in encode_collection(model, collection))
+    queries, passages = (np.float32(part) for part in encode_collection(model, collection))
     languages = [collection.languages[code] for code in collection.passage_languages]
     rows = []
     for share in SHARES:
@@ -60,15 +60,15 @@ def main() -> None:
     parser.add_argument("--model", action="append", required=True, help="folder or hub name; may be repeated")
     parser.add_argument("--data-dir", type=Path, help="folder with xquad-r")
     parser.add_argument("--sample", type=int, default=150, help="questions, each in 11 languages")
-    parser.add_argument("--bf16", action="store_true", help="encode in bfloat16")
+    parser.add_argument("--dtype", choices=get_args(Dtype), help="type to encode in (that of the weights by default)")
     parser.add_argument("--output", type=Path, required=True, help="JSON file")
     arguments = parser.parse_args()
 
     collection = load_lareqa("XQuAD-R", arguments.data_dir).sample(arguments.sample, seed=0)
     results = {}
     for name in arguments.model:
-        model = SentenceTransformer(name, device="cpu")
-        rows = results[Path(name).name] = measure(model, collection, arguments.bf16)
+        model = require_dense(load_encoder(name, dtype=arguments.dtype, device="cpu"), "A probe")
+        rows = results[Path(name).name] = measure(model, collection)
         table = Table(title=Path(name).name)
         for header in rows[0]:
             table.add_column(header, justify="right")

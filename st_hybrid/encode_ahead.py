@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
 
+from st_hybrid.dtypes import Dtype, require_dtype
 from st_hybrid.progress import progress_bar
 
 if TYPE_CHECKING:  # slow to import: the command line reads the options without them
@@ -54,6 +55,7 @@ def encode_miracl(
     engine: Literal["local", "ray"] = "local",
     workers: int | None = None,
     batch_size: int = 32,
+    dtype: Dtype | None = None,
     memory_gb: float = 8.0,
     document_prompt: str | None = None,
     show_progress_bar: bool = True,
@@ -61,8 +63,9 @@ def encode_miracl(
     """Encode the passages of MIRACL, on one machine or on many, so that a later evaluation only encodes the queries.
 
     ``st-hybrid evaluate --embeddings-dir`` and :class:`~st_hybrid.tasks.ShardedSearch` find the embeddings, given the
-    same model, document prompt, passages and ``memory_gb``. A killed run continues where it stopped. On many machines
-    the model, the data and ``output`` need the same path; ``output`` is shared, ``HF_DATASETS_CACHE`` should be.
+    same model, ``dtype``, document prompt, passages and ``memory_gb``. A killed run continues where it stopped. On many
+    machines the model, the data and ``output`` need the same path. They share ``output``; ``HF_DATASETS_CACHE`` should
+    be shared, too.
 
     Args:
         model: SentenceTransformer: a folder or a hub name.
@@ -72,6 +75,7 @@ def encode_miracl(
         engine: ``local`` for this process, ``ray`` for the cluster of ``RAY_ADDRESS`` or workers on this machine.
         workers: Number of Ray workers; by default one per GPU, or one. More workers than GPUs share them.
         batch_size: Passages per batch.
+        dtype: Type to compute in; by default that of the model's weights, usually float32.
         memory_gb: Memory per worker besides the model, in gigabytes.
         document_prompt: Text put before each passage; by default the model's own document prompt.
         show_progress_bar: Show the progress over passages.
@@ -103,6 +107,7 @@ def encode_miracl(
         "output": os.path.abspath(output),
         "data_dir": None if data_dir is None else os.path.abspath(data_dir),
         "batch_size": batch_size,
+        "dtype": dtype,
         "memory_gb": memory_gb,
         "document_prompt": document_prompt,
     }
@@ -149,6 +154,7 @@ class _ShardEncoder:
     data_dir: str | None
     batch_size: int
     memory_gb: float
+    dtype: Dtype | None = None
     document_prompt: str | None = None
     device: str | None = None
     _shards: dict[str, EmbeddingShards] = field(default_factory=dict)
@@ -156,11 +162,15 @@ class _ShardEncoder:
     @cached_property
     def _search(self) -> tuple[ShardedSearch, int]:
         """The search that will read the shards, and the length of the embeddings."""
-        from st_hybrid.encoders import load_encoder, require_dense
+        from st_hybrid.encoders import compute_in, load_encoder, require_dense
         from st_hybrid.tasks import ShardedSearch
         from st_hybrid.tasks.mteb_encoder import wrap_model
 
         model = require_dense(load_encoder(self.model, device=self.device), "Encoding MIRACL")
+        if self.dtype is not None:
+            if self.device is None:  # otherwise the workers encode, and they may have a GPU
+                require_dtype(self.dtype, model.device.type)
+            compute_in(model, self.dtype)
         wrapped = wrap_model(model, document_prompt=self.document_prompt)
         search = ShardedSearch(wrapped, embeddings_dir=self.output, memory_gb=self.memory_gb)
         return search, model.get_embedding_dimension() or len(model.encode("a"))

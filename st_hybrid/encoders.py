@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from scipy.sparse import csr_array, vstack
 from sentence_transformers import MultiVectorEncoder, SentenceTransformer, SparseEncoder
+from sentence_transformers.base.modules import Transformer
 from sentence_transformers.util import import_from_string, load_file_path
+
+from st_hybrid.dtypes import Dtype, require_dtype
 
 Floats = npt.NDArray[np.float32]
 Embeddings: TypeAlias = Floats | csr_array | list[Floats]
@@ -24,17 +29,22 @@ _OWN_MODULES = ("st_hybrid.methods.centering.LanguageCentering",)
 _SPARSE_TEXTS = 1024  # at a time: torch takes gigabytes to stack more sparse vectors
 
 
-def load_encoder(name: str | Path, **options: Any) -> Encoder:
+def load_encoder(name: str | Path, *, dtype: Dtype | None = None, **options: Any) -> Encoder:
     """Load a model by the class that saved it; ``SentenceTransformer(name)`` would make a dense model of any.
 
     A model with a :class:`~st_hybrid.LanguageCentering` needs no ``trust_remote_code`` here.
 
+    With a ``dtype``, the model's transformers compute in it under autocast. Weights, pooling and normalization stay in
+    float32, so that vectors have length 1 as before. ``benchmarks/dtype.py`` measures the speed and the difference.
+
     Args:
         name: Folder or hub name.
+        dtype: Type to compute in; by default that of the stored weights, usually float32.
         **options: Keyword arguments of the class, such as ``device``.
 
     Raises:
         TypeError: The model is of another class, such as ``CrossEncoder``.
+        ValueError: The hardware does not have ``dtype``, or the model has no transformer.
 
     Example:
         ::
@@ -56,11 +66,48 @@ def load_encoder(name: str | Path, **options: Any) -> Encoder:
         raise TypeError(f"{name} is a {kind}, which gives no embeddings. Name a model of {', '.join(classes)}.")
     types = {part["type"] for part in read("modules.json") or ()}
     own = {path: import_from_string(path) for path in _OWN_MODULES if path in types}
+    model: Encoder
     if own:
         # The public way is trust_remote_code=True, which would also trust any code in the model's folder.
-        return classes[kind]._load_with_module_classes(str(name), own, **options)
-    model: Encoder = classes[kind](str(name), **options)
+        model = classes[kind]._load_with_module_classes(str(name), own, **options)
+    else:
+        model = classes[kind](str(name), **options)
+    if dtype is not None:
+        require_dtype(dtype, model.device.type)
+        compute_in(model, dtype)
     return model
+
+
+def dtype_of(model: Encoder) -> str:
+    """The type that a model computes in, such as ``bfloat16``: that of :func:`load_encoder`, or of its weights."""
+    weights = next(model.parameters(), torch.empty(0))
+    return getattr(model, "computes_in", None) or str(weights.dtype).removeprefix("torch.")
+
+
+def compute_in(model: Any, dtype: Dtype) -> None:
+    """Let a model compute in a type as :func:`load_encoder` does, whether or not this machine has it."""
+    if dtype_of(model) == dtype:  # the weights are stored in it
+        return
+    transformers = [module for module in model.modules() if isinstance(module, Transformer)]
+    if not transformers:
+        raise ValueError("dtype has no effect: the model has no transformer. Leave it out.")
+    model.float()
+    model.computes_in = dtype
+    if dtype != "float32":
+        for module in transformers:
+            # A function of a module, not a method, so that the model can be pickled for other processes.
+            module.forward = partial(_forward_in, getattr(torch, dtype), type(module).forward, module)
+
+
+def _forward_in(
+    dtype: torch.dtype, forward: Callable[..., dict[str, Any]], module: torch.nn.Module, *inputs: Any, **options: Any
+) -> dict[str, Any]:
+    with torch.autocast(next(module.parameters()).device.type, dtype):
+        features = forward(module, *inputs, **options)
+    return {
+        name: part.float() if isinstance(part, torch.Tensor) and part.dtype == dtype else part
+        for name, part in features.items()
+    }
 
 
 def require_dense(model: Encoder, purpose: str) -> SentenceTransformer:
@@ -85,5 +132,4 @@ def encode(model: Encoder, texts: Sequence[str], role: Literal["query", "documen
             found = method(list(texts[start : start + _SPARSE_TEXTS]), save_to_cpu=True, **options).coalesce()
             parts.append(csr_array((found.values().numpy(), found.indices().numpy()), shape=tuple(found.shape)))
         return csr_array(vstack(parts))
-    dense: Floats = method(list(texts), **options)
-    return dense
+    return np.asarray(method(list(texts), **options), dtype=np.float32)

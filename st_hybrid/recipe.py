@@ -3,6 +3,8 @@
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
+from st_hybrid.dtypes import Dtype
+
 __all__ = ["Recipe"]
 
 Sampler = Literal["hybrid", "x-x-mono", "x-y", "x-x", "mixture"]
@@ -37,7 +39,8 @@ class Recipe:
         query_prompt: Prefix of queries (the model's own by default).
         document_prompt: Prefix of passages (the model's own by default).
         freeze_embeddings: Do not train the token embeddings, most of a small multilingual model's weights.
-        bf16: Use bfloat16 arithmetic (by default if the GPU supports it).
+        dtype: Type to compute in, for held-out groups, too; the weights stay in float32. By default bfloat16 where the
+            hardware has it (a GPU, or a CPU with AVX512-BF16 or AMX-BF16), else float32. "float16" is for other GPUs.
         held_out: Number of groups to hold out from training and to evaluate on. The best checkpoint is kept.
         save_steps: Steps between two checkpoints, which are evaluated on the held-out groups (a tenth by default).
         patience: Early-stopping patience in evaluations (off by default).
@@ -71,7 +74,7 @@ class Recipe:
     query_prompt: str | None = None
     document_prompt: str | None = None
     freeze_embeddings: bool = False
-    bf16: bool | None = None
+    dtype: Dtype | None = None
     held_out: int | None = None
     save_steps: int | None = None
     patience: int | None = None
@@ -80,7 +83,7 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        choices = {"sampler": Sampler, "language_sampling": LanguageSampling, "negatives_follow": Side}
+        choices = {"sampler": Sampler, "language_sampling": LanguageSampling, "negatives_follow": Side, "dtype": Dtype}
         for name, choice in choices.items():
             if (value := getattr(self, name)) is not None and value not in get_args(choice):
                 raise ValueError(f"{name} must be one of {', '.join(get_args(choice))}, got {value!r}.")

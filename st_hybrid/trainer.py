@@ -31,7 +31,8 @@ def train_in_float32(model: nn.Module) -> None:
         model.float()
         stored = str(half.pop()).removeprefix("torch.")
         logger.warning(
-            "The model is stored in %s. It is trained and saved in float32; bf16=True makes it faster.", stored
+            "The model is stored in %s. It is trained and saved in float32; computing in bfloat16 makes it faster.",
+            stored,
         )
 
 

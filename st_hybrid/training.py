@@ -20,6 +20,7 @@ from transformers import EarlyStoppingCallback
 from transformers.trainer_utils import get_last_checkpoint
 
 from st_hybrid.data.zero_shot import CheckedSet, zero_shot_statement
+from st_hybrid.dtypes import Dtype, require_dtype, training_dtype
 from st_hybrid.encoders import load_encoder, require_dense
 from st_hybrid.evaluation import SETTINGS, CrossLingualRetrievalEvaluator, RetrievalCollection
 from st_hybrid.files import replacing, write_json
@@ -68,7 +69,8 @@ def finetune(
 
     Raises:
         FileExistsError: ``output`` holds a run and ``resume`` is not set.
-        ValueError: The rows are not valid, an option has no effect, or the run to resume had other settings.
+        ValueError: The rows are not valid, an option has no effect, the hardware does not have the recipe's ``dtype``,
+            or the run to resume had other settings.
 
     Example:
         ::
@@ -80,8 +82,12 @@ def finetune(
             finetune("intfloat/multilingual-e5-small", open_rows("rows.jsonl").rows, "out", Recipe(max_steps=200))
     """
     recipe, output = recipe or Recipe(), Path(output)
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    device = accelerator.type if accelerator else "cpu"
+    dtype = recipe.dtype or training_dtype(device)
+    require_dtype(dtype, device)
     given = {"parallel rows": rows} if isinstance(rows, Dataset) else dict(rows)
-    settings = {"model": str(model), "data": ", ".join(given), "source": dict(source), **asdict(recipe)}
+    settings = {"model": str(model), "data": ", ".join(given), "source": dict(source), **asdict(recipe), "dtype": dtype}
     checkpoint = _claim(output, settings, resume)
     if resume and (output / _SUMMARY).is_file():  # a complete run: the trainer would take one more step
         return require_dense(load_encoder(output), "finetune")
@@ -115,6 +121,8 @@ def finetune(
     if recipe.max_length and recipe.max_length >= longest:
         found = f"cuts texts at {longest} tokens anyway" if longest else "has no transformer, and cuts no text"
         raise ValueError(f"max_length has no effect: {model} {found}.")
+    if recipe.dtype not in (None, "float32") and not transformers:
+        raise ValueError(f"dtype has no effect: {model} has no transformer. Leave it out.")
     if recipe.freeze_embeddings:
         _freeze_embeddings(transformers, str(model))
     encoder.model_card_data.train_datasets = [{"name": name} for name in sets]
@@ -124,7 +132,7 @@ def finetune(
     loss_options: dict[str, Any] = {"scale": recipe.scale, "mini_batch_size": recipe.mini_batch_size}
     trainer = HybridTrainer(
         model=encoder,
-        args=_arguments(recipe, encoder, negatives, output / _CHECKPOINTS),
+        args=_arguments(recipe, dtype, encoder, negatives, output / _CHECKPOINTS),
         train_dataset=DatasetDict(pairs) if len(pairs) > 1 else pairs.popitem()[1],
         loss=MultilingualMultipleNegativesRankingLoss(encoder, **loss_options),
         evaluator=evaluator,
@@ -134,6 +142,7 @@ def finetune(
     trainer.data_collator.max_length = recipe.max_length
     _check_steps(recipe, trainer)
     done = trainer.train(resume_from_checkpoint=checkpoint)
+    trainer.accelerator.unwrap_model(encoder, keep_fp32_wrapper=False)  # what is returned encodes like what is saved
     if trainer.is_world_process_zero():
         encoder.save_pretrained(str(output))
         summary = {
@@ -243,7 +252,7 @@ def _check_steps(recipe: Recipe, trainer: HybridTrainer) -> None:
 
 
 def _arguments(
-    recipe: Recipe, encoder: SentenceTransformer, negatives: Sequence[str], checkpoints: Path
+    recipe: Recipe, dtype: Dtype, encoder: SentenceTransformer, negatives: Sequence[str], checkpoints: Path
 ) -> SentenceTransformerTrainingArguments:
     own, measured = encoder.prompts, recipe.held_out is not None
     query = recipe.query_prompt if recipe.query_prompt is not None else own.get("query") or ""
@@ -251,7 +260,6 @@ def _arguments(
     save_steps = recipe.save_steps or _SAVES
     documents = ["positive", *negatives]
     routes = {"query": "query", **dict.fromkeys(documents, "document")}
-    on_gpu = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
     return SentenceTransformerTrainingArguments(
         str(checkpoints),
         per_device_train_batch_size=recipe.batch_size,
@@ -260,7 +268,8 @@ def _arguments(
         learning_rate=recipe.learning_rate,
         warmup_steps=recipe.warmup,  # a share, too
         weight_decay=recipe.weight_decay,
-        bf16=on_gpu if recipe.bf16 is None else recipe.bf16,
+        bf16=dtype == "bfloat16",
+        fp16=dtype == "float16",
         use_cpu=not torch.accelerator.is_available(),  # otherwise several processes on CPUs train independently
         prompts={"query": query, **dict.fromkeys(documents, document)},
         router_mapping=routes if any(isinstance(module, Router) for module in encoder) else None,

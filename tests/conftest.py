@@ -80,6 +80,12 @@ def tiny_model_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
+def has_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A CPU that has bfloat16. On others torch imitates it, with the same results."""
+    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {"avx512_bf16": True}, raising=False)
+
+
+@pytest.fixture
 def tiny_model(tiny_model_path: Path) -> SentenceTransformer:
     """A fresh copy, on the CPU, of the model at :func:`tiny_model_path`; a test may train it."""
     return SentenceTransformer(str(tiny_model_path), device="cpu")

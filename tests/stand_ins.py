@@ -114,7 +114,7 @@ def write_files(folder: Path) -> None:
     for name in ("plain", "hybrid"):
         pq.write_table(pa.Table.from_pylist(scores), folder / f"{name}.per-query.parquet")
         pq.write_table(pa.Table.from_pylist(found), folder / f"{name}.first-10.parquet")
-        _write(folder / f"{name}.json", json.dumps({"model": name, "tasks": {"XQuAD-R": whole}}))
+        _write(folder / f"{name}.json", json.dumps({"model": name, "dtype": "float32", "tasks": {"XQuAD-R": whole}}))
 
     for code, language in (("en", "english"), ("de", "german"), ("hi", "hindi")):
         query, passage = TEXTS.get(code, TEXTS["fr"])

@@ -104,6 +104,7 @@ def test_the_evaluation_finds_what_the_command_encoded(
     assert {path: path.stat().st_mtime_ns for path in output.rglob("*.safetensors")} == written
 
 
+@pytest.mark.usefixtures("has_bfloat16")
 def test_only_what_is_missing_is_encoded(write_miracl: WriteMiracl, tiny_model_path: Path, tmp_path: Path) -> None:
     folder, output = write_miracl(["sw"], passages=2100, queries=2), tmp_path / "embeddings"
 
@@ -128,6 +129,8 @@ def test_only_what_is_missing_is_encoded(write_miracl: WriteMiracl, tiny_model_p
     assert embeddings(output).keys() == whole.keys()
     assert all(np.array_equal(vectors, whole[name][0]) for name, (vectors, _) in embeddings(output).items())
     assert len(encode("2,100 passages in", document_prompt="text: ")) == 3
+    assert len(encode("2,100 passages in", dtype="bfloat16")) == 3
+    assert encode("0 encoded now", dtype="bfloat16") == []
 
 
 @pytest.mark.parametrize(

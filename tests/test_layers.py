@@ -23,6 +23,7 @@ LAYERS = (
     ("rows",),
     ("normalized",),
     ("languages", "encoders", "sentences", "grouping", "progress", "files", "provenance", "recipe"),
+    ("dtypes",),
 )
 LAYER = {room: number for number, rooms in enumerate(LAYERS) for room in rooms}
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE or path.stem != "__init__")

@@ -14,6 +14,7 @@ from st_hybrid.recipe import Recipe
     [
         ({"sampler": "x-z"}, "sampler must be one of hybrid, x-x-mono, x-y, x-x, mixture, got 'x-z'"),
         ({"language_sampling": "mixed"}, "language_sampling must be one of uniform, proportional"),
+        ({"dtype": "bf16"}, "dtype must be one of float32, bfloat16, float16, got 'bf16'"),
         ({"negatives_follow": "row"}, "negatives_follow must be one of positive, query"),
         ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
         ({"max_steps": 0}, "max_steps must be at least 1, got 0"),

@@ -146,6 +146,57 @@ def test_hard_negatives_may_follow_the_query(tiny_model_path: Path, rows: Datase
         finetune(tiny_model_path, rows, tmp_path / "none", Recipe(negatives_follow="query", **QUICK))
 
 
+@pytest.mark.parametrize(
+    ("dtype", "cpu", "expected"),
+    [(None, True, "bfloat16"), (None, False, "float32"), ("float32", True, "float32"), ("bfloat16", True, "bfloat16")],
+)
+def test_trains_in_the_type_that_the_hardware_has_or_that_is_asked_for(
+    dtype: Any,
+    cpu: bool,
+    expected: str,
+    tiny_model_path: Path,
+    rows: Dataset,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {"avx512_bf16": cpu}, raising=False)
+    monkeypatch.setattr("torch.accelerator.current_accelerator", lambda *_, **__: None)
+    monkeypatch.setattr("torch.accelerator.is_available", lambda: False)
+    computed = set()
+
+    def note(layer: Any, given: Any, output: Any) -> None:
+        if isinstance(layer, torch.nn.Linear) and layer.training:
+            computed.add(output.dtype)
+
+    hook = torch.nn.modules.module.register_module_forward_hook(note)
+    try:
+        trained = finetune(tiny_model_path, rows, tmp_path / "out", Recipe(dtype=dtype, **QUICK))
+        assert computed == {getattr(torch, expected)}
+        vectors = trained.encode(rows["query"][:8])
+    finally:
+        hook.remove()
+    written = SentenceTransformer(str(tmp_path / "out"), device="cpu")
+    assert {weight.dtype for weight in written.parameters()} == {torch.float32}
+    assert np.array_equal(vectors, written.encode(rows["query"][:8]))  # in float32: the training is over
+    assert summary(tmp_path / "out")["settings"]["dtype"] == expected
+    other = "bfloat16" if expected == "float32" else "float32"
+    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {"avx512_bf16": True})
+    with pytest.raises(ValueError, match=f"other settings: dtype was '{expected}' and is '{other}'"):
+        finetune(tiny_model_path, rows, tmp_path / "out", Recipe(dtype=other, **QUICK), resume=True)
+
+
+def test_hardware_without_a_type_is_refused_before_anything_is_written(
+    tiny_model_path: Path, rows: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cpu.get_capabilities", dict, raising=False)
+    monkeypatch.setattr("torch.accelerator.current_accelerator", lambda *_, **__: None)
+    for dtype in ("bfloat16", "float16"):
+        with pytest.raises(ValueError, match=r"[Ll]eave it out"):
+            finetune(tiny_model_path, rows, tmp_path / "out", Recipe(dtype=dtype, **QUICK))  # type: ignore[arg-type]
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.usefixtures("has_bfloat16")
 def test_a_static_embedding_is_trained(rows: Dataset, tmp_path: Path) -> None:
     """It has no transformer, and no length that could be set."""
     tokenizer = Tokenizer(models.WordLevel({"[UNK]": 0, **{str(n): n + 1 for n in range(24)}}, unk_token="[UNK]"))
@@ -156,9 +207,9 @@ def test_a_static_embedding_is_trained(rows: Dataset, tmp_path: Path) -> None:
     trained = finetune(tmp_path / "start", rows, tmp_path / "out", recipe)
     assert abs(start.encode(rows["query"][:]) - trained.encode(rows["query"][:])).max() > 0.01
     assert "## Hybrid batch training" in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
-    for option in ("max_length", "freeze_embeddings"):
+    for option, value in (("max_length", 1), ("freeze_embeddings", True), ("dtype", "bfloat16")):
         with pytest.raises(ValueError, match=f"{option} has no effect: .*start has no transformer"):
-            finetune(tmp_path / "start", rows, tmp_path / option, Recipe(**{option: 1}, **QUICK))
+            finetune(tmp_path / "start", rows, tmp_path / option, Recipe(**{option: value}, **QUICK))
 
 
 @pytest.fixture(params=["two encoders", "word vectors for queries", "words", "bag of words", "texts and pictures"])

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from st_hybrid.benchmark.compare import compare_scores
 from st_hybrid.benchmark.scores_file import FIRST_10, MIRACL, PER_QUERY, ScoresFile, short_names
+from st_hybrid.dtypes import Dtype
 from st_hybrid.files import replacing
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def evaluate_tasks(
     sample: int | None = None,
     seed: int | None = None,
     batch_size: int = 32,
+    dtype: Dtype | None = None,
     query_prompt: str | None = None,
     document_prompt: str | None = None,
     plots: str | Path | None = None,
@@ -85,6 +87,8 @@ def evaluate_tasks(
             MIRACL.
         seed: Seed of the sample (0 by default).
         batch_size: Texts per encoding batch.
+        dtype: Type to compute in, for a model that is loaded here; by default that of its weights, usually float32. The
+            file of scores names it; bfloat16 changes the fourth digit of a score.
         query_prompt: Text before each query; by default the model's own query prompt.
         document_prompt: Text before each passage; by default the model's own document prompt.
         plots: Folder for a figure per task of the languages that rank first. Not for MIRACL.
@@ -123,7 +127,7 @@ def evaluate_tasks(
         raise ValueError("Give model_name: the file of scores names the model.")
 
     from st_hybrid.data import open_collection
-    from st_hybrid.encoders import load_encoder, require_dense
+    from st_hybrid.encoders import dtype_of, load_encoder, require_dense
     from st_hybrid.evaluation import load_lareqa, score_queries
     from st_hybrid.evaluation.plots import plot_top_languages
     from st_hybrid.evaluation.results import CENTERED, PLAIN, QUOTAS, TaskScores
@@ -148,9 +152,12 @@ def evaluate_tasks(
             means.known_as([code for code, number in collection.query_counts.items() if number], "query")
             means.known_as([code for code, number in collection.passage_counts.items() if number], "document")
     if isinstance(model, str):
-        model = load_encoder(model)
+        model = load_encoder(model, dtype=dtype)
+    elif dtype is not None:
+        raise ValueError("dtype has no effect on a model that is loaded. Use load_encoder(name, dtype=...).")
     if centers:
         require_dense(model, "Centering")
+    file.computed_in(dtype_of(model))
     prompts: dict[str, Any] = {"query_prompt": query_prompt, "document_prompt": document_prompt}
     encoding: dict[str, Any] = {"batch_size": batch_size, "show_progress_bar": show_progress_bar}
     of_miracl: Sequence[str] = []

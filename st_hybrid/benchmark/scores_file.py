@@ -26,10 +26,18 @@ def short_names(models: Sequence[str]) -> list[str]:
 def read_scores(path: str | Path) -> tuple[str, dict[str, Any]]:
     """Read the model's name and the scores of each task from a file that :class:`ScoresFile` wrote.
 
+    The name of a model that did not compute in float32 says so: ``my-model, bfloat16``.
+
     Raises:
         FileNotFoundError: There is no such file.
         ValueError: The file is of another version, or holds something else.
     """
+    model, dtype, tasks = _read(path)
+    return model if dtype == "float32" else f"{model}, {dtype}", tasks
+
+
+def _read(path: str | Path) -> tuple[str, str, dict[str, Any]]:
+    """The model's name, the type that it computed in, and the scores of each task."""
     from st_hybrid.evaluation.results import MiraclScores, TaskScores
 
     if not Path(path).is_file():
@@ -40,7 +48,7 @@ def read_scores(path: str | Path) -> tuple[str, dict[str, Any]]:
             task: (MiraclScores if task == MIRACL else TaskScores).from_dict(scores)
             for task, scores in content["tasks"].items()
         }
-        return content["model"], tasks
+        return content["model"], content["dtype"], tasks
     except (KeyError, TypeError, ValueError) as error:
         reason = str(error).partition("\n")[0]  # of pydantic's, the number of errors
         raise ValueError(
@@ -69,16 +77,28 @@ class ScoresFile:
         }
         self.tasks: dict[str, Any] = {}
         self.rows: dict[str, pa.Table] = {}
+        self.dtype: str | None = None
+        self._dtypes: dict[Path, str] = {}
         models = {}
         if output.is_file():
-            models[output], self.tasks = read_scores(output)
+            models[output], self._dtypes[output], self.tasks = _read(output)
         for kind, (path, keys) in self.beside.items():
             if path.is_file():
                 self.rows[kind] = per_query.read_per_query(path, keys)
-                models[path] = (self.rows[kind].schema.metadata or {}).get(b"model", b"").decode()
+                about = self.rows[kind].schema.metadata or {}
+                models[path], self._dtypes[path] = (about.get(key, b"").decode() for key in (b"model", b"dtype"))
         for path, found in models.items():
             if found != model_name:
                 raise ValueError(f"{path} holds the scores of {found!r}. Choose another file.")
+
+    def computed_in(self, dtype: str) -> None:
+        """Say in which type the model computes; ValueError if a file holds scores in another."""
+        for path, found in self._dtypes.items():
+            if found != dtype:
+                raise ValueError(
+                    f"{path} holds scores in {found}, and the model computes in {dtype}. Choose another file."
+                )
+        self.dtype = dtype
 
     def add(
         self, task: str, scores: Any, tables: Mapping[str, Mapping[str, pa.Table]], language: str | None = None
@@ -108,10 +128,11 @@ class ScoresFile:
                 table = table.add_column(0, "variant", pa.repeat(variant, table.num_rows))
                 parts.append(table.add_column(0, "task", pa.repeat(task, table.num_rows)))
             whole = pa.concat_tables(parts, promote_options="default").unify_dictionaries()
-            self.rows[kind] = whole.replace_schema_metadata({"model": self.model_name})
+            self.rows[kind] = whole.replace_schema_metadata({"model": self.model_name, "dtype": self.dtype})
             with replacing(self.beside[kind][0]) as path:
                 # In a dictionary of any size, each text is stored once, however many queries find it.
                 pq.write_table(self.rows[kind], path, compression="zstd", dictionary_pagesize_limit=1 << 30)
         content = {name: part.to_dict() for name, part in self.tasks.items()}
         claims = {name: asdict(zero_shot(self.model_name, name)) for name in self.tasks if name in EVALUATION_SETS}
-        write_json(self.output, {"model": self.model_name, **provenance(), "zero_shot": claims, "tasks": content})
+        about = {"model": self.model_name, "dtype": self.dtype, **provenance()}
+        write_json(self.output, {**about, "zero_shot": claims, "tasks": content})

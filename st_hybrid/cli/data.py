@@ -9,7 +9,7 @@ from rich.console import Console
 from sentence_transformers import CrossEncoder
 
 from st_hybrid import data as library
-from st_hybrid.cli.options import Column, Commas, Data, DataDir, Output, Split, mapped, opened, options_of
+from st_hybrid.cli.options import Column, Commas, Data, DataDir, DtypeOption, Output, Split, mapped, opened, options_of
 from st_hybrid.data import Limits, OverlapSettings
 from st_hybrid.data.write import check_output
 from st_hybrid.data.zero_shot import carry_report, report_path, write_report
@@ -192,6 +192,7 @@ def mine(
     model: str,
     output: Output,
     cross_encoder: str | None = None,
+    dtype: DtypeOption = None,
     column: Column = None,
     split: Split = "train",
     **options: Any,
@@ -208,7 +209,8 @@ def mine(
     check_output(output)
     rows, second = opened(data, split, column), None if cross_encoder is None else CrossEncoder(cross_encoder)
     options = {"cross_encoder": second, "show_progress_bar": True, **options}
-    mined = library.mine_negatives(rows, require_dense(load_encoder(model), "Mining"), **options)
+    encoder = require_dense(load_encoder(model, dtype=dtype), "Mining")
+    mined = library.mine_negatives(rows, encoder, **options)
     library.write_rows(mined, output)
     columns = ", ".join(name for name in mined.column_names if name.startswith("negative"))
     message = f"Wrote [bold]{output}[/]: {len(mined):,} rows with {columns}."

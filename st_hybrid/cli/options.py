@@ -10,12 +10,17 @@ from cyclopts import Parameter, Token
 from docstring_parser import parse
 from rich.console import Console
 
+from st_hybrid.dtypes import Dtype
+
 Command = Callable[..., Any]
 DataDir = Annotated[Path | None, Parameter(env_var="ST_HYBRID_DATA")]
 Data = Annotated[str, Parameter(help="Parallel rows: a file, a folder or a hub name.")]
 Split = Annotated[str, Parameter(help="Split of the data set.")]
 Column = Annotated[list[str] | None, Parameter(help="Map a column: ``query=question``. Repeat it for more columns.")]
 Output = Annotated[Path, Parameter(help="File to write: .jsonl (also .gz, .zst), .parquet; without a suffix a folder.")]
+DtypeOption = Annotated[
+    Dtype | None, Parameter(help="Type to compute in; by default that of the model's weights, usually float32.")
+]
 #: What the library's functions take as an object and a command as the name to load it by.
 _LOADED = {"SentenceTransformer": str, "CrossEncoder": str, "Encoder": str}
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from st_hybrid.cli.options import mapped, options_of
+from st_hybrid.cli.options import DtypeOption, mapped, options_of
 from st_hybrid.data.passages import sample_passages
 from st_hybrid.evaluation.probe import probe_corpus
 from st_hybrid.files import write_json
@@ -22,6 +22,7 @@ def probe(
     data: list[str],
     output: Path | None = None,
     plot: Path | None = None,
+    dtype: DtypeOption = None,
     column: list[str] | None = None,
     seed: int = 0,
     **options: Any,
@@ -40,10 +41,10 @@ def probe(
         column: Map a column: ``text=body``, ``language=code``. Repeat the option for more columns.
         seed: Seed of the sample and of the division into halves.
     """
-    from st_hybrid.encoders import load_encoder, require_dense
+    from st_hybrid.encoders import dtype_of, load_encoder, require_dense
     from st_hybrid.provenance import provenance
 
-    encoder = require_dense(load_encoder(model), "A probe")
+    encoder = require_dense(load_encoder(model, dtype=dtype), "A probe")
     reading = {name: options.pop(name) for name in signature(sample_passages).parameters if name in options}
     passages = sample_passages(data, columns=mapped(column, "text=body"), seed=seed, show_progress_bar=True, **reading)
     messages = Console(stderr=True)
@@ -54,7 +55,8 @@ def probe(
     Console().print(f"[bold]{found.conclusion}[/]")
     if output is not None:
         drawn = {"total": passages.total, "drawn": len(passages.texts), "detected": passages.detected, "seed": seed}
-        write_json(output, {"model": model, "data": data, **provenance(), "sample": drawn, **found.to_dict()})
+        about = {"model": model, "dtype": dtype_of(encoder), "data": data, **provenance(), "sample": drawn}
+        write_json(output, {**about, **found.to_dict()})
     if plot is not None:
         from st_hybrid.evaluation.plots import plot_probe
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 from rich.console import Console
 
-from st_hybrid.cli.options import Column, Data, Split, mapped, opened
+from st_hybrid.cli.options import Column, Data, DtypeOption, Split, mapped, opened
 from st_hybrid.recipe import Recipe
 
 # The functions import the library when they run, because importing torch takes seconds.
@@ -79,6 +79,7 @@ def center(
     unseen: Literal["error", "keep", "global"] | None = None,
     per_language: int = 1000,
     batch_size: int = 32,
+    dtype: DtypeOption = None,
     column: Column = None,
     split: Split = "train",
     seed: int = 0,
@@ -113,7 +114,7 @@ def center(
     settings = {"method": method, "strength": strength, "source": source, "unseen": unseen, "components": components}
     options: dict[str, Any] = {name: value for name, value in settings.items() if value is not None}
     options |= {"per_language": per_language, "seed": seed, "batch_size": batch_size, "show_progress_bar": True}
-    rows, encoder = opened(data, split, column), require_dense(load_encoder(model), "Centering")
+    rows, encoder = opened(data, split, column), require_dense(load_encoder(model, dtype=dtype), "Centering")
     centering = LanguageCentering.fit_rows(encoder, rows, **options)
     if output is None:
         centering.save_pretrained(model)

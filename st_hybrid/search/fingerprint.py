@@ -12,8 +12,9 @@ import torch
 def model_fingerprint(module: torch.nn.Module, settings: Iterable[str] = ()) -> str:
     """Fingerprint of everything that decides which embedding a model gives a text.
 
-    Its weights, its structure as ``repr`` prints it, its tokenizer and its maximum sequence length count, and the
-    ``settings``, such as a prompt. The SHA-256 sum is the same on every machine, before and after the model is used.
+    Its weights, its structure as ``repr`` prints it, its tokenizer, its maximum sequence length and the type that it
+    computes in count, and the ``settings``, such as a prompt. The SHA-256 sum is the same on every machine, before and
+    after the model is used.
     """
     digest = hashlib.sha256(repr(module).encode())
     tokenizer = getattr(module, "tokenizer", None)
@@ -22,7 +23,8 @@ def model_fingerprint(module: torch.nn.Module, settings: Iterable[str] = ()) -> 
         described = {**json.loads(backend.to_str()), "truncation": None, "padding": None}
         digest.update(json.dumps(described, sort_keys=True).encode())
     sides = [f"{name} {getattr(tokenizer, name, None)}" for name in ("truncation_side", "padding_side")]
-    for setting in (*sides, f"max_seq_length {getattr(module, 'max_seq_length', None)}", *settings):
+    own = [f"{name} {getattr(module, name, None)}" for name in ("max_seq_length", "computes_in")]
+    for setting in (*sides, *own, *settings):
         digest.update(b"\0" + setting.encode())
     for name, tensor in sorted(module.state_dict().items()):
         digest.update(f"\0{name} {tensor.dtype} {tuple(tensor.shape)}\0".encode())

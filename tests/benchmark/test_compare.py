@@ -26,7 +26,7 @@ def write(path: Path, model: str, task: str = "faq", **changes: Any) -> Path:
         **changes,
     }
     whole = {**part, "centered": {"evaluated": part}, "seconds": {}}
-    path.write_text(json.dumps({"model": model, "tasks": {task: whole}}), encoding="utf-8")
+    path.write_text(json.dumps({"model": model, "dtype": "float32", "tasks": {task: whole}}), encoding="utf-8")
     return path
 
 
@@ -74,7 +74,7 @@ def test_miracl(tmp_path: Path) -> None:
         return {"per_language": per_language, "means": {"all": {"ndcg_at_10": 0.375, "recall_at_100": 0.5}}}
 
     for name, part in (("a", scores(sw=0.5, yo=0.25)), ("b", scores(sw=0.125))):
-        content = {"model": name, "tasks": {"MIRACL": part}}
+        content = {"model": name, "dtype": "float32", "tasks": {"MIRACL": part}}
         (tmp_path / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
     lines = compare_scores([tmp_path / "a.json", tmp_path / "b.json"]).splitlines()
     assert lines[-2:] == ["| sw | 0.500 | 0.125 |", "| yo | 0.250 |  |"]  # no mean over other languages

@@ -19,7 +19,7 @@ from rich.console import Console
 from sentence_transformers import SentenceTransformer
 
 import st_hybrid.tasks  # noqa: F401 (registers the tasks)
-from st_hybrid.benchmark import evaluate_models, evaluate_tasks, print_scores
+from st_hybrid.benchmark import compare_scores, evaluate_models, evaluate_tasks, print_scores
 from st_hybrid.evaluation import RetrievalCollection, evaluate_retrieval
 from st_hybrid.evaluation.per_query import first_passages_path, per_query_path
 from st_hybrid.evaluation.results import MEASURES, MIXED_MEASURES, MiraclScores, TaskScores
@@ -29,6 +29,29 @@ from st_hybrid.methods.centering import LanguageCentering
 def run(model: SentenceTransformer, data: Path, output: Path, *tasks: str, name: str = "tiny", **more: Any) -> Any:
     more = {"verify": tuple(tasks) == ("MIRACL",), "show_progress_bar": False, "model_name": name, **more}
     return evaluate_tasks(model, tasks, data, output, **more)
+
+
+@pytest.mark.usefixtures("has_bfloat16")
+def test_types_do_not_meet_in_one_file(tiny_model_path: Path, data: Path, tmp_path: Path) -> None:
+    output, model = tmp_path / "scores.json", str(tiny_model_path)
+    options: dict[str, Any] = {"verify": False, "show_progress_bar": False}
+    half = evaluate_tasks(model, ["XQuAD-R"], data, output, dtype="bfloat16", **options)["XQuAD-R"]
+    assert json.loads(output.read_text(encoding="utf-8"))["dtype"] == "bfloat16"
+    for kept in (True, False):  # the files beside know it, too
+        if not kept:
+            output.unlink()
+        with pytest.raises(ValueError, match="holds scores in bfloat16, and the model computes in float32"):
+            evaluate_tasks(model, ["MLQA-R"], data, output, **options)
+    exact = evaluate_tasks(model, ["XQuAD-R"], data, tmp_path / "exact.json", **options)["XQuAD-R"]
+    assert isinstance(half, TaskScores)
+    assert isinstance(exact, TaskScores)
+    assert abs(half.multilingual.map - exact.multilingual.map) < 0.2
+    evaluate_tasks(model, ["XQuAD-R"], data, output := tmp_path / "half.json", dtype="bfloat16", **options)
+    page = compare_scores([tmp_path / "exact.json", output])
+    assert f"| {tiny_model_path.name} |" in page
+    assert f"| {tiny_model_path.name}, bfloat16 |" in page
+    with pytest.raises(ValueError, match="dtype has no effect on a model that is loaded"):
+        run(SentenceTransformer(model), data, tmp_path / "loaded.json", "XQuAD-R", dtype="bfloat16")
 
 
 def test_files_of_several_runs(tiny_model: SentenceTransformer, data: Path, tmp_path: Path) -> None:

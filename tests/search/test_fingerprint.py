@@ -6,6 +6,7 @@ from pathlib import Path
 
 from sentence_transformers import SentenceTransformer
 
+from st_hybrid.encoders import compute_in
 from st_hybrid.search.fingerprint import model_fingerprint
 
 
@@ -17,7 +18,7 @@ def test_use_and_place_do_not_change_a_model(tiny_model: SentenceTransformer, tm
     assert model_fingerprint(SentenceTransformer(str(tmp_path / "copy"), device="cpu")) == before
 
 
-def test_weights_tokenizer_length_and_settings_count(tiny_model: SentenceTransformer) -> None:
+def test_weights_tokenizer_length_type_and_settings_count(tiny_model: SentenceTransformer) -> None:
     found = {model_fingerprint(tiny_model), model_fingerprint(tiny_model, ["a setting"])}
     tiny_model.max_seq_length = 16
     found.add(model_fingerprint(tiny_model))
@@ -27,4 +28,6 @@ def test_weights_tokenizer_length_and_settings_count(tiny_model: SentenceTransfo
     found.add(model_fingerprint(tiny_model))
     next(tiny_model.parameters()).data[0] += 1
     found.add(model_fingerprint(tiny_model))
-    assert len(found) == 6
+    compute_in(tiny_model, "bfloat16")
+    found.add(model_fingerprint(tiny_model))
+    assert len(found) == 7
