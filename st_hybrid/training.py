@@ -3,7 +3,8 @@
 import functools
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from types import MappingProxyType
@@ -18,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments
 from sentence_transformers.base.modules import Router, Transformer
+from torch import nn
 from transformers import EarlyStoppingCallback
 from transformers.trainer_utils import get_last_checkpoint
 
@@ -26,7 +28,9 @@ from st_hybrid.encoders import load_encoder, require_dense
 from st_hybrid.evaluation import SETTINGS, CrossLingualRetrievalEvaluator, RetrievalCollection
 from st_hybrid.files import replacing, write_json
 from st_hybrid.loss import MultilingualMultipleNegativesRankingLoss
-from st_hybrid.pairs import parallel_pairs
+from st_hybrid.methods.anchor import ANCHOR_WEIGHT, AnchorDistillationLoss, AnchorVectors
+from st_hybrid.methods.merging import merged_weights
+from st_hybrid.pairs import pair_text, parallel_pairs
 from st_hybrid.provenance import provenance
 from st_hybrid.recipe import Recipe
 from st_hybrid.rows import ROLES, ParallelRows
@@ -53,8 +57,8 @@ def finetune(
 ) -> SentenceTransformer:
     """Train a model on parallel rows, write it with its card to a folder, and return it.
 
-    The folder also gets ``settings.json`` (before the first step), ``checkpoints/`` and ``training.json`` (settings,
-    command, versions, seconds, and the log of losses and scores).
+    The folder also gets ``settings.json`` (before the first step), ``checkpoints/`` (with an anchor also the start's
+    vectors) and ``training.json`` (settings, command, versions, seconds, and the log of losses and scores).
 
     Args:
         model: A SentenceTransformer's folder or hub name.
@@ -104,8 +108,8 @@ def finetune(
         own: dict[str, Any] = {"query_prompt": recipe.query_prompt, "document_prompt": recipe.document_prompt}
         evaluator = CrossLingualRetrievalEvaluator(RetrievalCollection.from_rows(test_rows), name=_HELD_OUT, **own)
     options: dict[str, Any] = {"negatives_follow": recipe.negatives_follow or "positive"}
-    options |= {"partners": recipe.partners, "seed": recipe.seed}
-    pairs = {name: parallel_pairs(one, **options) for name, one in train_rows.items()}
+    options |= {"partners": recipe.partners, "anchor": recipe.anchor, "seed": recipe.seed}
+    pairs = parallel_pairs(DatasetDict(train_rows), **options)
 
     encoder = require_dense(load_encoder(model), "finetune")
     transformers = [module for module in encoder.modules() if isinstance(module, Transformer)]
@@ -119,12 +123,12 @@ def finetune(
     encoder.model_card_data.language = sorted({language for one in sets.values() for language in one.languages})
     encoder.model_card_data.add_tags(["st-hybrid", "multilingual", f"sampler:{recipe.sampler}"])
 
-    loss_options: dict[str, Any] = {"scale": recipe.scale, "mini_batch_size": recipe.mini_batch_size}
+    args = _arguments(recipe, encoder, negatives, output / _CHECKPOINTS)
     trainer = HybridTrainer(
         model=encoder,
-        args=_arguments(recipe, encoder, negatives, output / _CHECKPOINTS),
-        train_dataset=DatasetDict(pairs) if len(pairs) > 1 else pairs.popitem()[1],
-        loss=MultilingualMultipleNegativesRankingLoss(encoder, **loss_options),
+        args=args,
+        train_dataset=pairs if len(pairs) > 1 else next(iter(pairs.values())),
+        loss=_loss(recipe, encoder, pairs, args),
         evaluator=evaluator,
         batch_sampler=functools.partial(HybridBatchSampler, **recipe.sampler_options),
         callbacks=[EarlyStoppingCallback(recipe.patience)] if recipe.patience else None,
@@ -132,7 +136,10 @@ def finetune(
     trainer.data_collator.max_length = recipe.max_length
     _check_steps(recipe, trainer)
     done = trainer.train(resume_from_checkpoint=checkpoint)
+    if recipe.merge:
+        encoder.load_state_dict(merged_weights(load_encoder(model, device="cpu"), encoder, recipe.merge))
     if trainer.is_world_process_zero():
+        merged = evaluator(encoder) if recipe.merge and evaluator else None
         encoder.save_pretrained(str(output))
         summary = {
             "settings": settings,
@@ -143,6 +150,7 @@ def finetune(
             "steps": trainer.state.global_step,
             "seconds": round(done.metrics["train_runtime"], 1),
             "log": trainer.state.log_history,
+            **({"merged": merged} if merged else {}),
         }
         write_json(output / _SUMMARY, summary)
         about = f"{sum(map(len, train_rows.values())):,} parallel rows of {settings['data']}"
@@ -157,7 +165,7 @@ def print_training(output: str | Path, console: Console) -> None:
     for entry in run["log"]:
         by_step.setdefault(entry["step"], {}).update(entry)
     scores = [f"eval_{_HELD_OUT}_{name}" for name in (*(f"{setting}_map" for setting in SETTINGS), "rank_distance")]
-    series = ["loss", "loss_monolingual", "loss_cross_lingual", *scores]
+    series = ["loss", "loss_monolingual", "loss_cross_lingual", "loss_distillation", *scores]
     series = [key for key in series if any(key in entry for entry in by_step.values())]
     # One row per evaluation; without evaluations, about ten of the logged steps.
     steps = [step for step, entry in by_step.items() if scores[0] in entry]
@@ -166,6 +174,8 @@ def print_training(output: str | Path, console: Console) -> None:
     table = Table("step", *titles, title=f"{run['steps']:,} steps in {run['seconds']:,.0f} s")
     for step in steps:
         table.add_row(str(step), *(f"{by_step[step][key]:.3f}" if key in by_step[step] else "" for key in series))
+    if merged := {f"eval_{name}": score for name, score in run.get("merged", {}).items()}:
+        table.add_row("merged", *(f"{merged[key]:.3f}" if key in merged else "" for key in series))
     console.print(table)
 
 
@@ -199,6 +209,48 @@ def _claim(output: Path, settings: dict[str, Any], resume: bool) -> str | None:
     return checkpoint if resume else None
 
 
+def _loss(
+    recipe: Recipe, encoder: SentenceTransformer, pairs: DatasetDict, args: SentenceTransformerTrainingArguments
+) -> nn.Module | dict[str, nn.Module]:
+    """The loss of the recipe; with an anchor one for each data set, whose anchor rows are encoded here."""
+    options: dict[str, Any] = {"scale": recipe.scale, "mini_batch_size": recipe.mini_batch_size}
+    plain = MultilingualMultipleNegativesRankingLoss(encoder, **options)
+    if recipe.anchor is None:
+        return plain
+    losses: dict[str, nn.Module] = dict.fromkeys(pairs, plain)
+    query, document = _prompts(recipe, encoder)
+    own: dict[str, Any] = {"query_prompt": query, "document_prompt": document, "bf16": args.bf16}
+    own["show_progress_bar"] = args.local_process_index == 0
+    # The first process encodes, and the others read what it wrote.
+    with _cutting(encoder, recipe.max_length), args.main_process_first(desc="encoding of the anchor rows"):
+        for number, (name, part) in enumerate(pairs.items()):
+            if "anchor" in pair_text(part).keys.column_names:
+                file = Path(str(args.output_dir)) / f"anchor-{number}.safetensors"
+                teacher = AnchorVectors.encode(encoder, part, file=file, **own)
+                losses[name] = AnchorDistillationLoss(
+                    encoder, teacher, recipe.anchor_weight or ANCHOR_WEIGHT, **options
+                )
+    return losses if len(losses) > 1 else losses[name]
+
+
+@contextmanager
+def _cutting(encoder: SentenceTransformer, max_length: int | None) -> Iterator[None]:
+    """Cut texts at this length while the block runs, as the collator does in training."""
+    lengths = {module: module.max_seq_length for module in encoder.modules() if isinstance(module, Transformer)}
+    for module in lengths if max_length else ():
+        module.max_seq_length = max_length
+    yield
+    for module, length in lengths.items() if max_length else ():
+        module.max_seq_length = length
+
+
+def _prompts(recipe: Recipe, encoder: SentenceTransformer) -> tuple[str, str]:
+    """The prefixes of queries and of passages."""
+    given = {"query": recipe.query_prompt, "document": recipe.document_prompt}
+    query, document = (encoder.prompts.get(role) or "" if one is None else one for role, one in given.items())
+    return query, document
+
+
 def _freeze_embeddings(transformers: Sequence[Transformer], model: str) -> None:
     try:
         for module in transformers:
@@ -226,9 +278,7 @@ def _check_steps(recipe: Recipe, trainer: HybridTrainer) -> None:
 def _arguments(
     recipe: Recipe, encoder: SentenceTransformer, negatives: Sequence[str], checkpoints: Path
 ) -> SentenceTransformerTrainingArguments:
-    own, measured = encoder.prompts, recipe.held_out is not None
-    query = recipe.query_prompt if recipe.query_prompt is not None else own.get("query") or ""
-    document = recipe.document_prompt if recipe.document_prompt is not None else own.get("document") or ""
+    (query, document), measured = _prompts(recipe, encoder), recipe.held_out is not None
     save_steps = recipe.save_steps or _SAVES
     documents = ["positive", *negatives]
     routes = {"query": "query", **dict.fromkeys(documents, "document")}
@@ -267,6 +317,16 @@ def _complete_card(card: Path, about: str, recipe: Recipe) -> None:
         f"`MultilingualMultipleNegativesRankingLoss` (scale {recipe.scale:g}), batches of {recipe.batch_size} pairs, "
         f"seed {recipe.seed}.\n"
     )
+    if recipe.anchor:
+        section += (
+            f"The loss also holds each text's distance from the start's vector of its translation in `{recipe.anchor}` "
+            f"(`AnchorDistillationLoss`, weight {recipe.anchor_weight or ANCHOR_WEIGHT:g}).\n"
+        )
+    if recipe.merge:
+        section += (
+            f"After training, the weights were averaged with the start's: {recipe.merge:g} of the start's and "
+            f"{1 - recipe.merge:g} of the trained ones.\n"
+        )
     section += f"\n{zero_shot_statement(card.parent)}\n"
     written = card.read_text(encoding="utf-8") if card.is_file() else ""  # sentence-transformers skips one that fails
     before, marker, after = written.partition("\n## Citation")
