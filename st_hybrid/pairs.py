@@ -135,7 +135,7 @@ def parallel_pairs(
         passage cluster (see :class:`~st_hybrid.rows.ParallelRows`), query language, passage language, and the passage
         cluster of each negative (-1 if it is no row's positive). Languages are numbered in alphabetic order. With an
         ``anchor`` the numbers of two parallel rows follow: the first row of the query's and of the positive's group in
-        that language, a row in it being its own (-1 without one). A data set without that language has no such labels.
+        that language, a row in it being its own (-1 without one).
 
     Raises:
         TypeError: ``rows`` is not a ``Dataset`` or ``DatasetDict``.
@@ -165,8 +165,8 @@ def parallel_pairs(
         keys = {"cluster": read.cluster, "language": read.language, "query_text": read.query_text}
         keys |= {f"cluster_of_{name}": read.clusters_of(read.table[name]) for name in read.negative_columns}
         languages.update(read.languages)
-        if anchor is not None and (code := supported_code(anchor, read.languages)):
-            keys["anchor"] = _anchor_rows(read, code)
+        if anchor is not None:
+            keys["anchor"] = _anchor_rows(read, anchor)
         texts = read.dataset.select_columns(["query", "positive", *read.negative_columns])
         crossed = np.stack(_cross_lingual_rows(read.group, partners, seed))
         crossed = crossed[:, np.not_equal(*read.language[crossed])]  # equal for several positives of a query
@@ -268,9 +268,10 @@ def _cross_lingual_rows(group: Ints, partners: int | None, seed: int) -> tuple[I
     return order[start + place], order[start + onward]
 
 
-def _anchor_rows(read: ParallelRows, code: str) -> Ints:
+def _anchor_rows(read: ParallelRows, anchor: str) -> Ints:
     """For each row the first row of its group in a language, itself if it is in that language, or -1."""
-    rows = np.flatnonzero(read.language == read.languages.index(code))
+    code = supported_code(anchor, read.languages)
+    rows = np.flatnonzero(np.array(read.languages)[read.language] == code)
     of_group = np.full(read.group.max() + 1, -1)
     of_group[read.group[rows[::-1]]] = rows[::-1]  # of several, the first is written last
     found = of_group[read.group]

@@ -93,7 +93,7 @@ class Recipe:
             ("warmup", 0 <= self.warmup < 1, "a share of the steps, at least 0 and below 1"),
             ("epochs", self.epochs is None or self.epochs > 0, "above 0"),
             ("anchor_weight", self.anchor_weight is None or 0 < self.anchor_weight < math.inf, "above 0"),
-            ("merge", self.merge is None or 0 < self.merge < 1, "between 0 and 1, which would be one of the two"),
+            ("merge", self.merge is None or 0 < self.merge < 1, "above 0 and below 1"),
         ):
             if not fits:
                 raise ValueError(f"{name} must be {allowed}, got {getattr(self, name)}.")

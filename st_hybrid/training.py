@@ -30,7 +30,7 @@ from st_hybrid.files import replacing, write_json
 from st_hybrid.loss import MultilingualMultipleNegativesRankingLoss
 from st_hybrid.methods.anchor import ANCHOR_WEIGHT, AnchorDistillationLoss, AnchorVectors
 from st_hybrid.methods.merging import merged_weights
-from st_hybrid.pairs import pair_text, parallel_pairs
+from st_hybrid.pairs import parallel_pairs
 from st_hybrid.provenance import provenance
 from st_hybrid.recipe import Recipe
 from st_hybrid.rows import ROLES, ParallelRows
@@ -214,22 +214,19 @@ def _loss(
 ) -> nn.Module | dict[str, nn.Module]:
     """The loss of the recipe; with an anchor one for each data set, whose anchor rows are encoded here."""
     options: dict[str, Any] = {"scale": recipe.scale, "mini_batch_size": recipe.mini_batch_size}
-    plain = MultilingualMultipleNegativesRankingLoss(encoder, **options)
     if recipe.anchor is None:
-        return plain
-    losses: dict[str, nn.Module] = dict.fromkeys(pairs, plain)
+        return MultilingualMultipleNegativesRankingLoss(encoder, **options)
+    options["weight"] = recipe.anchor_weight or ANCHOR_WEIGHT
     query, document = _prompts(recipe, encoder)
     own: dict[str, Any] = {"query_prompt": query, "document_prompt": document, "bf16": args.bf16}
     own["show_progress_bar"] = args.local_process_index == 0
+    losses: dict[str, nn.Module] = {}
     # The first process encodes, and the others read what it wrote.
     with _cutting(encoder, recipe.max_length), args.main_process_first(desc="encoding of the anchor rows"):
         for number, (name, part) in enumerate(pairs.items()):
-            if "anchor" in pair_text(part).keys.column_names:
-                file = Path(str(args.output_dir)) / f"anchor-{number}.safetensors"
-                teacher = AnchorVectors.encode(encoder, part, file=file, **own)
-                losses[name] = AnchorDistillationLoss(
-                    encoder, teacher, recipe.anchor_weight or ANCHOR_WEIGHT, **options
-                )
+            file = Path(str(args.output_dir)) / f"anchor-{number}.safetensors"
+            teacher = AnchorVectors.encode(encoder, part, file=file, **own)
+            losses[name] = AnchorDistillationLoss(encoder, teacher, **options)
     return losses if len(losses) > 1 else losses[name]
 
 

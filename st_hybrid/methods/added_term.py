@@ -47,6 +47,7 @@ class AddedTermLoss(MultilingualMultipleNegativesRankingLoss):
     name: ClassVar[str] = "term"
     own_labels: ClassVar[int] = 0
     """How many of the last columns of the labels only the term reads."""
+    labels_from: ClassVar[str] = "st_hybrid.parallel_pairs(rows)"
 
     def __init__(self, model: Any, weight: float, **options: Any) -> None:
         super().__init__(require_dense(model, type(self).__name__), **options)
@@ -70,11 +71,11 @@ class AddedTermLoss(MultilingualMultipleNegativesRankingLoss):
         self, reps: list[list[Tensor]], labels: Tensor | None = None, *, with_backward: bool = False
     ) -> Tensor:
         """Compute the loss from the embeddings of each column's mini-batches, each (mini-batch, dim)."""
-        if labels is None or labels.ndim != 2 or labels.size(1) <= self.own_labels:
-            raise ValueError(f"{type(self).__name__} needs the labels of st_hybrid.parallel_pairs.")
+        if labels is None or labels.ndim != 2 or labels.size(1) != 1 + len(reps) + self.own_labels:
+            raise ValueError(f"{type(self).__name__} needs the labels of {self.labels_from}.")
         queries, positives = (torch.cat(column) for column in reps[:2])
         added = self.weight * self.term(queries, positives, labels)
-        if with_backward:
+        if with_backward and added.requires_grad:
             added.backward()
             added = added.detach()
         self._added = added.detach()

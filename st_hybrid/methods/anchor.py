@@ -99,6 +99,8 @@ class AnchorVectors:
             raise ValueError("These pairs have no anchor language: make them with parallel_pairs(rows, anchor='en').")
         rows = np.unique(text.keys.with_format("arrow")["anchor"][:]).astype(np.int64)
         rows = rows[rows >= 0]
+        if not len(rows):  # one of several data sets, without the language
+            return cls(torch.from_numpy(rows), *torch.empty(2, 0, 0))
         table = text.texts.select_columns([*_ROLES]).select(rows).with_format("arrow")[:].cast(_TEXTS).combine_chunks()
         prompts = {"query": query_prompt, "document": document_prompt}
         prompts = {role: model.prompts.get(role) if given is None else given for role, given in prompts.items()}
@@ -122,22 +124,21 @@ class AnchorVectors:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def of_rows(self, rows: Tensor, side: Side) -> tuple[Tensor, Tensor]:
-        """The vectors of parallel rows, and which rows have one: all but those numbered -1.
+    def of_rows(self, rows: Tensor, side: Side) -> Tensor:
+        """The vectors of parallel rows in the anchor language, shape ``(len(rows), dimensions)``.
 
         Args:
-            rows: Numbers of rows, as the labels of pairs name them, shape ``(batch,)``.
+            rows: Numbers of rows, as the labels of pairs name them, without -1.
             side: ``"query"`` or ``"positive"``.
 
         Raises:
             ValueError: A row is not one of the anchor's.
         """
-        known, rows = rows >= 0, rows.cpu()
-        places = torch.searchsorted(self.rows, rows).clamp_(max=len(self) - 1)
-        if not torch.equal(self.rows[places][rows >= 0], rows[rows >= 0]):
+        wanted = rows.cpu()
+        places = torch.searchsorted(self.rows, wanted)
+        if (places == len(self)).any() or not torch.equal(self.rows[places], wanted):
             raise ValueError("The labels name anchor rows without a vector. Encode the vectors of these same pairs.")
-        vectors = self.query if side == "query" else self.positive
-        return vectors[places].to(known.device), known
+        return (self.query if side == "query" else self.positive)[places].to(rows.device)
 
 
 class AnchorDistillationLoss(AddedTermLoss):
@@ -182,6 +183,7 @@ class AnchorDistillationLoss(AddedTermLoss):
 
     name = "distillation"
     own_labels = 2
+    labels_from = "st_hybrid.parallel_pairs(rows, anchor=...)"
 
     def __init__(self, model: Any, teacher: AnchorVectors, weight: float = ANCHOR_WEIGHT, **options: Any) -> None:
         super().__init__(model, weight, **options)
@@ -191,10 +193,12 @@ class AnchorDistillationLoss(AddedTermLoss):
         """The sum of both sides' mean distances."""
         total = queries.new_zeros((), dtype=torch.float32)
         for side, student, rows in zip(_ROLES, (queries, positives), labels[:, -2:].unbind(1), strict=True):
-            target, known = self.teacher.of_rows(rows, side)
-            exact = torch.promote_types(student.dtype, torch.float32)
-            distance = 1 - cosine_similarity(student.to(exact), target.to(exact))
-            total = total + (distance * known).mean()
+            known = rows >= 0
+            if known.any():
+                target = self.teacher.of_rows(rows[known], side)
+                exact = torch.promote_types(student.dtype, torch.float32)
+                cosine = cosine_similarity(student[known].to(exact), target.to(exact))
+                total = total + (1 - cosine).sum() / len(rows)
         return total
 
     def get_config_dict(self) -> dict[str, Any]:
