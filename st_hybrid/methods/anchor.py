@@ -134,7 +134,7 @@ class AnchorVectors:
         Raises:
             ValueError: A row is not one of the anchor's.
         """
-        wanted = rows.cpu()
+        wanted = rows.cpu().contiguous()
         places = torch.searchsorted(self.rows, wanted)
         if (places == len(self)).any() or not torch.equal(self.rows[places], wanted):
             raise ValueError("The labels name anchor rows without a vector. Encode the vectors of these same pairs.")
