@@ -23,6 +23,7 @@ from typing import Any
 from sentence_transformers import SentenceTransformer
 
 from st_hybrid.data import open_rows
+from st_hybrid.methods.merging import merged_weights
 
 RESULTS = Path(__file__).parent / "results" / "xquad-r"
 COMMON = shlex.split("--batch-size 32 --learning-rate 5e-5 --scale 100 --freeze-embeddings --seed 0")
@@ -76,12 +77,8 @@ def write_translations(data: Path, folder: Path) -> None:
 def merge(trained: Path, start: Path, output: Path) -> None:
     """Average the weights of a model and of the one that it was trained from."""
     after, before = SentenceTransformer(str(trained)), SentenceTransformer(str(start))
-    # Training aligns the token ids in the configuration with the tokenizer's; merge wants configurations alike.
-    for token in ("bos_token_id", "eos_token_id", "pad_token_id"):
-        setattr(before.transformers_model.config, token, getattr(after.transformers_model.config, token))
-    embeddings = [model.transformers_model.get_input_embeddings() for model in (before, after)]
-    embeddings[0].padding_idx = embeddings[1].padding_idx
-    SentenceTransformer.merge([after, before]).save_pretrained(str(output))
+    after.load_state_dict(merged_weights(before, after))
+    after.save_pretrained(str(output))
 
 
 def run(given: argparse.Namespace) -> None:

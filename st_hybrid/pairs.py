@@ -14,6 +14,7 @@ from datasets import Dataset, DatasetDict, List, Value, load_from_disk
 
 from st_hybrid.files import replacing, write_json
 from st_hybrid.grouping import Ints, counting
+from st_hybrid.languages import supported_code
 from st_hybrid.rows import DOCUMENT, PASSAGE_LANGUAGE, ParallelRows
 
 Side = Literal["positive", "query"]
@@ -30,8 +31,8 @@ class PairText:
     Args:
         texts: The columns ``query``, ``positive`` and the negatives of the parallel rows.
         keys: For each parallel row the numbers of its ``cluster``, ``language``, ``passage_language``, ``query_text``
-            and perhaps ``document``, and for each column of negatives that of its text's cluster, such as
-            ``cluster_of_negative_1``.
+            and perhaps ``document`` and ``anchor`` row, and for each column of negatives that of its text's cluster,
+            such as ``cluster_of_negative_1``.
         languages: The language codes; a language's number is its index here.
     """
 
@@ -67,6 +68,8 @@ class PairText:
             if negatives:
                 clusters = self.keys[batch[negatives[0]]]  # all negatives of a pair are of one row
                 labels += [clusters[f"cluster_of_{name}"] for name in negatives]
+            if "anchor" in self.keys.column_names:
+                labels += [self.keys[batch["query"]]["anchor"], passages["anchor"]]
             read["label"] = [list(label) for label in zip(*labels, strict=True)]
         return read
 
@@ -108,6 +111,7 @@ def parallel_pairs(
     negative_columns: Sequence[str] | None = None,
     negatives_follow: Side = "positive",
     partners: int | None = None,
+    anchor: str | None = None,
     seed: int = 0,
 ) -> AnyDataset:
     """Make training pairs from parallel rows, within each language and across languages.
@@ -134,12 +138,15 @@ def parallel_pairs(
         negative_columns: Columns of hard negatives, by default all whose name begins with ``negative``.
         negatives_follow: Whether a cross-lingual pair has the negatives of the ``"positive"``'s or ``"query"``'s row.
         partners: Maximum number of partner languages per query, by default all. Passages are used equally often.
+        anchor: Language towards which :class:`~st_hybrid.methods.anchor.AnchorDistillationLoss` trains the others.
         seed: Seed of the draw of partners.
 
     Returns:
         A ``Dataset`` whose rows read ``{"query", "positive"[, "negative"...], "label"}``. ``label`` holds integers:
         passage cluster (see :class:`~st_hybrid.rows.ParallelRows`), query language, passage language, and the passage
-        cluster of each negative (-1 if it is no row's positive). Languages are numbered in alphabetic order.
+        cluster of each negative (-1 if it is no row's positive). Languages are numbered in alphabetic order. With an
+        ``anchor`` the numbers of two parallel rows follow: the first row of the query's and of the positive's group in
+        that language, a row in it being its own (-1 without one).
 
     Raises:
         TypeError: ``rows`` is not a ``Dataset`` or ``DatasetDict``.
@@ -164,12 +171,16 @@ def parallel_pairs(
     columns = {"id": id_column, "language": language_column, "query": query_column, "positive": positive_column}
     optional = {PASSAGE_LANGUAGE: passage_language_column, DOCUMENT: document_column}
     columns |= {role: column for role, column in optional.items() if column is not None}
+    languages: set[str] = set()
 
     def pairs_of(part: Dataset) -> Dataset:
         read: ParallelRows = ParallelRows(part, columns=columns, negative_columns=negative_columns)
         keys = {"cluster": read.cluster, "language": read.language, "passage_language": read.passage_language}
         keys |= {"query_text": read.query_text} | ({} if read.document is None else {DOCUMENT: read.document})
         keys |= {f"cluster_of_{name}": read.clusters_of(read.table[name]) for name in read.negative_columns}
+        languages.update(read.languages)
+        if anchor is not None:
+            keys["anchor"] = _anchor_rows(read, anchor)
         texts = read.dataset.select_columns(["query", "positive", *read.negative_columns])
         crossed = np.stack(_cross_lingual_rows(read.group, partners, seed))
         # The languages are equal for several positives of a query.
@@ -188,9 +199,10 @@ def parallel_pairs(
         pairs = pairs.add_column("label", pa.nulls(len(pairs)))
         return _as_pairs(pairs.with_transform(PairText(texts, _integers(keys), read.languages)))
 
-    if isinstance(rows, DatasetDict):
-        return DatasetDict({name: pairs_of(part) for name, part in rows.items()})
-    return pairs_of(rows)
+    sets = {name: pairs_of(part) for name, part in (rows if isinstance(rows, DatasetDict) else {"": rows}).items()}
+    if anchor is not None and supported_code(anchor, languages) is None:
+        raise ValueError(f"anchor has no effect: no row is in {anchor!r}, only in {', '.join(sorted(languages))}.")
+    return DatasetDict(sets) if isinstance(rows, DatasetDict) else sets[""]
 
 
 def save_pairs(pairs: Dataset, path: str | Path) -> None:
@@ -276,6 +288,18 @@ def _cross_lingual_rows(group: Ints, partners: int | None, seed: int) -> tuple[I
     start = np.repeat(first[of_shift], rows)
     onward = (place + np.repeat(shift, rows)) % np.repeat(rows, rows)
     return order[start + place], order[start + onward]
+
+
+def _anchor_rows(read: ParallelRows, anchor: str) -> Ints:
+    """For each row the first row of its group in a language, itself if it is in that language, or -1."""
+    code = supported_code(anchor, read.languages)
+    in_anchor = np.array(read.languages) == code
+    rows = np.flatnonzero(in_anchor[read.language] & in_anchor[read.passage_language])
+    of_group = np.full(read.group.max() + 1, -1)
+    of_group[read.group[rows[::-1]]] = rows[::-1]  # of several, the first is written last
+    found = of_group[read.group]
+    found[rows] = rows
+    return found
 
 
 def _as_pairs(dataset: Dataset) -> "Pairs":

@@ -1,5 +1,6 @@
 """How to train: settings that can be read without torch, so that the command line prints its help at once."""
 
+import math
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
@@ -46,6 +47,10 @@ class Recipe:
         patience: Early-stopping patience in evaluations (off by default).
         partners: Partner languages per query in cross-lingual pairs (all by default).
         negatives_follow: Row whose hard negatives a cross-lingual pair has: "positive" (the default) or "query".
+        anchor: Language, such as "en", to which texts are distilled too: each towards the start's vector of its
+            translation in that language (off by default).
+        anchor_weight: Factor of the mean distance (1 - cosine) of queries, and of passages, from it (5 by default).
+        merge: Share of the start's weights to average into the trained ones in the end (off by default).
         seed: Seed of all random numbers.
 
     Example:
@@ -80,6 +85,9 @@ class Recipe:
     patience: int | None = None
     partners: int | None = None
     negatives_follow: Side | None = None
+    anchor: str | None = None
+    anchor_weight: float | None = None
+    merge: float | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -97,6 +105,8 @@ class Recipe:
             ("languages_per_batch", self.languages_per_batch in (None, 2), "2"),
             ("warmup", 0 <= self.warmup < 1, "a share of the steps, at least 0 and below 1"),
             ("epochs", self.epochs is None or self.epochs > 0, "above 0"),
+            ("anchor_weight", self.anchor_weight is None or 0 < self.anchor_weight < math.inf, "above 0"),
+            ("merge", self.merge is None or 0 < self.merge < 1, "above 0 and below 1"),
         ):
             if not fits:
                 raise ValueError(f"{name} must be {allowed}, got {getattr(self, name)}.")
@@ -109,6 +119,7 @@ class Recipe:
             ("negatives_follow", alpha == 1, "without cross-lingual pairs"),
             ("patience", self.held_out is None, "without held_out"),
             ("epochs", self.max_steps is not None, "with max_steps"),
+            ("anchor_weight", self.anchor is None, "without anchor"),
             ("mini_batch_size", (self.mini_batch_size or 0) >= self.batch_size, "unless it is below batch_size"),
         ):
             if getattr(self, name) not in (None, False) and useless:

@@ -3,7 +3,8 @@
 import functools
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from types import MappingProxyType
@@ -16,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments
 from sentence_transformers.base.modules import Router, Transformer
+from torch import nn
 from transformers import EarlyStoppingCallback
 from transformers.trainer_utils import get_last_checkpoint
 
@@ -25,6 +27,8 @@ from st_hybrid.encoders import load_encoder, require_dense
 from st_hybrid.evaluation import SETTINGS, CrossLingualRetrievalEvaluator, RetrievalCollection
 from st_hybrid.files import replacing, write_json
 from st_hybrid.loss import MultilingualMultipleNegativesRankingLoss
+from st_hybrid.methods.anchor import ANCHOR_WEIGHT, AnchorDistillationLoss, AnchorVectors
+from st_hybrid.methods.merging import merged_weights
 from st_hybrid.pairs import parallel_pairs
 from st_hybrid.provenance import provenance
 from st_hybrid.recipe import Recipe
@@ -52,8 +56,8 @@ def finetune(
 ) -> SentenceTransformer:
     """Train a model on parallel rows, write it with its card to a folder, and return it.
 
-    The folder also gets ``settings.json`` (before the first step), ``checkpoints/`` and ``training.json`` (settings,
-    command, versions, seconds, and the log of losses and scores).
+    The folder also gets ``settings.json`` (before the first step), ``checkpoints/`` (with an anchor also the start's
+    vectors) and ``training.json`` (settings, command, versions, seconds, and the log of losses and scores).
 
     Args:
         model: A SentenceTransformer's folder or hub name.
@@ -109,11 +113,9 @@ def finetune(
         own: dict[str, Any] = {"query_prompt": recipe.query_prompt, "document_prompt": recipe.document_prompt}
         evaluator = CrossLingualRetrievalEvaluator(RetrievalCollection.from_rows(test_rows), name=_HELD_OUT, **own)
     options: dict[str, Any] = {"negatives_follow": recipe.negatives_follow or "positive"}
-    options |= {"partners": recipe.partners, "seed": recipe.seed}
-    pairs = {
-        name: parallel_pairs(one, document_column=DOCUMENT if DOCUMENT in one.column_names else None, **options)
-        for name, one in train_rows.items()
-    }
+    options |= {"partners": recipe.partners, "anchor": recipe.anchor, "seed": recipe.seed}
+    options["document_column"] = DOCUMENT if recipe.same_document else None
+    pairs = parallel_pairs(DatasetDict(train_rows), **options)
 
     encoder = require_dense(load_encoder(model), "finetune")
     transformers = [module for module in encoder.modules() if isinstance(module, Transformer)]
@@ -129,12 +131,12 @@ def finetune(
     encoder.model_card_data.language = sorted({language for one in sets.values() for language in one.languages})
     encoder.model_card_data.add_tags(["st-hybrid", "multilingual", f"sampler:{recipe.sampler}"])
 
-    loss_options: dict[str, Any] = {"scale": recipe.scale, "mini_batch_size": recipe.mini_batch_size}
+    args = _arguments(recipe, dtype, encoder, negatives, output / _CHECKPOINTS)
     trainer = HybridTrainer(
         model=encoder,
-        args=_arguments(recipe, dtype, encoder, negatives, output / _CHECKPOINTS),
-        train_dataset=DatasetDict(pairs) if len(pairs) > 1 else pairs.popitem()[1],
-        loss=MultilingualMultipleNegativesRankingLoss(encoder, **loss_options),
+        args=args,
+        train_dataset=pairs if len(pairs) > 1 else next(iter(pairs.values())),
+        loss=_loss(recipe, dtype, encoder, pairs, args),
         evaluator=evaluator,
         batch_sampler=functools.partial(HybridBatchSampler, **recipe.sampler_options),
         callbacks=[EarlyStoppingCallback(recipe.patience)] if recipe.patience else None,
@@ -143,7 +145,10 @@ def finetune(
     _check_steps(recipe, trainer)
     done = trainer.train(resume_from_checkpoint=checkpoint)
     trainer.accelerator.unwrap_model(encoder, keep_fp32_wrapper=False)  # what is returned encodes like what is saved
+    if recipe.merge:
+        encoder.load_state_dict(merged_weights(load_encoder(model, device="cpu"), encoder, recipe.merge))
     if trainer.is_world_process_zero():
+        merged = evaluator(encoder) if recipe.merge and evaluator else None
         encoder.save_pretrained(str(output))
         summary = {
             "settings": settings,
@@ -154,6 +159,7 @@ def finetune(
             "steps": trainer.state.global_step,
             "seconds": round(done.metrics["train_runtime"], 1),
             "log": trainer.state.log_history,
+            **({"merged": merged} if merged else {}),
         }
         write_json(output / _SUMMARY, summary)
         about = f"{sum(map(len, train_rows.values())):,} parallel rows of {settings['data']}"
@@ -168,7 +174,7 @@ def print_training(output: str | Path, console: Console) -> None:
     for entry in run["log"]:
         by_step.setdefault(entry["step"], {}).update(entry)
     scores = [f"eval_{_HELD_OUT}_{name}" for name in (*(f"{setting}_map" for setting in SETTINGS), "rank_distance")]
-    series = ["loss", "loss_monolingual", "loss_cross_lingual", *scores]
+    series = ["loss", "loss_monolingual", "loss_cross_lingual", "loss_distillation", *scores]
     series = [key for key in series if any(key in entry for entry in by_step.values())]
     # One row per evaluation; without evaluations, about ten of the logged steps.
     steps = [step for step, entry in by_step.items() if scores[0] in entry]
@@ -177,27 +183,25 @@ def print_training(output: str | Path, console: Console) -> None:
     table = Table("step", *titles, title=f"{run['steps']:,} steps in {run['seconds']:,.0f} s")
     for step in steps:
         table.add_row(str(step), *(f"{by_step[step][key]:.3f}" if key in by_step[step] else "" for key in series))
+    if merged := {f"eval_{name}": score for name, score in run.get("merged", {}).items()}:
+        table.add_row("merged", *(f"{merged[key]:.3f}" if key in merged else "" for key in series))
     console.print(table)
 
 
 def _read_sets(given: Mapping[str, Dataset], recipe: Recipe) -> dict[str, ParallelRows]:
     """Read and check each set, and join them if the recipe does not keep them apart."""
-    documents = {DOCUMENT: DOCUMENT}
     if recipe.same_document and not any(DOCUMENT in one.column_names for one in given.values()):
         raise ValueError(
             f"same_document has no effect: no rows have a column {DOCUMENT!r}. Name yours (--column document=…)."
         )
     if recipe.one_set_per_batch and len(given) == 1:
         raise ValueError("one_set_per_batch has no effect: there is one data set. Leave it out.")
-    sets = {
-        name: ParallelRows(one, columns=documents if recipe.same_document and DOCUMENT in one.column_names else {})
-        for name, one in given.items()
-    }
-    if len(sets) == 1 or recipe.one_set_per_batch:
-        return sets
-    columns = documents if recipe.same_document else {}
-    joined = join_rows({name: one.dataset for name, one in sets.items()}, columns=columns)
-    return {", ".join(sets): ParallelRows(joined, columns=columns)}
+    columns = {DOCUMENT: DOCUMENT} if recipe.same_document else {}
+    if len(given) == 1 or recipe.one_set_per_batch:
+        return {name: ParallelRows(one, columns=columns) for name, one in given.items()}
+    for one in given.values():
+        ParallelRows(one)  # an error counts the rows of one set
+    return {", ".join(given): ParallelRows(join_rows(given, columns=columns), columns=columns)}
 
 
 def _hold_out(sets: Mapping[str, ParallelRows], groups: int, seed: int) -> tuple[dict[str, Dataset], Dataset]:
@@ -227,6 +231,49 @@ def _claim(output: Path, settings: dict[str, Any], resume: bool) -> str | None:
     return checkpoint if resume else None
 
 
+def _loss(
+    recipe: Recipe,
+    dtype: Dtype,
+    encoder: SentenceTransformer,
+    pairs: DatasetDict,
+    args: SentenceTransformerTrainingArguments,
+) -> nn.Module | dict[str, nn.Module]:
+    """The loss of the recipe; with an anchor one for each data set, whose anchor rows are encoded here."""
+    options: dict[str, Any] = {"scale": recipe.scale, "mini_batch_size": recipe.mini_batch_size}
+    if recipe.anchor is None:
+        return MultilingualMultipleNegativesRankingLoss(encoder, **options)
+    options["weight"] = recipe.anchor_weight or ANCHOR_WEIGHT
+    query, document = _prompts(recipe, encoder)
+    own: dict[str, Any] = {"query_prompt": query, "document_prompt": document, "dtype": dtype}
+    own["show_progress_bar"] = args.local_process_index == 0
+    losses: dict[str, nn.Module] = {}
+    # The first process encodes, and the others read what it wrote.
+    with _cutting(encoder, recipe.max_length), args.main_process_first(desc="encoding of the anchor rows"):
+        for number, (name, part) in enumerate(pairs.items()):
+            file = Path(str(args.output_dir)) / f"anchor-{number}.safetensors"
+            teacher = AnchorVectors.encode(encoder, part, file=file, **own)
+            losses[name] = AnchorDistillationLoss(encoder, teacher, **options)
+    return losses if len(losses) > 1 else losses[name]
+
+
+@contextmanager
+def _cutting(encoder: SentenceTransformer, max_length: int | None) -> Iterator[None]:
+    """Cut texts at this length while the block runs, as the collator does in training."""
+    lengths = {module: module.max_seq_length for module in encoder.modules() if isinstance(module, Transformer)}
+    for module in lengths if max_length else ():
+        module.max_seq_length = max_length
+    yield
+    for module, length in lengths.items() if max_length else ():
+        module.max_seq_length = length
+
+
+def _prompts(recipe: Recipe, encoder: SentenceTransformer) -> tuple[str, str]:
+    """The prefixes of queries and of passages."""
+    given = {"query": recipe.query_prompt, "document": recipe.document_prompt}
+    query, document = (encoder.prompts.get(role) or "" if one is None else one for role, one in given.items())
+    return query, document
+
+
 def _freeze_embeddings(transformers: Sequence[Transformer], model: str) -> None:
     try:
         for module in transformers:
@@ -254,9 +301,7 @@ def _check_steps(recipe: Recipe, trainer: HybridTrainer) -> None:
 def _arguments(
     recipe: Recipe, dtype: Dtype, encoder: SentenceTransformer, negatives: Sequence[str], checkpoints: Path
 ) -> SentenceTransformerTrainingArguments:
-    own, measured = encoder.prompts, recipe.held_out is not None
-    query = recipe.query_prompt if recipe.query_prompt is not None else own.get("query") or ""
-    document = recipe.document_prompt if recipe.document_prompt is not None else own.get("document") or ""
+    (query, document), measured = _prompts(recipe, encoder), recipe.held_out is not None
     save_steps = recipe.save_steps or _SAVES
     documents = ["positive", *negatives]
     routes = {"query": "query", **dict.fromkeys(documents, "document")}
@@ -295,6 +340,16 @@ def _complete_card(card: Path, about: str, recipe: Recipe) -> None:
         f"`MultilingualMultipleNegativesRankingLoss` (scale {recipe.scale:g}), batches of {recipe.batch_size} pairs, "
         f"seed {recipe.seed}.\n"
     )
+    if recipe.anchor:
+        section += (
+            f"The loss also holds each text's distance from the start's vector of its translation in `{recipe.anchor}` "
+            f"(`AnchorDistillationLoss`, weight {recipe.anchor_weight or ANCHOR_WEIGHT:g}).\n"
+        )
+    if recipe.merge:
+        section += (
+            f"After training, the weights were averaged with the start's: {recipe.merge:g} of the start's and "
+            f"{1 - recipe.merge:g} of the trained ones.\n"
+        )
     section += f"\n{zero_shot_statement(card.parent)}\n"
     written = card.read_text(encoding="utf-8") if card.is_file() else ""  # sentence-transformers skips one that fails
     before, marker, after = written.partition("\n## Citation")

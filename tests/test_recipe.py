@@ -44,6 +44,10 @@ from st_hybrid.recipe import Recipe
         ({"patience": 3}, "patience has no effect without held_out"),
         ({"mini_batch_size": 100}, "mini_batch_size has no effect unless it is below batch_size"),
         ({"epochs": 2.0, "max_steps": 10}, "epochs has no effect with max_steps"),
+        ({"anchor_weight": 3.0}, "anchor_weight has no effect without anchor"),
+        ({"anchor": "en", "anchor_weight": 0.0}, "anchor_weight must be above 0, got 0.0"),
+        ({"merge": 0.0}, "merge must be above 0 and below 1, got 0.0"),
+        ({"merge": 1.0}, "merge must be above 0 and below 1, got 1.0"),
     ],
 )
 def test_refuses_values_out_of_range_and_options_without_effect(options: dict[str, Any], message: str) -> None:

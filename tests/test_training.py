@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
@@ -342,6 +343,74 @@ def test_the_model_is_saved_before_the_card_is_completed(
         finetune(tiny_model_path, rows, tmp_path / "out", Recipe(**QUICK))
     SentenceTransformer(str(tmp_path / "out"), device="cpu")
     assert summary(tmp_path / "out")["steps"] == 4
+
+
+def test_an_anchor_and_a_merge_end_in_the_model_its_card_and_the_summary(
+    tiny_model_path: Path, rows: Dataset, tmp_path: Path
+) -> None:
+    texts = {"th": ("ใคร {}", "คุณ {}"), "fr": ("Qui habite au {} ?", "M. {}.")}
+    other = Dataset.from_list(
+        [
+            {"id": n, "language": code, "query": query.format(n), "positive": positive.format(n)}
+            for n in range(12)
+            for code, (query, positive) in texts.items()
+        ]
+    )
+    recipe = Recipe(anchor="en", anchor_weight=3.0, merge=0.25, held_out=6, max_length=16, **QUICK)
+    finetune(tiny_model_path, {"doors": rows, "others": other}, tmp_path / "out", recipe)
+    kept = sorted(path.name for path in (tmp_path / "out" / "checkpoints").glob("*.safetensors"))
+    assert kept == ["anchor-0.safetensors"]  # nothing is in English in the other set
+    run = summary(tmp_path / "out")
+    assert run["settings"]["merge"] == 0.25
+    assert any(entry.get("loss_distillation", 0) > 0 for entry in run["log"])
+
+    start, written, best = (
+        SentenceTransformer(str(path), device="cpu").state_dict()
+        for path in (tiny_model_path, tmp_path / "out", best_checkpoint(tmp_path / "out"))
+    )
+    for name, weight in written.items():
+        torch.testing.assert_close(weight, 0.25 * start[name] + 0.75 * best[name], rtol=0, atol=1e-6)
+    measured = run["merged"]["held-out_multilingual_map"]
+    scores = [entry["eval_held-out_multilingual_map"] for entry in run["log"] if "eval_held-out_rank_distance" in entry]
+    assert 0 < measured <= 1
+    assert len(scores) == 2
+
+    card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    assert "0.25 of the start's and 0.75 of the trained ones" in card
+    assert "translation in `en` (`AnchorDistillationLoss`, weight 3)" in card
+    console = Console(record=True, width=160, file=io.StringIO())
+    print_training(tmp_path / "out", console)
+    printed = console.export_text()
+    assert "merged" in printed
+    assert "distillation" in printed
+
+    with pytest.raises(ValueError, match="anchor has no effect: no row is in 'ja', only in de, en"):
+        finetune(tiny_model_path, rows, tmp_path / "none", Recipe(anchor="ja", **QUICK))
+
+
+def best_checkpoint(folder: Path) -> Path:
+    checkpoints = folder / "checkpoints"
+    state = json.loads((checkpoints / "checkpoint-4" / "trainer_state.json").read_text(encoding="utf-8"))
+    return checkpoints / Path(state["best_model_checkpoint"]).name
+
+
+def test_a_resumed_run_reads_the_anchor_vectors_and_ends_alike(
+    tiny_model_path: Path, rows: Dataset, tmp_path: Path
+) -> None:
+    recipe = Recipe(anchor="en", merge=0.5, mini_batch_size=2, **QUICK)
+    finetune(tiny_model_path, rows, tmp_path / "out", recipe)
+    whole = SentenceTransformer(str(tmp_path / "out"), device="cpu").state_dict()
+
+    for path in (tmp_path / "out" / "training.json", tmp_path / "out" / "model.safetensors"):
+        path.unlink()
+    shutil.rmtree(tmp_path / "out" / "checkpoints" / "checkpoint-4")
+    written = (tmp_path / "out" / "checkpoints" / "anchor-0.safetensors").stat().st_mtime_ns
+    finetune(tiny_model_path, rows, tmp_path / "out", recipe, resume=True)
+    assert summary(tmp_path / "out")["resumed_from"] == "checkpoint-2"
+    assert (tmp_path / "out" / "checkpoints" / "anchor-0.safetensors").stat().st_mtime_ns == written
+    again = SentenceTransformer(str(tmp_path / "out"), device="cpu").state_dict()
+    for name, weight in whole.items():
+        assert torch.equal(weight, again[name]), name
 
 
 def test_a_run_is_printed(tiny_model_path: Path, rows: Dataset, tmp_path: Path) -> None:

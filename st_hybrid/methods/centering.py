@@ -195,11 +195,9 @@ class LanguageCentering(Module):
         parallel = ParallelRows(rows, columns=columns, negative_columns=[])
         order = np.random.default_rng(seed).permutation(parallel.group.max() + 1)[parallel.group].argsort(kind="stable")
         drawn = np.sort(order[place_in_group(parallel.language[order]) < per_language])
-        texts, languages = (
-            parallel.dataset.select(drawn),
-            np.array(parallel.languages)[parallel.language[drawn]].tolist(),
-        )
-        return cls.fit(model, texts["query"][:], languages, texts["positive"][:], languages, **options)
+        texts, codes = parallel.dataset.select(drawn), np.array(parallel.languages)
+        of_queries, of_passages = (codes[of[drawn]].tolist() for of in (parallel.language, parallel.passage_language))
+        return cls.fit(model, texts["query"][:], of_queries, texts["positive"][:], of_passages, **options)
 
     @property
     def means(self) -> dict[Role, dict[str, Floats]]:
