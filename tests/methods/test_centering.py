@@ -279,6 +279,21 @@ def test_directions_are_for_lir_alone() -> None:
             LanguageCentering(known, **options)
 
 
+def test_passages_in_another_language_than_their_queries_count_for_their_own(tiny_model: SentenceTransformer) -> None:
+    rows = [
+        {
+            "id": number,
+            "language": "de",
+            "passage_language": "en",
+            "query": f"Wo ist {number}?",
+            "positive": f"At {number}.",
+        }
+        for number in range(3)
+    ]
+    fitted = LanguageCentering.fit_rows(tiny_model, Dataset.from_list(rows))
+    assert {role: list(of_role) for role, of_role in fitted.means.items()} == {"query": ["de"], "document": ["en"]}
+
+
 def test_rows_of_the_same_groups_are_drawn(tiny_model: SentenceTransformer) -> None:
     rows = [
         {"id": number, "language": language, "query": f"{language} {number}?", "positive": f"{number}"}
