@@ -24,7 +24,6 @@ class Recipe:
             x-x-mono and the others x-y ("hybrid"), or each batch holds pairs of both kinds ("mixture", a control).
         alpha: Share of monolingual batches or pairs, for the samplers "hybrid" and "mixture" (0.5 by default).
         language_sampling: Choose languages of monolingual batches "uniform" (the default) or "proportional" to rows.
-        languages_per_batch: 2 for cross-lingual batches of two languages (all languages by default).
         same_document: Fill cross-lingual batches with rows that have the same text in their column ``document``.
         one_set_per_batch: Take each batch from one of several data sets, and more batches from larger ones. By default
             all sets are one pool.
@@ -64,7 +63,6 @@ class Recipe:
     sampler: Sampler = "hybrid"
     alpha: float | None = None
     language_sampling: LanguageSampling | None = None
-    languages_per_batch: Literal[2] | None = None
     same_document: bool = False
     one_set_per_batch: bool = False
     batch_size: int = 100
@@ -102,7 +100,6 @@ class Recipe:
         for name, fits, allowed in (
             ("alpha", 0 <= alpha <= 1, "between 0 and 1"),
             ("alpha", self.sampler != "mixture" or 0 < alpha < 1, "above 0 and below 1 for the sampler 'mixture'"),
-            ("languages_per_batch", self.languages_per_batch in (None, 2), "2"),
             ("warmup", 0 <= self.warmup < 1, "a share of the steps, at least 0 and below 1"),
             ("epochs", self.epochs is None or self.epochs > 0, "above 0"),
             ("anchor_weight", self.anchor_weight is None or 0 < self.anchor_weight < math.inf, "above 0"),
@@ -113,7 +110,6 @@ class Recipe:
         for name, useless, reason in (
             ("alpha", self.sampler not in ("hybrid", "mixture"), f"with the sampler {self.sampler!r}"),
             ("language_sampling", alpha == 0 or self.sampler in ("x-x", "mixture"), "without batches of one language"),
-            ("languages_per_batch", alpha == 1 or self.sampler == "mixture", "without cross-lingual batches"),
             ("same_document", alpha == 1 or self.sampler == "mixture", "without cross-lingual batches"),
             ("partners", alpha == 1, "without cross-lingual pairs"),
             ("negatives_follow", alpha == 1, "without cross-lingual pairs"),
@@ -136,7 +132,6 @@ class Recipe:
         return {
             "alpha": alpha,
             "language_sampling": sampling,
-            "languages_per_batch": self.languages_per_batch,
             "same_document": self.same_document,
             "homogeneous": self.sampler != "mixture",
         }

@@ -1,7 +1,7 @@
 """Hybrid batch sampling: monolingual and cross-lingual batches in a set ratio."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, Literal, get_args
 from weakref import WeakSet
 
@@ -47,8 +47,6 @@ class HybridBatchSampler(DefaultBatchSampler):
         alpha: Share of monolingual batches, from 0 to 1.
         language_sampling: Monolingual batches take languages ``"uniform"``, equally often (the default, and the paper's
             rule), ``"proportional"`` to their rows, or ``"mixed"``: pairs of one language each, many in a batch.
-        languages_per_batch: By default a cross-lingual batch mixes all languages. With 2 it has two, in both
-            directions: half of the passages are then in the query's language, and all of those are wrong.
         same_document: Fill cross-lingual batches with rows of the same documents, whose passages are harder to tell
             apart. Requires ``parallel_pairs(document_column=...)``; rows without a document are drawn at random.
         homogeneous: If False, a batch holds pairs of both kinds, with share ``alpha`` of monolingual pairs on average:
@@ -81,7 +79,6 @@ class HybridBatchSampler(DefaultBatchSampler):
         *,
         alpha: float = 0.5,
         language_sampling: LanguageSampling | None = None,
-        languages_per_batch: Literal[2] | None = None,
         same_document: bool = False,
         homogeneous: bool = True,
         world_size: int | None = None,
@@ -90,15 +87,11 @@ class HybridBatchSampler(DefaultBatchSampler):
             raise ValueError(f"alpha must be a number between 0 and 1, got {alpha!r}.")
         if language_sampling not in (None, *get_args(LanguageSampling)):
             raise ValueError(f"language_sampling must be uniform, proportional or mixed, got {language_sampling!r}.")
-        if languages_per_batch not in (None, 2):
-            raise ValueError(f"languages_per_batch must be 2 or None (all languages), got {languages_per_batch!r}.")
         for name, given, useless, reason in (
             ("language_sampling", language_sampling, alpha == 0, "with alpha=0, without monolingual batches"),
-            ("languages_per_batch", languages_per_batch, alpha == 1, "with alpha=1, without cross-lingual batches"),
             ("same_document", same_document, alpha == 1, "with alpha=1, without cross-lingual batches"),
             ("homogeneous", not homogeneous, alpha in (0, 1), f"with alpha={alpha}, which has one kind of pair"),
             ("language_sampling", language_sampling, not homogeneous, "with homogeneous=False"),
-            ("languages_per_batch", languages_per_batch, not homogeneous, "with homogeneous=False"),
             ("same_document", same_document, not homogeneous, "with homogeneous=False"),
         ):
             if given and useless:
@@ -108,7 +101,6 @@ class HybridBatchSampler(DefaultBatchSampler):
         super().__init__(dataset, batch_size, drop_last, valid_label_columns, generator, seed)
         self.alpha = float(alpha)
         self.language_sampling = language_sampling or "uniform"
-        self.languages_per_batch = languages_per_batch
         self.same_document = same_document
         self.homogeneous = homogeneous
         self.world_size = _processes() if world_size is None else world_size
@@ -141,14 +133,9 @@ class HybridBatchSampler(DefaultBatchSampler):
         last_size = self._last_batch * self.world_size
         steps = self._full_steps + (last_size > 0)
         monolingual = round(self.alpha * steps) if self._monolingual else 0
-        first = self._monolingual
-        share = self.language_sampling == "proportional"
-        stream_of_step = np.concatenate(
-            [
-                self._quota(monolingual, self._streams[:first], share, rng),
-                first + self._quota(steps - monolingual, self._streams[first:], False, rng),
-            ]
-        )
+        stream_of_step = np.full(steps, self._monolingual)  # the cross-lingual stream follows the monolingual ones
+        if monolingual:
+            stream_of_step[:monolingual] = self._quota(monolingual, rng)
         rng.shuffle(stream_of_step)
 
         drawn = np.empty((self._full_steps, self._step_size), dtype=np.int64)
@@ -161,13 +148,10 @@ class HybridBatchSampler(DefaultBatchSampler):
             last = rest if len(rest) else last
         return drawn, last
 
-    @staticmethod
-    def _quota(steps: int, streams: Sequence[Stream | Shuffled], by_size: bool, rng: np.random.Generator) -> Ints:
-        """The stream of each step of a kind, by largest remainder."""
-        if len(streams) < 2:
-            return np.zeros(steps if streams else 0, dtype=np.int64)
-        sizes = np.array([len(stream.row) for stream in streams])
-        share = sizes if by_size else np.ones_like(sizes)
+    def _quota(self, steps: int, rng: np.random.Generator) -> Ints:
+        """The stream of each monolingual step, by largest remainder."""
+        sizes = np.array([len(stream.row) for stream in self._streams[: self._monolingual]])
+        share = sizes if self.language_sampling == "proportional" else np.ones_like(sizes)
         exact = steps * share / share.sum()
         quota = np.floor(exact).astype(np.int64)
         first = np.lexsort((rng.random(len(exact)), np.round(quota - exact, 9)))
@@ -186,7 +170,7 @@ class HybridBatchSampler(DefaultBatchSampler):
         if self.alpha > 0:
             chosen["monolingual"] = self._monolingual_pairs(pairs, np.flatnonzero(monolingual))
         if self.alpha < 1:
-            chosen["cross-lingual"] = self._cross_lingual_pairs(pairs, np.flatnonzero(~monolingual))
+            chosen["cross-lingual"] = {"all languages": np.flatnonzero(~monolingual)}
         mends = {
             "monolingual": "Add rows whose query is not their own positive; or set alpha=0 for cross-lingual batches.",
             "cross-lingual": "Shuffle pairs before you select some, because the monolingual ones come first; give "
@@ -244,15 +228,6 @@ class HybridBatchSampler(DefaultBatchSampler):
             return {"all languages": which}
         language = pairs.language[pairs.query_row[which]]
         return {code: which[language == number] for number, code in enumerate(pairs.languages)}
-
-    def _cross_lingual_pairs(self, pairs: PairRows, which: Ints) -> dict[str, Ints]:
-        """The numbers of the pairs of each two languages, or of all."""
-        if self.languages_per_batch is None:
-            return {"all languages": which}
-        spoken = pairs.language[pairs.query_row[which]], pairs.passage_language[pairs.positive_row[which]]
-        two, of_pair = np.unique(np.minimum(*spoken) * len(pairs.languages) + np.maximum(*spoken), return_inverse=True)
-        names = ("-".join(pairs.languages[code] for code in divmod(one, len(pairs.languages))) for one in two)
-        return {name: which[of_pair == number] for number, name in enumerate(names)}
 
     def _say_what_serves(self, pairs: PairRows, name: str) -> None:
         """Warn if some rows serve one kind of batch only, because alpha then repeats the rows of a kind more often."""

@@ -75,7 +75,6 @@ samplings = st.fixed_dictionaries(
         "drop_last": st.booleans(),
         "alpha": st.sampled_from([0, 0.25, 0.5, 0.9, 1]),
         "language_sampling": st.sampled_from(["uniform", "proportional", "mixed"]),
-        "languages_per_batch": st.sampled_from([None, 2]),
         "same_document": st.booleans(),
         "seed": st.integers(0, 5),
     }
@@ -83,7 +82,7 @@ samplings = st.fixed_dictionaries(
     lambda settings: (
         settings
         | ({} if settings["alpha"] else {"language_sampling": None})
-        | ({"languages_per_batch": None, "same_document": False} if settings["alpha"] == 1 else {})
+        | ({"same_document": False} if settings["alpha"] == 1 else {})
     )
 )
 
@@ -148,8 +147,6 @@ def test_every_step_obeys_the_invariants(rows: Dataset, settings: dict[str, Any]
             assert len(set(drawn.language[query])) == 1
         if monolingual:
             assert not any(rows[int(row)]["query"] == rows[int(row)]["positive"] for row in query)
-        elif settings["languages_per_batch"]:
-            assert len({*drawn.language[query], *drawn.passage_language[drawn.positive_row[step]]}) == 2
 
     assert len(drawn.batches) == len(sampler)
     assert sum(drawn.monolingual) == round(settings["alpha"] * len(drawn.steps))
@@ -215,8 +212,6 @@ def test_rows_of_a_language_are_used_evenly(rows: Dataset, settings: dict[str, A
         # A cluster is once in a batch, so a group of several rows cannot give more uses than there are batches.
         bound = n_steps[monolingual] * sampler.batch_size * settings["world_size"]
         free = monolingual and settings["language_sampling"] != "mixed"
-        if not monolingual and settings["languages_per_batch"]:
-            continue  # each two languages are asked equally often, however many rows have both
         if not free and np.ceil(bound / max(1, (size > 1).sum())) * size.max() > max(1, n_steps[monolingual] - 1):
             continue
         for language in range(len(set(rows["language"]))):
@@ -452,13 +447,10 @@ def test_a_batch_of_the_same_documents() -> None:
     rows = rows.remove_columns("document").add_column("document", [number // 8 for number in rows["id"]])
     pairs = parallel_pairs(rows, document_column="document")
     document = np.array(rows["document"])
-    for languages in (None, 2):
-        sampler = HybridBatchSampler(pairs, 16, True, alpha=0, same_document=True, languages_per_batch=languages)
-        drawn = Drawn(pairs, sampler)
-        assert np.mean([len(set(document[drawn.query_row[step]])) for step in drawn.steps]) < 4.5
-        assert all(len(set(drawn.cluster[drawn.query_row[step]])) == 16 for step in drawn.steps)
-        if languages is None:
-            assert np.ptp(drawn.uses(False, "query_row")) <= 1
+    drawn = Drawn(pairs, HybridBatchSampler(pairs, 16, True, alpha=0, same_document=True))
+    assert np.mean([len(set(document[drawn.query_row[step]])) for step in drawn.steps]) < 3
+    assert all(len(set(drawn.cluster[drawn.query_row[step]])) == 16 for step in drawn.steps)
+    assert np.ptp(drawn.uses(False, "query_row")) <= 1
     apart = Drawn(pairs, HybridBatchSampler(pairs, 16, True, alpha=0))
     assert np.mean([len(set(document[apart.query_row[step]])) for step in apart.steps]) > 8
 
@@ -485,8 +477,6 @@ def test_both_kinds_in_each_batch(seed: int, alpha: float, batch_size: int) -> N
     ("settings", "message"),
     [
         ({"alpha": 1, "same_document": True}, "same_document has no effect with alpha=1"),
-        ({"alpha": 1, "languages_per_batch": 2}, "languages_per_batch has no effect with alpha=1"),
-        ({"languages_per_batch": 3}, "languages_per_batch must be 2 or None"),
         ({"same_document": True}, "The data set knows no documents"),
         ({"alpha": 0, "homogeneous": False}, "homogeneous has no effect with alpha=0"),
         ({"homogeneous": False, "language_sampling": "mixed"}, "language_sampling has no effect with homogeneous"),

@@ -23,7 +23,11 @@ imports = App(name="import", help="Read data in a known layout and write paralle
 COMMANDS = (
     (app, "train:quickstart", "Train small encoders from scratch, without a network, and compare the samplers."),
     (app, "train:train", "Fine-tune a model on parallel rows, with hybrid batches or a baseline."),
-    (app, "train:center", "Estimate each language's mean vectors and write them into a model's folder."),
+    (
+        app,
+        "train:center",
+        "Estimate what vectors say of their language, to take it out of them without training.",
+    ),
     (app, "evaluate:evaluate", "Evaluate models on XQuAD-R, MLQA-R, MIRACL or your own data."),
     (app, "evaluate:browse", "Write a page that shows what two models find for each question."),
     (app, "probe:probe", "Measure, without queries, whether a mixed-language corpus needs centring or training."),

@@ -84,11 +84,12 @@ def center(
     split: Split = "train",
     seed: int = 0,
 ) -> None:
-    """Estimate what vectors say of their language, and write it into a model's folder or a model of its own.
+    """Estimate what vectors say of their language, to take it out of them without training.
 
-    Taking it from the vectors removes much of a model's preference for the query's language, without training. Without
-    ``--output``, the language of each query and passage must be known at search time, and ``st-hybrid evaluate --center
-    MODEL`` reports the scores. With it, the new model takes a text to be in the language whose mean is nearest.
+    This removes much of a model's preference for the query's language. Without ``--output`` the estimate goes into the
+    model's folder. The language of each query and passage must then be known at search time, and ``st-hybrid evaluate
+    --center MODEL`` reports the scores. With ``--output``, the new model takes a text to be in the language whose mean
+    is nearest.
 
     Args:
         model: Model: a folder or hub name; without ``--output`` a folder.
