@@ -1,5 +1,6 @@
 """Commands that train."""
 
+import gc
 import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -61,6 +62,7 @@ def train(
     source = {"split": split, "columns": columns}
     finetune(model, sets, output, recipe, source=source, checked=checked_sets(data), resume=resume)
     if torch.distributed.is_initialized():
+        gc.collect()  # the trainer, which holds the process group, too
         torch.distributed.destroy_process_group()  # a process that ends with its group open may abort
     if int(os.environ.get("RANK", 0)) == 0:
         print_training(output, Console())
