@@ -107,8 +107,8 @@ def language_preference(relevant_scores: Floats, collection: RetrievalCollection
         relevant_scores: Score of each relevant pair of the collection, shape ``(pairs,)``.
         collection: Languages and relevance.
 
-    The language preference rate (LPR) of Jang et al. 2026, https://arxiv.org/abs/2605.07249, is the mean of this for
-    relevant passages that are translations of one another. How it treats ties is ours.
+    The idea is that of the language preference rate (LPR) of Jang et al. 2026, https://arxiv.org/abs/2605.07249, for
+    relevant passages that are translations of one another. The definition is ours.
     """
     query, total = collection.relevant_queries, len(collection.queries)
     own = collection.passage_languages[collection.relevant_passages] == collection.query_languages[query]

@@ -1,6 +1,7 @@
 """A loss that adds a term of its own to the in-batch negatives."""
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
@@ -13,7 +14,7 @@ from st_hybrid.loss import MultilingualMultipleNegativesRankingLoss
 __all__ = ["AddedTermLoss"]
 
 
-class AddedTermLoss(MultilingualMultipleNegativesRankingLoss):
+class AddedTermLoss(MultilingualMultipleNegativesRankingLoss, ABC):
     """In-batch negatives plus ``weight`` times a term of the embeddings of the queries and positives of a batch.
 
     A subclass defines :meth:`term`. The texts are encoded once for both, with and without gradient caching. The trainer
@@ -55,9 +56,9 @@ class AddedTermLoss(MultilingualMultipleNegativesRankingLoss):
             raise ValueError(f"weight must be a positive number, got {weight}.")
         self.weight = weight
 
+    @abstractmethod
     def term(self, queries: Tensor, positives: Tensor, labels: Tensor) -> Tensor:
         """The term of one batch, a scalar, from embeddings (batch, dim) and all labels (batch, labels)."""
-        raise NotImplementedError
 
     def forward(  # type: ignore[override]
         self, sentence_features: Iterable[dict[str, Tensor]], labels: Tensor | None = None

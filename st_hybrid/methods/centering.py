@@ -1,5 +1,6 @@
 """Take from vectors what they say about the language of their text, without training."""
 
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -14,6 +15,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from st_hybrid.encoders import require_dense
+from st_hybrid.files import replacing
 from st_hybrid.grouping import place_in_group
 from st_hybrid.languages import supported_code
 from st_hybrid.rows import ParallelRows
@@ -284,8 +286,11 @@ class LanguageCentering(Module):
     def save_pretrained(self, folder: str | Path) -> None:
         """Write to ``language_centering`` inside ``folder``, usually that of the model, which stays as it is."""
         target = Path(folder) / FOLDER
-        target.mkdir(parents=True, exist_ok=True)
-        self.save(str(target))
+        with replacing(target) as temporary:
+            temporary.mkdir()
+            self.save(str(temporary))
+            if target.is_dir():
+                shutil.rmtree(target)  # only an empty folder can be replaced
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> "LanguageCentering":
