@@ -18,7 +18,6 @@ logger = logging.getLogger(__name__)
 
 LanguageSampling = Literal["uniform", "proportional", "mixed"]
 
-_SHOWN = 5  # languages that a warning names
 _STEPS_AT_ONCE = 1024  # steps turned into Python lists together: few enough to keep memory flat
 
 
@@ -205,22 +204,19 @@ class HybridBatchSampler(DefaultBatchSampler):
                 raise ValueError(f"{reason} Choose a smaller batch.")
             self.batch_size = fits // self.world_size
             logger.warning("%s The batches have %d pairs.", reason, self.batch_size)
-        for kind, sizes in most.items():
-            small = {code: size for code, size in sizes.items() if size < self.batch_size * self.world_size}
-            if small:
-                shown = [f"{code} ({size:,})" for code, size in list(small.items())[:_SHOWN]]
-                logger.warning(
-                    "%s: %s batches leave out %s%s, with too few distinct passage clusters and query texts for "
-                    "batches of %d. A smaller batch would include them.",
-                    name,
-                    kind,
-                    ", ".join(shown),
-                    f" and {len(small) - _SHOWN} more" if len(small) > _SHOWN else "",
-                    self.batch_size,
-                )
-            left = [stream for code, stream in streams[kind].items() if code not in small]
-            self._streams += left
-            self._monolingual += len(left) if kind == "monolingual" else 0
+        size = self.batch_size * self.world_size
+        small = {code: fits for code, fits in most.get("monolingual", {}).items() if fits < size}
+        if small:
+            logger.warning(
+                "%s: monolingual batches leave out %s, with too few distinct passage clusters and query texts for "
+                "batches of %d. A smaller batch would include them.",
+                name,
+                ", ".join(f"{code} ({fits:,})" for code, fits in small.items()),
+                self.batch_size,
+            )
+        kept = [[stream for code, stream in of_kind.items() if code not in small] for of_kind in streams.values()]
+        self._monolingual = len(kept[0]) if "monolingual" in streams else 0
+        self._streams = [stream for of_kind in kept for stream in of_kind]
 
     def _monolingual_pairs(self, pairs: PairRows, which: Ints) -> dict[str, Ints]:
         """The numbers of the pairs of each language, or of all."""
