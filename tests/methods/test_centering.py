@@ -304,3 +304,14 @@ def test_rows_of_the_same_groups_are_drawn(tiny_model: SentenceTransformer) -> N
     drawn = LanguageCentering.fit_rows(tiny_model, Dataset.from_list(rows), per_language=8, seed=1).means["document"]
     assert np.array_equal(drawn["en"], drawn["de"])  # their passages are alike in each group
     assert not np.array_equal(drawn["en"], drawn["th"])
+
+
+def test_what_was_saved_is_replaced_and_nothing_is_left_beside(tmp_path: Path) -> None:
+    def of(value: float) -> LanguageCentering:
+        vectors = np.full((2, 3), value, dtype=np.float32)
+        return LanguageCentering.from_embeddings(vectors, ["en", "de"], vectors, ["en", "de"])
+
+    for value in (1.0, 2.0):
+        of(value).save_pretrained(tmp_path)
+        assert LanguageCentering.from_pretrained(tmp_path).means["query"]["en"].tolist() == [value] * 3
+    assert [path.name for path in tmp_path.iterdir()] == ["language_centering"]
