@@ -7,7 +7,11 @@ import torch
 from sentence_transformers import MultiVectorEncoder, SparseEncoder
 from sentence_transformers.base.losses import CachedLossMixin
 from sentence_transformers.base.losses.gradcache import has_static_embedding_input
-from sentence_transformers.base.losses.merged_forward import embed_columns, embed_columns_padded
+from sentence_transformers.base.losses.merged_forward import (
+    embed_columns,
+    embed_columns_padded,
+    merge_feature_batches,
+)
 from sentence_transformers.multi_vector_encoder.scoring import colbert_scores
 from sentence_transformers.sentence_transformer.losses import (
     CachedMultipleNegativesRankingLoss,
@@ -20,6 +24,7 @@ from torch import Tensor, nn
 Direction = Literal["query_to_doc", "query_to_query", "doc_to_query", "doc_to_doc"]
 PartitionMode = Literal["joint", "per_direction"]
 HardnessMode = Literal["in_batch_negatives", "hard_negatives", "all_negatives"]
+_SIMILAR = 16  # texts that a CPU encodes at once
 _COMPUTED = {*get_args(Direction), *get_args(PartitionMode), *get_args(HardnessMode), None}
 _CITATION = """
 @misc{elmahdy2024synergistic,
@@ -123,8 +128,14 @@ class MultilingualMultipleNegativesRankingLoss(CachedLossMixin, MultipleNegative
         """Compute the loss of one batch, a scalar, from its tokenized columns and its labels."""
         if self.uses_gradient_cache:
             return self.forward_cached(sentence_features, labels)
-        embed = _token_columns if self.late_interaction else embed_columns
-        return self.compute_loss_from_embeddings(embed(self.model, list(sentence_features)), labels)
+        columns = list(sentence_features)
+        if self.late_interaction:
+            embeddings = _token_columns(self.model, columns)
+        elif all(value.device.type == "cpu" for value in columns[0].values() if isinstance(value, Tensor)):
+            embeddings = [_embed_by_length(self.model, column) for column in columns]
+        else:
+            embeddings = embed_columns(self.model, columns)
+        return self.compute_loss_from_embeddings(embeddings, labels)
 
     def compute_loss_from_embeddings(self, embeddings: list[Tensor], labels: Tensor | None) -> Tensor:
         """Compute the loss from the embeddings of the queries, positives and hard negatives, each (batch, dim)."""
@@ -232,6 +243,22 @@ class MultilingualMultipleNegativesRankingLoss(CachedLossMixin, MultipleNegative
         """BibTeX of hybrid batch training and of the losses that this one extends."""
         cached: Any = CachedMultipleNegativesRankingLoss.citation
         return _CITATION + super().citation + (cached.fget(self) if self.uses_gradient_cache else "")
+
+
+def _embed_by_length(model: nn.Module, features: dict[str, Any]) -> Tensor:
+    """The embeddings of one column, with texts of similar length together: padding costs a CPU as much as text."""
+    whole = merge_feature_batches([features])  # None if the features cannot be split
+    mask = None if whole is None else whole.get("attention_mask")
+    if whole is None or mask is None or mask.ndim != 2 or len(mask) <= _SIMILAR or not mask.any(dim=1).all():
+        return model(features)["sentence_embedding"]
+    tokens = {key for key, value in whole.items() if isinstance(value, Tensor) and value.shape == mask.shape}
+    rows = {key for key, value in whole.items() if isinstance(value, Tensor) and key != "prompt_length"} - tokens
+    order, embeddings = mask.sum(dim=1).argsort(), []
+    for part in order.split(_SIMILAR):
+        longest = int(mask[part].any(dim=0).nonzero().max()) + 1  # padding on the left stays: it may place the tokens
+        own = {key: whole[key][part][:, :longest] for key in tokens} | {key: whole[key][part] for key in rows}
+        embeddings.append(model({**whole, **own})["sentence_embedding"])
+    return torch.cat(embeddings)[order.argsort()]
 
 
 def _token_columns(model: nn.Module, columns: list[dict[str, Any]]) -> list[Tensor]:

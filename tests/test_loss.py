@@ -381,6 +381,33 @@ def test_inside_a_matryoshka_loss(tiny_model: SentenceTransformer, options: dict
     assert value.item() == pytest.approx(expected.item(), abs=1e-5)  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_texts_of_similar_length_are_encoded_together(tiny_model: SentenceTransformer, side: str) -> None:
+    tiny_model.eval()  # without dropout
+    tiny_model.tokenizer.padding_side = side
+    generator = torch.Generator().manual_seed(0)
+    lengths = torch.randint(1, 60, (2, 40), generator=generator).tolist()
+    texts = [[chr(97 + i % 26) * length for i, length in enumerate(column)] for column in lengths]
+    widths: list[torch.Size] = []
+    tiny_model[0].register_forward_pre_hook(lambda _, args: widths.append(args[0]["input_ids"].shape))
+
+    def found(loss: nn.Module, labels: Tensor | None) -> tuple[float, list[Tensor], int]:
+        widths.clear()
+        tiny_model.zero_grad()
+        value = loss([tiny_model.preprocess(column) for column in texts], labels)
+        value.backward()
+        gradients = [weight.grad.clone() for weight in tiny_model.parameters() if weight.grad is not None]
+        return value.item(), gradients, sum(rows * width for rows, width in widths)
+
+    value, gradients, tokens = found(
+        MultilingualMultipleNegativesRankingLoss(tiny_model), make_labels(list(range(len(texts[0]))))
+    )
+    wanted, wanted_gradients, padded = found(MultipleNegativesRankingLoss(tiny_model), None)
+    assert value == pytest.approx(wanted, rel=1e-5)
+    torch.testing.assert_close(gradients, wanted_gradients, rtol=1e-4, atol=1e-6)
+    assert tokens < 0.75 * padded if side == "right" else tokens == padded
+
+
 # Labels by rank: clusters shared on one rank, across ranks and nowhere; and a rank whose batch has no labels.
 GATHERED_CLUSTERS: list[list[list[int] | None]] = [
     [[0, 0, 1], [2, 3, 4]],
