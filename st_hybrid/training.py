@@ -177,7 +177,7 @@ def print_training(output: str | Path, console: Console) -> None:
     series = ["loss", "loss_monolingual", "loss_cross_lingual", "loss_distillation", *scores]
     series = [key for key in series if any(key in entry for entry in by_step.values())]
     # One row per evaluation; without evaluations, about ten of the logged steps.
-    steps = [step for step, entry in by_step.items() if scores[0] in entry]
+    steps = [step for step, entry in by_step.items() if not entry.keys().isdisjoint(scores)]
     steps = steps or [step for step, entry in by_step.items() if "loss" in entry][:: max(1, len(by_step) // 10)]
     titles = (key.removeprefix(f"eval_{_HELD_OUT}_").replace("_", "\n") for key in series)
     table = Table("step", *titles, title=f"{run['steps']:,} steps in {run['seconds']:,.0f} s")

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 from datasets import Dataset
-from scipy.sparse import coo_array
+from scipy.sparse import csr_array
 
 from st_hybrid.grouping import numbered
 from st_hybrid.rows import ParallelRows
@@ -146,7 +146,8 @@ class RetrievalCollection:
     ) -> "RetrievalCollection":
         """Make a collection from parallel rows, to measure a model on rows that it was not trained on.
 
-        The positives of a query's group are relevant to it. Equal positives in one language are one passage.
+        The positives of a query's group are relevant to it. Equal positives in one language are one passage. A
+        sentence would find itself: of bitext, every other translation of a sentence asks, and the others answer.
 
         Args:
             rows: Parallel rows, such as ``split_groups(rows, 0.05)["test"]``.
@@ -155,14 +156,24 @@ class RetrievalCollection:
         """
         parallel = ParallelRows(rows, columns=columns, negative_columns=[])
         text, texts = numbered(parallel.table["positive"])
+        order = np.argsort(parallel.group, kind="stable")
+        place = np.empty_like(order)
+        place[order] = np.arange(len(order)) - np.searchsorted(parallel.group[order], parallel.group[order])
+        turn = (place + parallel.group) % 2 == 0
+        asks, answers = (np.flatnonzero(~parallel.bitext | side) for side in (turn, ~turn))
         _, first, passage = np.unique(
-            parallel.passage_language * len(texts) + text, return_index=True, return_inverse=True
+            parallel.passage_language[answers] * len(texts) + text[answers], return_index=True, return_inverse=True
         )
+        first = answers[first]
         # A query has a row for each of its positives.
-        asked = np.sort(np.unique(parallel.group * len(parallel.languages) + parallel.language, return_index=True)[1])
-        rows_of = coo_array((np.ones(len(asked), dtype=np.int32), (parallel.group[asked], np.arange(len(asked)))))
-        passages_of = coo_array((np.ones(len(parallel), dtype=np.int32), (parallel.group, passage)))
-        relevant_queries, relevant_passages = (rows_of.T.tocsr() @ passages_of.tocsr()).nonzero()
+        number = parallel.group * len(parallel.languages) + parallel.language
+        asked = asks[np.sort(np.unique(number[asks], return_index=True)[1])]
+        relevant_queries, relevant_passages = (
+            _by_group(parallel.group[asked], np.arange(len(asked)), (len(parallel), len(asked))).T
+            @ _by_group(parallel.group[answers], passage, (len(parallel), len(first)))
+        ).nonzero()
+        if not len(relevant_queries):
+            raise ValueError(f"{name}: the rows are sentences without translations. Add rows that answer queries.")
         return cls(
             name=name,
             languages=parallel.languages,
@@ -232,6 +243,11 @@ class RetrievalCollection:
             passage_contexts=None if self.passage_contexts is None else self.passage_contexts[keep_passage],
             grades=None if self.grades is None else self.grades[keep_pair],
         )
+
+
+def _by_group(groups: IntArray, numbers: IntArray, shape: tuple[int, int]) -> csr_array:
+    """Which queries or passages are of which group, ``(groups, queries or passages)``."""
+    return csr_array((np.ones(len(groups), dtype=np.int32), (groups, numbers)), shape=shape)
 
 
 def _plain(value: Any) -> Any:

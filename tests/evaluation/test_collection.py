@@ -188,6 +188,29 @@ def test_what_is_not_text_is_named() -> None:
         RetrievalCollection.from_dicts(**{**DICTS, "corpus": {**DICTS["corpus"], "p2": None}}, name="fruit")
 
 
+def test_of_bitext_a_sentence_asks_or_answers() -> None:
+    """A sentence in the pool of its own query would find itself."""
+    words = {"en": ["a plum", "a pear"], "de": ["eine Pflaume", "eine Birne"], "fr": ["une prune", "une poire"]}
+    texts = [(group, language, words[language][group]) for language in words for group in (0, 1)]
+    rows = Dataset.from_list(
+        [{"id": group, "language": language, "query": text, "positive": text} for group, language, text in texts]
+        + [{"id": 2, "language": "de", "query": "Was ist blau?", "positive": "Eine Pflaume."}]
+    )
+    collection = RetrievalCollection.from_rows(rows)
+    assert sorted(collection.queries) == sorted(["a plum", "une prune", "eine Birne", "Was ist blau?"])
+    assert sorted(collection.passages) == sorted(["eine Pflaume", "a pear", "une poire", "Eine Pflaume."])
+    assert texts_of_pairs(collection) == {
+        ("a plum", "eine Pflaume"),
+        ("une prune", "eine Pflaume"),
+        ("eine Birne", "a pear"),
+        ("eine Birne", "une poire"),
+        ("Was ist blau?", "Eine Pflaume."),
+    }
+    for alone in ([0], [0, 1]):
+        with pytest.raises(ValueError, match="sentences without translations"):
+            RetrievalCollection.from_rows(rows.select(alone))
+
+
 def test_rows_of_a_group_are_relevant_in_all_languages_and_equal_passages_are_one() -> None:
     rows = Dataset.from_list(
         [
