@@ -40,6 +40,7 @@ from st_hybrid import (
     parallel_pairs,
 )
 from st_hybrid.data import open_rows, read_squad
+from st_hybrid.data.squad import Positive
 from st_hybrid.evaluation import RetrievalCollection, encode_collection, load_lareqa, score_queries
 from st_hybrid.files import replacing, write_json
 from st_hybrid.methods.anchor import AnchorDistillationLoss, AnchorVectors
@@ -47,6 +48,13 @@ from st_hybrid.methods.merging import merged_weights
 from st_hybrid.provenance import provenance
 
 RESULTS = Path(__file__).parent / "results" / "methods.json"
+QUESTION_SETS: tuple[tuple[str, str, str, Positive], ...] = (
+    ("ar", "arcd", "ar-arcd.json", "sentence"),
+    ("zh", "cmrc", "zh-cmrc2018.json", "sentence"),
+    ("zh", "drcd", "zh-drcd.json", "sentence"),
+    ("ja", "jaquad", "ja-jaquad.json.gz", "sentence"),
+    ("th", "iapp", "th-iapp.jsonl", "paragraph"),  # whose sentences no splitter finds
+)
 UNSEEN = ("el", "vi")  # as in the paper
 SOFTWARE_GROUPS, SHORTEST = 3000, 40  # letters; of dense scripts a third
 PROMPTS = {"query": "query: ", "positive": "passage: "}
@@ -114,13 +122,7 @@ def read_rows(folder: Path) -> dict[str, Dataset]:
     drawn = np.random.default_rng(0).permutation(np.unique(ids))[:SOFTWARE_GROUPS]
     questions = {
         f"{language} {name}": read_squad({language: folder / "qa" / file}, positive=positive).rows
-        for language, name, file, positive in (
-            ("ar", "arcd", "ar-arcd.json", "sentence"),
-            ("zh", "cmrc", "zh-cmrc2018.json", "sentence"),
-            ("zh", "drcd", "zh-drcd.json", "sentence"),
-            ("ja", "jaquad", "ja-jaquad.json.gz", "sentence"),
-            ("th", "iapp", "th-iapp.jsonl", "paragraph"),  # whose sentences no splitter finds
-        )
+        for language, name, file, positive in QUESTION_SETS
     }
     return {**questions, "news": news, "software": software.select(np.flatnonzero(np.isin(ids, drawn)))}
 

@@ -27,6 +27,7 @@ def read_squad(
     files: str | Path | Mapping[str, str | Path],
     *,
     positive: Positive = "sentence",
+    negatives: int | None = None,
     languages: Sequence[str] | None = None,
     split: str = "train",
     splitter: Splitter = sentence_spans,
@@ -44,6 +45,8 @@ def read_squad(
             name of each language: ``{"de": "squad-de/train.json", "en": "squad"}``. SQuAD's JSON, or its flat form
             (``context``, ``question`` and ``answers`` in each row). Files may be compressed.
         positive: ``"sentence"`` or ``"paragraph"``.
+        negatives: Number of hard negatives for each sentence: the other sentences of the paragraph that are nearest to
+            it, as ``negative_1``, ``negative_2``, … Questions on paragraphs with too few sentences are left out.
         languages: Languages to read; by default all.
         split: Split to read, of a folder or a data set.
         splitter: Finds sentences, given a language and a text; see :func:`~st_hybrid.sentences.sentence_spans`.
@@ -54,7 +57,8 @@ def read_squad(
         The rows, with the question ids as ids, and a report of what was left out and why.
 
     Raises:
-        ValueError: A file is malformed, its language is unknown, or an id occurs twice in it.
+        ValueError: A file is malformed, its language is unknown, an id occurs twice in it, or negatives are asked for
+            paragraphs.
 
     Example:
         ::
@@ -68,18 +72,20 @@ def read_squad(
     """
     if positive not in ("sentence", "paragraph"):
         raise ValueError(f"positive must be 'sentence' or 'paragraph', got {positive!r}.")
+    if negatives is not None and (negatives < 1 or positive == "paragraph"):
+        raise ValueError(f"negatives must be at least 1, with positive='sentence', got {negatives} and {positive!r}.")
+    columns = ["id", "query", "positive", *(f"negative_{number + 1}" for number in range(negatives or 0))]
     paths = _language_files(files, languages)
     report = ReadReport()
 
     def batches() -> Iterator[Batch]:
         for language, path in paths.items():
             report.count(f"{path} (questions)", 0)
-            found = _questions(path, split, language, positive, splitter, report)
+            found = _questions(path, split, language, positive, negatives or 0, splitter, report)
             while part := list(islice(found, _BATCH)):
-                ids, queries, positives, places = zip(*part, strict=True)
-                language_column = pa.repeat(language, len(ids))
-                table = pa.table({"id": ids, "language": language_column, "query": queries, "positive": positives})
-                yield Batch(table, places.__getitem__)
+                places, *texts = zip(*part, strict=True)
+                table = pa.table(dict(zip(columns, texts, strict=True)))
+                yield Batch(table.add_column(1, "language", pa.repeat(language, len(part))), places.__getitem__)
 
     return collect(batches(), report, show_progress_bar=show_progress_bar)
 
@@ -110,9 +116,9 @@ def _language_files(files: str | Path | Mapping[str, str | Path], languages: Seq
 
 
 def _questions(
-    path: Path, split: str, language: str, positive: Positive, splitter: Splitter, report: ReadReport
-) -> Iterator[tuple[str, str, str, str]]:
-    """The id, text, positive and place of each question that has an answer."""
+    path: Path, split: str, language: str, positive: Positive, negatives: int, splitter: Splitter, report: ReadReport
+) -> Iterator[tuple[str, ...]]:
+    """The place, id, text, positive and negatives of each question that has an answer."""
     is_json = path.is_file() and plain_suffix(path) in (".json", ".jsonl")
     rows = None if is_json and split == "train" else Source(str(path), split).load()
     coarse = False
@@ -124,13 +130,17 @@ def _questions(
         for question in paragraph.questions:
             report.count(f"{path} (questions)", 1)
             place = f"{paragraph.where}, question {question.id!r}"
-            span, remark = _answering(paragraph, question, spans, anywhere=positive == "paragraph")
-            if span is None:
+            number, remark = _answering(paragraph, question, spans, anywhere=positive == "paragraph")
+            if number is not None and len(spans) <= negatives:
+                number, remark = None, "too few sentences for the negatives"
+            if number is None:
                 report.read += 1
                 report.drop(remark, 1, place.strip)
             else:
                 report.mend(remark, int(remark != ""), place.strip)
-                yield question.id, question.text, paragraph.text[slice(*span)], place
+                nearest = sorted(range(len(spans)), key=lambda other: abs(other - number))[: negatives + 1]
+                texts = (paragraph.text[slice(*spans[sentence])] for sentence in nearest)
+                yield place, question.id, question.text, *texts
     if coarse:
         warnings.warn(
             f"{path} has no sentence breaks, and {language} does not mark sentence ends: the positives are pieces of "
@@ -139,15 +149,15 @@ def _questions(
         )
 
 
-def _answering(paragraph: Paragraph, question: Question, spans: list[Span], anywhere: bool) -> tuple[Span | None, str]:
+def _answering(paragraph: Paragraph, question: Question, spans: list[Span], anywhere: bool) -> tuple[int | None, str]:
     """The sentence that the first usable answer starts in; what is wrong if there is none, or what was mended."""
     if anywhere and question.answers:
-        return spans[0], ""
+        return 0, ""
     text, answers = paragraph.text, question.answers
     right = [start for start, answer in answers if answer is None or text.startswith(answer, start)]
     once = [text.index(answer) for _, answer in answers if answer is not None and text.count(answer) == 1]
     for start in (*right, *once):
         if (sentence := sentence_at(spans, start)) is not None:
-            return spans[sentence], "" if start in right else "answer found away from its offset"
+            return sentence, "" if start in right else "answer found away from its offset"
     wrong = "answer outside every sentence" if right else "answer is not where the file says"
     return None, wrong if answers else "question without an answer"

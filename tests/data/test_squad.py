@@ -73,6 +73,23 @@ def test_paragraphs(tmp_path: Path) -> None:
     assert rows["positive"][:] == [parts[0]["context"]] * 3
 
 
+def test_other_sentences_of_the_paragraph_as_hard_negatives(tmp_path: Path) -> None:
+    short = paragraph("de", 1, True)
+    short["sentence_breaks"] = [short["sentence_breaks"][0], (len(short["context"]) - 10, len(short["context"]))]
+    path = write(tmp_path / "de.json", [paragraph("de", 0, True), short])
+    rows, report = read_squad({"de": path}, negatives=2)
+    first, second, third = "Dr.0 Elster nistet z. B. im Hof.", "Sie0 legt fünf Eier!", "Und0 dann?"
+    assert rows.select_columns(["positive", "negative_1", "negative_2"]).to_list() == [
+        {"positive": first, "negative_1": second, "negative_2": third},
+        {"positive": second, "negative_1": first, "negative_2": third},
+        {"positive": third, "negative_1": second, "negative_2": first},
+    ]
+    assert report.dropped["too few sentences for the negatives"].rows == 2
+    for options in ({"negatives": 0}, {"negatives": 1, "positive": "paragraph"}):
+        with pytest.raises(ValueError, match="negatives must be at least 1, with positive='sentence'"):
+            read_squad({"de": path}, **options)  # type: ignore[arg-type]
+
+
 def test_a_splitter_of_ones_own(tmp_path: Path) -> None:
     path = write(tmp_path / "de.json", [paragraph("de", 0, False)])
     rows, _ = read_squad({"de": path}, splitter=lambda language, text: [(0, 4), (4, len(text))])
