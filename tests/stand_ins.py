@@ -27,6 +27,16 @@ TEXTS = {
 }
 
 
+GRID = """
+models: {small: {scratch: {hidden: 16, layers: 1, vocabulary: 300}}}
+data: {clocks: {sets: [rows.jsonl]}}
+methods: {X-Y: {sampler: x-y}, hybrid: {alpha: 0.5}}
+budgets: {short: {steps: 2}}
+recipe: {batch_size: 8, dtype: float32}
+evaluation: {data: [clean.jsonl.gz]}
+"""
+
+
 def rows(groups: int = 120) -> list[dict[str, Any]]:
     """Parallel rows in three languages."""
     return [
@@ -58,6 +68,7 @@ def write_files(folder: Path) -> None:
     _write(folder / "user/faq/v2/train.jsonl", lines.replace('"query"', '"question"'))
     _write(folder / "user/faq/README.md", "---\nconfigs:\n- config_name: v2\n  data_files: v2/train.jsonl\n---\n")
     pq.write_table(pa.Table.from_pylist(rows()), folder / "rows.parquet")
+    _write(folder / "grid.yaml", GRID)
     _write_csv(folder / "faq.csv", [row for row in rows(8) if row["language"] == "en"])
     wide = [
         {"id": i}

@@ -17,6 +17,7 @@ app = App(
     default_parameter=Parameter(negative=()),
 )
 data = App(name="data", help="Make parallel rows from your data, check them and clean them.")
+study = App(name="study", help="Train and evaluate grids of models, methods, data and seeds.")
 imports = App(name="import", help="Read data in a known layout and write parallel rows.")
 
 #: The group, the function and the summary of each command; the summary is the first line of the function's docstring.
@@ -32,6 +33,8 @@ COMMANDS = (
     (app, "evaluate:browse", "Write a page that shows what two models find for each question."),
     (app, "probe:probe", "Measure, without queries, whether a mixed-language corpus needs centring or training."),
     (app, "encode:encode", "Encode the passages of MIRACL ahead of an evaluation."),
+    (study, "study:run", "Train and evaluate the cells of a grid that its folder lacks."),
+    (study, "study:status", "Show how far the cells of a study are, and the time left."),
     (
         imports,
         "data:rows",
@@ -48,6 +51,7 @@ COMMANDS = (
 for group, function, summary in COMMANDS:
     group.command(f"st_hybrid.cli.{function}", name=function.partition(":")[2], help=summary)
 data.command(imports)
+app.command(study)
 app.command(data)
 
 

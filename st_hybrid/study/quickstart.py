@@ -18,7 +18,6 @@ from rich.console import Console
 from rich.table import Table
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments
 from sentence_transformers.sentence_transformer.modules import StaticEmbedding
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import PrinterCallback
 
 from st_hybrid.evaluation import SETTINGS, RetrievalCollection, evaluate_retrieval
@@ -29,6 +28,7 @@ from st_hybrid.progress import progress_bar
 from st_hybrid.provenance import provenance
 from st_hybrid.sampler import HybridBatchSampler
 from st_hybrid.study.cldr import LANGUAGES, cldr_rows
+from st_hybrid.study.scratch import trained_tokenizer
 from st_hybrid.trainer import HybridTrainer
 
 UNTRAINED = "untrained"
@@ -109,11 +109,7 @@ def _one_thread() -> Iterator[None]:
 
 def _encoder(rows: Dataset, seed: int) -> SentenceTransformer:
     """A bag of random word vectors: all that it learns of translations comes from cross-lingual batches."""
-    tokenizer = Tokenizer(models.BPE(unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    trainer = trainers.BpeTrainer(vocab_size=5000, special_tokens=["[UNK]"], show_progress=False)
-    tokenizer.train_from_iterator([*rows["query"], *rows["positive"]], trainer)
+    tokenizer = trained_tokenizer([*rows["query"], *rows["positive"]], 5000)
     generator = torch.Generator().manual_seed(seed)
     weights = torch.randn(tokenizer.get_vocab_size(), 128, generator=generator) / 10
     encoder = SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_weights=weights)], device="cpu")
