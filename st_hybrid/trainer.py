@@ -1,10 +1,14 @@
 """A trainer with hybrid batches, which logs the loss of each kind of batch."""
 
 import copy
+import json
 import logging
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
+from zipfile import is_zipfile
 
 import torch
 from datasets import Dataset, DatasetDict
@@ -13,12 +17,36 @@ from sentence_transformers.base.evaluation import BaseEvaluator
 from sentence_transformers.base.sampler import BatchSamplers, DefaultBatchSampler, MultiDatasetBatchSamplers
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
+from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from st_hybrid.loss import MultilingualMultipleNegativesRankingLoss
 from st_hybrid.pairs import is_ordinary, pair_text
 from st_hybrid.sampler import HybridBatchSampler, StepwiseProportionalBatchSampler
 
 logger = logging.getLogger(__name__)
+
+
+def last_complete_checkpoint(folder: str | Path) -> str | None:
+    """The newest checkpoint in a folder that was written to its end, or None.
+
+    A trainer that is killed while it writes one leaves part of it: ``trainer_state.json``, which is written last, or a
+    process's random state is missing or cut off.
+    """
+    numbered = {path.name.rpartition("-")[2]: path for path in Path(folder).glob(f"{PREFIX_CHECKPOINT_DIR}-*")}
+    world = int(os.environ.get("WORLD_SIZE", 1))
+    states = ["rng_state.pth"] if world == 1 else [f"rng_state_{rank}.pth" for rank in range(world)]
+    for _, path in sorted(((int(step), path) for step, path in numbered.items() if step.isdecimal()), reverse=True):
+        try:
+            json.loads((path / TRAINER_STATE_NAME).read_bytes())
+        except (OSError, ValueError):
+            whole = False
+        else:  # without the first one, the checkpoint holds the model only
+            whole = not (path / states[0]).exists() or all(is_zipfile(path / name) for name in states)
+        if whole:
+            return str(path)
+        logger.warning("%s is left aside: it was being written when the training ended.", path)
+    return None
 
 
 def train_in_float32(model: nn.Module) -> None:
@@ -141,10 +169,14 @@ class HybridTrainer(SentenceTransformerTrainer):
         """The multilingual loss."""
         return MultilingualMultipleNegativesRankingLoss(model)
 
-    def train(self, *args: Any, **kwargs: Any) -> Any:
-        """Train as ``Trainer.train`` does."""
+    def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any) -> Any:
+        """Train as ``Trainer.train`` does; ``resume_from_checkpoint=True`` takes the newest complete checkpoint."""
         self._batch_losses = None
-        return super().train(*args, **kwargs)
+        if resume_from_checkpoint is True:
+            resume_from_checkpoint = last_complete_checkpoint(str(self.args.output_dir))
+            if resume_from_checkpoint is None:
+                raise ValueError(f"{self.args.output_dir} has no complete checkpoint. Train without resuming.")
+        return super().train(resume_from_checkpoint, **kwargs)
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None

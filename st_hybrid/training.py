@@ -19,7 +19,6 @@ from sentence_transformers import SentenceTransformer, SentenceTransformerTraini
 from sentence_transformers.base.modules import Router, Transformer
 from torch import nn
 from transformers import EarlyStoppingCallback
-from transformers.trainer_utils import get_last_checkpoint
 
 from st_hybrid.data.zero_shot import CheckedSet, zero_shot_statement
 from st_hybrid.dtypes import Dtype, require_dtype, training_dtype
@@ -34,7 +33,7 @@ from st_hybrid.provenance import provenance
 from st_hybrid.recipe import Recipe
 from st_hybrid.rows import DOCUMENT, ParallelRows, join_rows
 from st_hybrid.sampler import HybridBatchSampler
-from st_hybrid.trainer import HybridTrainer
+from st_hybrid.trainer import HybridTrainer, last_complete_checkpoint
 
 __all__ = ["finetune", "print_training"]
 
@@ -94,6 +93,7 @@ def finetune(
     settings = {"model": str(model), "data": ", ".join(given), "source": dict(source), **asdict(recipe), "dtype": dtype}
     checkpoint = _claim(output, settings, resume)
     if resume and (output / _SUMMARY).is_file():  # a complete run: the trainer would take one more step
+        _complete_card(output, recipe)
         return require_dense(load_encoder(output), "finetune")
 
     sets = _read_sets(given, recipe)
@@ -156,14 +156,14 @@ def finetune(
             **provenance(),
             "processes": trainer.args.world_size,
             "resumed_from": checkpoint and Path(checkpoint).name,
+            "rows": sum(map(len, train_rows.values())),
             "steps": trainer.state.global_step,
             "seconds": round(done.metrics["train_runtime"], 1),
             "log": trainer.state.log_history,
             **({"merged": merged} if merged else {}),
         }
         write_json(output / _SUMMARY, summary)
-        about = f"{sum(map(len, train_rows.values())):,} parallel rows of {settings['data']}"
-        _complete_card(output / "README.md", about, recipe)
+        _complete_card(output, recipe)
     return encoder
 
 
@@ -219,7 +219,7 @@ def _hold_out(sets: Mapping[str, ParallelRows], groups: int, seed: int) -> tuple
 def _claim(output: Path, settings: dict[str, Any], resume: bool) -> str | None:
     """Reserve the folder for this run, and find the checkpoint to continue from."""
     checkpoints, known = output / _CHECKPOINTS, output / _SETTINGS
-    checkpoint = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None
+    checkpoint = last_complete_checkpoint(checkpoints)
     if known.is_file() and not resume and (checkpoint or (output / _SUMMARY).is_file()):
         raise FileExistsError(f"{output} already holds a run. Continue it (--resume) or choose another folder.")
     if resume and known.is_file():
@@ -331,12 +331,16 @@ def _arguments(
     )
 
 
-def _complete_card(card: Path, about: str, recipe: Recipe) -> None:
-    """Say in the model card how the batches were drawn and what the rows were checked against."""
-    options = recipe.sampler_options
+def _complete_card(output: Path, recipe: Recipe) -> None:
+    """Say in the model card, once, how the batches were drawn and what the rows were checked against."""
+    card, title = output / "README.md", "\n## Hybrid batch training\n"
+    written = card.read_text(encoding="utf-8") if card.is_file() else ""  # sentence-transformers skips one that fails
+    if title in written:
+        return
+    summary, options = json.loads((output / _SUMMARY).read_text(encoding="utf-8")), recipe.sampler_options
     section = (
-        f"\n## Hybrid batch training\n\nTrained with st-hybrid on {about}: sampler `{recipe.sampler}` "
-        f"(alpha {options['alpha']:g}, {options['language_sampling'] or 'all'} languages), "
+        f"{title}\nTrained with st-hybrid on {summary['rows']:,} parallel rows of {summary['settings']['data']}: "
+        f"sampler `{recipe.sampler}` (alpha {options['alpha']:g}, {options['language_sampling'] or 'all'} languages), "
         f"`MultilingualMultipleNegativesRankingLoss` (scale {recipe.scale:g}), batches of {recipe.batch_size} pairs, "
         f"seed {recipe.seed}.\n"
     )
@@ -350,8 +354,7 @@ def _complete_card(card: Path, about: str, recipe: Recipe) -> None:
             f"After training, the weights were averaged with the start's: {recipe.merge:g} of the start's and "
             f"{1 - recipe.merge:g} of the trained ones.\n"
         )
-    section += f"\n{zero_shot_statement(card.parent)}\n"
-    written = card.read_text(encoding="utf-8") if card.is_file() else ""  # sentence-transformers skips one that fails
+    section += f"\n{zero_shot_statement(output)}\n"
     before, marker, after = written.partition("\n## Citation")
     with replacing(card) as temporary:
         temporary.write_text(before + section + marker + after, encoding="utf-8")
