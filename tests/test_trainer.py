@@ -357,7 +357,7 @@ def test_a_killed_training_resumes_with_the_batches_it_would_have_seen(tiny_mode
     assert read_record(tmp_path / "resumed.record") == whole[16:]
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize(("options", "steps"), [(["--parts", "2"], 16), (["--plain"], 8)], ids=["hybrid", "plain"])
 def test_two_processes_resume_in_the_second_epoch(
     tiny_model_path: Path, tmp_path: Path, options: list[str], steps: int

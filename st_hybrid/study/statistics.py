@@ -1,5 +1,6 @@
 """Differences between methods, with intervals over questions and seeds at once."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -132,13 +133,18 @@ def mixed_slope(sizes: Sequence[float], differences: Sequence[npt.ArrayLike]) ->
 
     A check by another road: restricted maximum likelihood. Needs statsmodels (``pip install "st-hybrid[study]"``).
     """
-    from statsmodels.regression.mixed_linear_model import MixedLM
+    try:
+        from statsmodels.regression.mixed_linear_model import MixedLM
+    except ImportError as error:
+        raise ImportError('A mixed model needs statsmodels: pip install "st-hybrid[study]".') from error
 
     parts = [np.asarray(part, dtype=np.float64) for part in differences]
     steps = np.concatenate([np.full(part.size, np.log2(size)) for size, part in zip(sizes, parts, strict=True)])
     trainings = np.repeat(np.arange(sum(map(len, parts))), parts[0].shape[1])
     design = np.column_stack([np.ones_like(steps), steps])
-    fitted = MixedLM(np.concatenate([part.ravel() for part in parts]), design, groups=trainings).fit()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of variances near 0, where the slope is that of least squares
+        fitted = MixedLM(np.concatenate([part.ravel() for part in parts]), design, groups=trainings).fit()
     return float(fitted.params[1]), float(fitted.bse[1])
 
 
