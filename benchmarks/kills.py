@@ -38,6 +38,7 @@ import psutil
 import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
+from safetensors import SafetensorError, safe_open
 
 from st_hybrid.files import write_json
 from st_hybrid.provenance import provenance
@@ -301,6 +302,16 @@ def checksum(path: Path) -> str:
         content = json.dumps(_timeless(json.loads(path.read_bytes())), sort_keys=True).encode()
     elif path.suffix == ".parquet":
         content = json.dumps(pq.read_table(path).to_pylist(), sort_keys=True).encode()
+    elif path.suffix == ".safetensors":  # whose header has its entries in any order
+        with safe_open(path, framework="numpy") as file:
+            parts = [(name, file.get_tensor(name)) for name in sorted(file.keys())]
+            about = json.dumps(
+                [
+                    sorted((file.metadata() or {}).items()),
+                    [(name, *map(str, (part.dtype, part.shape))) for name, part in parts],
+                ]
+            )
+            content = about.encode() + b"".join(part.tobytes() for _, part in parts)
     else:
         content = path.read_bytes()
     return hashlib.sha256(content).hexdigest()
@@ -346,7 +357,7 @@ def kill_often(name: str, job: Job, kills: int, work: Path, seed: int, console: 
         try:
             there = run.results(without=job.in_place)
             half = [path for path in there if there[path] != expected.get(path)]
-        except ValueError as error:
+        except (ValueError, SafetensorError) as error:
             half = [str(error)]
         ended = run.start().wait(LONGEST) == 0
         equal = ended and run.results() == expected
