@@ -4,6 +4,7 @@ import copy
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,7 +14,11 @@ from sentence_transformers.base.evaluation import BaseEvaluator
 from sentence_transformers.base.sampler import BatchSamplers, DefaultBatchSampler, MultiDatasetBatchSamplers
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
+from transformers import EarlyStoppingCallback, TrainerState
+from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_utils import TrainOutput
 
+from st_hybrid.checkpoints import last_complete_checkpoint
 from st_hybrid.loss import MultilingualMultipleNegativesRankingLoss
 from st_hybrid.pairs import is_ordinary, pair_text
 from st_hybrid.sampler import HybridBatchSampler, StepwiseProportionalBatchSampler
@@ -141,10 +146,44 @@ class HybridTrainer(SentenceTransformerTrainer):
         """The multilingual loss."""
         return MultilingualMultipleNegativesRankingLoss(model)
 
-    def train(self, *args: Any, **kwargs: Any) -> Any:
-        """Train as ``Trainer.train`` does."""
+    def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
+        """Train as ``Trainer.train`` does. True resumes from the newest complete checkpoint.
+
+        If no checkpoint is complete, the training starts anew, with a warning. A run that ended with the checkpoint is
+        not trained further.
+        """
         self._batch_losses = None
-        return super().train(*args, **kwargs)
+        if resume_from_checkpoint is True and any(Path(str(self.args.output_dir)).glob("checkpoint-*")):
+            resume_from_checkpoint = last_complete_checkpoint(str(self.args.output_dir))
+        if isinstance(resume_from_checkpoint, str):
+            state = TrainerState.load_from_json(str(Path(resume_from_checkpoint) / TRAINER_STATE_NAME))
+            if self._ended(state):
+                self.state = state
+                best = state.best_model_checkpoint if self.args.load_best_model_at_end else None
+                self._load_from_checkpoint(best or resume_from_checkpoint)
+                return TrainOutput(state.global_step, 0.0, {"train_runtime": 0.0})
+        return super().train(resume_from_checkpoint, *args, **kwargs)
+
+    def _ended(self, state: TrainerState) -> bool:
+        """Whether nothing is left to train; ``Trainer`` would take one more step."""
+        stored = state.stateful_callbacks.get("EarlyStoppingCallback", {})
+        waited = stored.get("attributes", {}).get("early_stopping_patience_counter", 0)
+        patience = [
+            one.early_stopping_patience
+            for one in self.callback_handler.callbacks
+            if isinstance(one, EarlyStoppingCallback)
+        ]
+        steps, epochs = self.args.max_steps, self.args.num_train_epochs
+        reached = state.global_step >= steps if steps > 0 else (state.epoch or 0) >= epochs
+        return reached or any(waited >= one for one in patience)
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        """Save the state of this process's random numbers, and wait for the others.
+
+        The first process then writes ``trainer_state.json``, which marks the checkpoint as complete.
+        """
+        super()._save_rng_state(output_dir)
+        self.accelerator.wait_for_everyone()
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None

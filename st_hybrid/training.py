@@ -19,8 +19,8 @@ from sentence_transformers import SentenceTransformer, SentenceTransformerTraini
 from sentence_transformers.base.modules import Router, Transformer
 from torch import nn
 from transformers import EarlyStoppingCallback
-from transformers.trainer_utils import get_last_checkpoint
 
+from st_hybrid.checkpoints import last_complete_checkpoint
 from st_hybrid.data.zero_shot import CheckedSet, zero_shot_statement
 from st_hybrid.dtypes import Dtype, require_dtype, training_dtype
 from st_hybrid.encoders import load_encoder, require_dense
@@ -40,8 +40,14 @@ __all__ = ["finetune", "print_training"]
 
 _SETTINGS, _SUMMARY, _CHECKPOINTS = "settings.json", "training.json", "checkpoints"
 _HELD_OUT = "held-out"
+_HEADING = "## Hybrid batch training"  # of this run's part of the model card
 _SAVES = 0.1  # the trainer reads a number below 1 as a share of all steps
-_FIXED: dict[str, Any] = {"save_strategy": "steps", "save_total_limit": 2, "report_to": "none"}
+_FIXED: dict[str, Any] = {
+    "save_strategy": "steps",
+    "save_total_limit": 2,
+    "restore_callback_states_from_checkpoint": True,  # how long early stopping has waited
+    "report_to": "none",
+}
 
 
 def finetune(
@@ -68,8 +74,8 @@ def finetune(
         source: How the rows were read. A run can only be resumed with the same source.
         checked: Evaluation sets that the rows were checked against, from
             :func:`~st_hybrid.data.zero_shot.checked_sets`, for :func:`~st_hybrid.data.zero_shot.zero_shot`.
-        resume: Continue the run in ``output``, if there is one, from its last checkpoint, with the same batches. A
-            complete run stays as it is.
+        resume: Continue the run in ``output``, if there is one, from its last complete checkpoint, with the same
+            batches, or anew without one. A complete run stays as it is.
 
     Raises:
         FileExistsError: ``output`` holds a run and ``resume`` is not set.
@@ -93,7 +99,7 @@ def finetune(
     given = {"parallel rows": rows} if isinstance(rows, Dataset) else dict(rows)
     settings = {"model": str(model), "data": ", ".join(given), "source": dict(source), **asdict(recipe), "dtype": dtype}
     checkpoint = _claim(output, settings, resume)
-    if resume and (output / _SUMMARY).is_file():  # a complete run: the trainer would take one more step
+    if resume and _is_complete(output):
         return require_dense(load_encoder(output), "finetune")
 
     sets = _read_sets(given, recipe)
@@ -219,7 +225,7 @@ def _hold_out(sets: Mapping[str, ParallelRows], groups: int, seed: int) -> tuple
 def _claim(output: Path, settings: dict[str, Any], resume: bool) -> str | None:
     """Reserve the folder for this run, and find the checkpoint to continue from."""
     checkpoints, known = output / _CHECKPOINTS, output / _SETTINGS
-    checkpoint = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None
+    checkpoint = last_complete_checkpoint(checkpoints)
     if known.is_file() and not resume and (checkpoint or (output / _SUMMARY).is_file()):
         raise FileExistsError(f"{output} already holds a run. Continue it (--resume) or choose another folder.")
     if resume and known.is_file():
@@ -229,6 +235,12 @@ def _claim(output: Path, settings: dict[str, Any], resume: bool) -> str | None:
             raise ValueError(f"The run in {output} cannot be resumed with other settings: {', '.join(changes)}.")
     write_json(known, settings)
     return checkpoint if resume else None
+
+
+def _is_complete(output: Path) -> bool:
+    """Whether a run wrote the summary and, after it, its part of the card."""
+    card = output / "README.md"
+    return (output / _SUMMARY).is_file() and card.is_file() and _HEADING in card.read_text(encoding="utf-8")
 
 
 def _loss(
@@ -335,7 +347,7 @@ def _complete_card(card: Path, about: str, recipe: Recipe) -> None:
     """Say in the model card how the batches were drawn and what the rows were checked against."""
     options = recipe.sampler_options
     section = (
-        f"\n## Hybrid batch training\n\nTrained with st-hybrid on {about}: sampler `{recipe.sampler}` "
+        f"\n{_HEADING}\n\nTrained with st-hybrid on {about}: sampler `{recipe.sampler}` "
         f"(alpha {options['alpha']:g}, {options['language_sampling'] or 'all'} languages), "
         f"`MultilingualMultipleNegativesRankingLoss` (scale {recipe.scale:g}), batches of {recipe.batch_size} pairs, "
         f"seed {recipe.seed}.\n"
