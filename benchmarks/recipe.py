@@ -68,6 +68,9 @@ CANDIDATES = {
     "two stages, more questions and distillation": Candidate(
         recipe={"alpha": 0.5, "max_steps": 240, **HARD, "anchor_weight": 10.0}, start="questions alone"
     ),
+    "two stages, much distillation": Candidate(
+        recipe={"alpha": 0.5, "max_steps": 240, **HARD, "anchor_weight": 25.0}, start="questions alone"
+    ),
 }
 
 
