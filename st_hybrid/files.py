@@ -3,9 +3,13 @@
 import hashlib
 import json
 import os
+import platform
+import re
 import shutil
 import tempfile
+import time
 import uuid
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,27 +18,27 @@ from typing import Any
 import platformdirs
 
 _FOLDERS: list[tempfile.TemporaryDirectory[str]] = []  # removed when the process ends
+_DAY = 24 * 60 * 60
 
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; move it into place when the block ends without an error.
 
-    Another process sees the old file or the new one, never half of it.
+    Another process sees the old file or the new one, never half of it. What a killed process left is removed.
 
     Args:
         path: File or folder to write; its parents are created. A folder that exists must be empty.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.part")
+    _sweep(path.parent, f".{path.name}.", ".part", untouched=_DAY)
+    temporary = path.with_name(f".{path.name}.{_process()}-{uuid.uuid4().hex[:8]}.part")
     try:
         yield temporary
         os.replace(temporary, path)
     finally:
-        if temporary.is_dir():
-            shutil.rmtree(temporary)
-        temporary.unlink(missing_ok=True)
+        _remove(temporary)
 
 
 def write_json(path: str | Path, content: Any) -> None:
@@ -63,6 +67,57 @@ def cache_folder() -> Path:
 
 
 def temporary_folder() -> Path:
-    """Create a folder that is removed when the process ends, where the variable ``TMPDIR`` says."""
-    _FOLDERS.append(tempfile.TemporaryDirectory(prefix="st-hybrid-"))
+    """Create a folder that is removed when the process ends, where the variable ``TMPDIR`` says.
+
+    Folders that killed processes left there are removed.
+    """
+    _sweep(Path(tempfile.gettempdir()), "st-hybrid-")
+    _FOLDERS.append(tempfile.TemporaryDirectory(prefix=f"st-hybrid-{_process()}-"))
     return Path(_FOLDERS[-1].name)
+
+
+def _machine() -> str:
+    """Stands for the machine, and the container, in which the numbers of processes are known."""
+    try:
+        space = os.readlink("/proc/self/ns/pid")
+    except OSError:
+        space = ""
+    return f"{zlib.crc32(f'{platform.node()} {space}'.encode()):08x}"
+
+
+def _process() -> str:
+    return f"{_machine()}-{os.getpid()}"
+
+
+def _sweep(folder: Path, begin: str, end: str = "", *, untouched: float | None = None) -> None:
+    """Remove what processes of this machine left that are gone, and what was not touched for some seconds."""
+    owner = re.compile(rf"{re.escape(begin)}{_machine()}-(\d+)-\w+{re.escape(end)}")
+    with os.scandir(folder) as entries:
+        own = [Path(entry) for entry in entries if entry.name.startswith(begin) and entry.name.endswith(end)]
+    for path in own:
+        match = owner.fullmatch(path.name)
+        try:
+            old = untouched is not None and time.time() - path.stat().st_mtime > untouched
+        except OSError:  # gone by now
+            continue
+        if old or (match and not _alive(int(match[1]))):
+            _remove(path)
+
+
+def _alive(process: int) -> bool:
+    if os.name == "nt":  # where signal 0 is Ctrl+C
+        return True
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

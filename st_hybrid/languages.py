@@ -69,7 +69,7 @@ def close_languages(word: str) -> list[str]:
         return [langcodes.Language.make(territory=word.upper()).maximize().language or ""]
     try:
         return [str(langcodes.find(word))]
-    except LookupError:
+    except (LookupError, UnicodeError):  # UnicodeError: a control character
         names = _names()
         return list(dict.fromkeys(names[name] for name in get_close_matches(word.lower(), names, cutoff=0.8)))[:2]
 

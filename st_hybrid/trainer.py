@@ -1,14 +1,11 @@
 """A trainer with hybrid batches, which logs the loss of each kind of batch."""
 
 import copy
-import json
 import logging
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from zipfile import is_zipfile
 
 import torch
 from datasets import Dataset, DatasetDict
@@ -17,36 +14,16 @@ from sentence_transformers.base.evaluation import BaseEvaluator
 from sentence_transformers.base.sampler import BatchSamplers, DefaultBatchSampler, MultiDatasetBatchSamplers
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
+from transformers import EarlyStoppingCallback, TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+from transformers.trainer_utils import TrainOutput
 
+from st_hybrid.checkpoints import last_complete_checkpoint
 from st_hybrid.loss import MultilingualMultipleNegativesRankingLoss
 from st_hybrid.pairs import is_ordinary, pair_text
 from st_hybrid.sampler import HybridBatchSampler, StepwiseProportionalBatchSampler
 
 logger = logging.getLogger(__name__)
-
-
-def last_complete_checkpoint(folder: str | Path) -> str | None:
-    """The newest checkpoint in a folder that was written to its end, or None.
-
-    A trainer that is killed while it writes one leaves part of it: ``trainer_state.json``, which is written last, or a
-    process's random state is missing or cut off.
-    """
-    numbered = {path.name.rpartition("-")[2]: path for path in Path(folder).glob(f"{PREFIX_CHECKPOINT_DIR}-*")}
-    world = int(os.environ.get("WORLD_SIZE", 1))
-    states = ["rng_state.pth"] if world == 1 else [f"rng_state_{rank}.pth" for rank in range(world)]
-    for _, path in sorted(((int(step), path) for step, path in numbered.items() if step.isdecimal()), reverse=True):
-        try:
-            json.loads((path / TRAINER_STATE_NAME).read_bytes())
-        except (OSError, ValueError):
-            whole = False
-        else:  # without the first one, the checkpoint holds the model only
-            whole = not (path / states[0]).exists() or all(is_zipfile(path / name) for name in states)
-        if whole:
-            return str(path)
-        logger.warning("%s is left aside: it was being written when the training ended.", path)
-    return None
 
 
 def train_in_float32(model: nn.Module) -> None:
@@ -169,14 +146,45 @@ class HybridTrainer(SentenceTransformerTrainer):
         """The multilingual loss."""
         return MultilingualMultipleNegativesRankingLoss(model)
 
-    def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any) -> Any:
-        """Train as ``Trainer.train`` does; ``resume_from_checkpoint=True`` takes the newest complete checkpoint."""
+    def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
+        """Train as ``Trainer.train`` does. True resumes from the newest complete checkpoint.
+
+        If no checkpoint is complete, the training starts anew, with a warning. A run that ended with the checkpoint is
+        not trained further.
+        """
         self._batch_losses = None
-        if resume_from_checkpoint is True:
+        if resume_from_checkpoint is True and any(Path(str(self.args.output_dir)).glob("checkpoint-*")):
             resume_from_checkpoint = last_complete_checkpoint(str(self.args.output_dir))
-            if resume_from_checkpoint is None:
-                raise ValueError(f"{self.args.output_dir} has no complete checkpoint. Train without resuming.")
-        return super().train(resume_from_checkpoint, **kwargs)
+        if isinstance(resume_from_checkpoint, str):
+            state = TrainerState.load_from_json(str(Path(resume_from_checkpoint) / TRAINER_STATE_NAME))
+            if self._ended(state):
+                self.state = state
+                best = state.best_model_checkpoint if self.args.load_best_model_at_end else None
+                self._load_from_checkpoint(best or resume_from_checkpoint)
+                return TrainOutput(state.global_step, 0.0, {"train_runtime": 0.0})
+        return super().train(resume_from_checkpoint, *args, **kwargs)
+
+    def _ended(self, state: TrainerState) -> bool:
+        """Whether nothing is left to train; ``Trainer`` would take one more step."""
+        callbacks: Any = state.stateful_callbacks
+        stored = callbacks.get("EarlyStoppingCallback", {})
+        waited = stored.get("attributes", {}).get("early_stopping_patience_counter", 0)
+        patience = [
+            one.early_stopping_patience
+            for one in self.callback_handler.callbacks
+            if isinstance(one, EarlyStoppingCallback)
+        ]
+        steps, epochs = self.args.max_steps, self.args.num_train_epochs
+        reached = state.global_step >= steps if steps > 0 else (state.epoch or 0) >= epochs
+        return reached or any(waited >= one for one in patience)
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        """Save the state of this process's random numbers, and wait for the others.
+
+        The first process then writes ``trainer_state.json``, which marks the checkpoint as complete.
+        """
+        super()._save_rng_state(output_dir)
+        self.accelerator.wait_for_everyone()
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None

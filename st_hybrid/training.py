@@ -20,6 +20,7 @@ from sentence_transformers.base.modules import Router, Transformer
 from torch import nn
 from transformers import EarlyStoppingCallback
 
+from st_hybrid.checkpoints import last_complete_checkpoint
 from st_hybrid.data.zero_shot import CheckedSet, zero_shot_statement
 from st_hybrid.dtypes import Dtype, require_dtype, training_dtype
 from st_hybrid.encoders import load_encoder, require_dense
@@ -33,14 +34,20 @@ from st_hybrid.provenance import provenance
 from st_hybrid.recipe import Recipe
 from st_hybrid.rows import DOCUMENT, ParallelRows, join_rows
 from st_hybrid.sampler import HybridBatchSampler
-from st_hybrid.trainer import HybridTrainer, last_complete_checkpoint
+from st_hybrid.trainer import HybridTrainer
 
 __all__ = ["finetune", "print_training"]
 
 _SETTINGS, _SUMMARY, _CHECKPOINTS = "settings.json", "training.json", "checkpoints"
 _HELD_OUT = "held-out"
+_HEADING = "## Hybrid batch training"  # of this run's part of the model card
 _SAVES = 0.1  # the trainer reads a number below 1 as a share of all steps
-_FIXED: dict[str, Any] = {"save_strategy": "steps", "save_total_limit": 2, "report_to": "none"}
+_FIXED: dict[str, Any] = {
+    "save_strategy": "steps",
+    "save_total_limit": 2,
+    "restore_callback_states_from_checkpoint": True,  # how long early stopping has waited
+    "report_to": "none",
+}
 
 
 def finetune(
@@ -67,8 +74,8 @@ def finetune(
         source: How the rows were read. A run can only be resumed with the same source.
         checked: Evaluation sets that the rows were checked against, from
             :func:`~st_hybrid.data.zero_shot.checked_sets`, for :func:`~st_hybrid.data.zero_shot.zero_shot`.
-        resume: Continue the run in ``output``, if there is one, from its last checkpoint, with the same batches. A
-            complete run stays as it is.
+        resume: Continue the run in ``output``, if there is one, from its last complete checkpoint, with the same
+            batches, or anew without one. A complete run stays as it is.
 
     Raises:
         FileExistsError: ``output`` holds a run and ``resume`` is not set.
@@ -92,8 +99,7 @@ def finetune(
     given = {"parallel rows": rows} if isinstance(rows, Dataset) else dict(rows)
     settings = {"model": str(model), "data": ", ".join(given), "source": dict(source), **asdict(recipe), "dtype": dtype}
     checkpoint = _claim(output, settings, resume)
-    if resume and (output / _SUMMARY).is_file():  # a complete run: the trainer would take one more step
-        _complete_card(output, recipe)
+    if resume and _is_complete(output):
         return require_dense(load_encoder(output), "finetune")
 
     sets = _read_sets(given, recipe)
@@ -156,14 +162,14 @@ def finetune(
             **provenance(),
             "processes": trainer.args.world_size,
             "resumed_from": checkpoint and Path(checkpoint).name,
-            "rows": sum(map(len, train_rows.values())),
             "steps": trainer.state.global_step,
             "seconds": round(done.metrics["train_runtime"], 1),
             "log": trainer.state.log_history,
             **({"merged": merged} if merged else {}),
         }
         write_json(output / _SUMMARY, summary)
-        _complete_card(output, recipe)
+        about = f"{sum(map(len, train_rows.values())):,} parallel rows of {settings['data']}"
+        _complete_card(output / "README.md", about, recipe)
     return encoder
 
 
@@ -229,6 +235,12 @@ def _claim(output: Path, settings: dict[str, Any], resume: bool) -> str | None:
             raise ValueError(f"The run in {output} cannot be resumed with other settings: {', '.join(changes)}.")
     write_json(known, settings)
     return checkpoint if resume else None
+
+
+def _is_complete(output: Path) -> bool:
+    """Whether a run wrote the summary and, after it, its part of the card."""
+    card = output / "README.md"
+    return (output / _SUMMARY).is_file() and card.is_file() and _HEADING in card.read_text(encoding="utf-8")
 
 
 def _loss(
@@ -331,16 +343,12 @@ def _arguments(
     )
 
 
-def _complete_card(output: Path, recipe: Recipe) -> None:
-    """Say in the model card, once, how the batches were drawn and what the rows were checked against."""
-    card, title = output / "README.md", "\n## Hybrid batch training\n"
-    written = card.read_text(encoding="utf-8") if card.is_file() else ""  # sentence-transformers skips one that fails
-    if title in written:
-        return
-    summary, options = json.loads((output / _SUMMARY).read_text(encoding="utf-8")), recipe.sampler_options
+def _complete_card(card: Path, about: str, recipe: Recipe) -> None:
+    """Say in the model card how the batches were drawn and what the rows were checked against."""
+    options = recipe.sampler_options
     section = (
-        f"{title}\nTrained with st-hybrid on {summary['rows']:,} parallel rows of {summary['settings']['data']}: "
-        f"sampler `{recipe.sampler}` (alpha {options['alpha']:g}, {options['language_sampling'] or 'all'} languages), "
+        f"\n{_HEADING}\n\nTrained with st-hybrid on {about}: sampler `{recipe.sampler}` "
+        f"(alpha {options['alpha']:g}, {options['language_sampling'] or 'all'} languages), "
         f"`MultilingualMultipleNegativesRankingLoss` (scale {recipe.scale:g}), batches of {recipe.batch_size} pairs, "
         f"seed {recipe.seed}.\n"
     )
@@ -354,7 +362,8 @@ def _complete_card(output: Path, recipe: Recipe) -> None:
             f"After training, the weights were averaged with the start's: {recipe.merge:g} of the start's and "
             f"{1 - recipe.merge:g} of the trained ones.\n"
         )
-    section += f"\n{zero_shot_statement(output)}\n"
+    section += f"\n{zero_shot_statement(card.parent)}\n"
+    written = card.read_text(encoding="utf-8") if card.is_file() else ""  # sentence-transformers skips one that fails
     before, marker, after = written.partition("\n## Citation")
     with replacing(card) as temporary:
         temporary.write_text(before + section + marker + after, encoding="utf-8")

@@ -17,12 +17,12 @@ import hypothesis
 import pytest
 import torch
 from sentence_transformers import MultiVectorEncoder, SentenceTransformer, SparseEncoder
-from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
 from sentence_transformers.sparse_encoder.modules import MLMTransformer, SpladePooling
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
-from transformers import AutoTokenizer, BertConfig, BertForMaskedLM, BertModel, PreTrainedTokenizerFast
+from transformers import AutoTokenizer, BertForMaskedLM
 
 from st_hybrid.cli import app
+
+from .models import save_encoder
 
 # No deadlines: test machines are shared and slow by turns. `pytest --hypothesis-profile=thorough` takes minutes.
 hypothesis.settings.register_profile("quick", max_examples=25, deadline=None)
@@ -30,52 +30,22 @@ hypothesis.settings.register_profile("thorough", max_examples=1000, deadline=Non
 hypothesis.settings.load_profile("quick")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--full", action="store_true", help="also run the tests marked full, which take an hour")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--full"):
+        full = [item for item in items if item.get_closest_marker("full")]
+        config.hook.pytest_deselected(items=full)
+        items[:] = [item for item in items if item not in full]
+
+
 @pytest.fixture(scope="session")
 def tiny_model_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of a small untrained SentenceTransformer; treat it as read-only.
-
-    A real BERT (2 layers of 32 dimensions) whose tokens are the bytes of the text, so that any script has a
-    vocabulary of 260 entries, with mean pooling, unit-length output and prompts for queries and for documents.
-    """
-    vocabulary = {"[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3}
-    for symbol in sorted(pre_tokenizers.ByteLevel.alphabet()):
-        vocabulary[symbol] = len(vocabulary)
-    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[], unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
-    )
-    config = BertConfig(
-        vocab_size=len(vocabulary),
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=64,
-        max_position_embeddings=128,
-        pad_token_id=0,
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        encoder = BertModel(config)
-
-    parts, folder = tmp_path_factory.mktemp("tiny-parts"), tmp_path_factory.mktemp("tiny-model")
-    encoder.save_pretrained(parts)
-    PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        model_max_length=128,
-        pad_token="[PAD]",
-        unk_token="[UNK]",
-        cls_token="[CLS]",
-        sep_token="[SEP]",
-    ).save_pretrained(parts)
-    transformer = Transformer(str(parts))
-    model = SentenceTransformer(
-        modules=[transformer, Pooling(transformer.get_embedding_dimension(), "mean"), Normalize()],
-        prompts={"query": "query: ", "document": "passage: "},
-        device="cpu",
-    )
-    model.save_pretrained(str(folder))
+    """Folder of the small untrained SentenceTransformer of :func:`.models.save_encoder`; treat it as read-only."""
+    folder = tmp_path_factory.mktemp("tiny-model")
+    save_encoder(folder)
     return folder
 
 

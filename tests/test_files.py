@@ -102,3 +102,47 @@ def test_temporary_folders_go_with_the_process(tmp_path: Path) -> None:
     assert [folder.parent for folder in folders] == [tmp_path, tmp_path]
     assert not any(folder.exists() for folder in folders)
     assert temporary_folder().is_dir()
+
+
+LEAVE = """
+import os, sys
+from pathlib import Path
+from st_hybrid.files import replacing, temporary_folder
+temporary_folder()
+with replacing(Path(sys.argv[1]) / "file.txt") as file, replacing(Path(sys.argv[1]) / "folder") as folder:
+    file.write_text("half")
+    folder.mkdir()
+    (folder / "part").write_text("half")
+    os.kill(os.getpid(), 9)
+"""
+
+
+def test_what_a_killed_process_left_goes_with_the_next_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    output, scratch = tmp_path / "output", tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setenv("TMPDIR", str(scratch))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    assert subprocess.run([sys.executable, "-c", LEAVE, str(output)], check=False).returncode == -9
+    assert sorted(path.suffix for path in output.iterdir()) == [".part", ".part"]
+    assert len(list(scratch.iterdir())) == 1
+    with replacing(output / "file.txt") as one, replacing(output / "folder") as other:
+        one.write_text("whole", encoding="utf-8")
+        other.mkdir()
+        with replacing(output / "file.txt") as beside:  # of a process that lives: not touched
+            beside.write_text("beside", encoding="utf-8")
+        assert one.is_file()
+    assert sorted(path.name for path in output.iterdir()) == ["file.txt", "folder"]
+    mine = temporary_folder()
+    assert temporary_folder() != mine
+    assert mine.is_dir()
+    assert len(list(scratch.iterdir())) == 2
+
+
+def test_what_another_machine_left_goes_after_a_day(tmp_path: Path) -> None:
+    left, new = (tmp_path / f".file.00000000-1-{name}.part" for name in ("aaaaaaaa", "bbbbbbbb"))
+    for path in (left, new, tmp_path / ".file.mine.part.txt"):
+        path.write_text("half", encoding="utf-8")
+    os.utime(left, (0, 0))
+    with replacing(tmp_path / "file") as temporary:
+        temporary.write_text("whole", encoding="utf-8")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [new.name, ".file.mine.part.txt", "file"]

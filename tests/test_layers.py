@@ -23,7 +23,7 @@ LAYERS = (
     ("pairs",),
     ("rows",),
     ("normalized",),
-    ("languages", "encoders", "sentences", "grouping", "progress", "files", "provenance", "recipe"),
+    ("checkpoints", "languages", "encoders", "sentences", "grouping", "progress", "files", "provenance", "recipe"),
     ("dtypes",),
 )
 LAYER = {room: number for number, rooms in enumerate(LAYERS) for room in rooms}

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -33,7 +32,6 @@ from st_hybrid import (
     StepwiseProportionalBatchSampler,
     parallel_pairs,
 )
-from st_hybrid.trainer import last_complete_checkpoint
 
 from .recorded_training import RecordingLoss, parallel_rows, read_record, train
 
@@ -333,35 +331,6 @@ def test_the_model_card_names_and_cites_the_losses(tiny_model: SentenceTransform
     assert card.count("eprint={1807.03748}") == 1
 
 
-def test_a_checkpoint_counts_when_it_is_complete(
-    tiny_model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    train(tiny_model_path, tmp_path / "out", tmp_path / "record")
-    newest, before = tmp_path / "out" / "checkpoint-20", tmp_path / "out" / "checkpoint-16"
-    assert last_complete_checkpoint(tmp_path / "out") == str(newest)
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    for name in ("rng_state_0.pth", "rng_state_1.pth"):
-        for checkpoint in (before, newest):
-            shutil.copy(checkpoint / "rng_state.pth", checkpoint / name)
-    assert last_complete_checkpoint(tmp_path / "out") == str(newest)
-    (newest / "rng_state_1.pth").write_bytes((newest / "rng_state_1.pth").read_bytes()[:-9])
-    assert last_complete_checkpoint(tmp_path / "out") == str(before)
-    assert f"{newest} is left aside" in caplog.text
-    monkeypatch.delenv("WORLD_SIZE")
-    state = newest / "trainer_state.json"
-    state.write_bytes(state.read_bytes()[:-9])
-    assert last_complete_checkpoint(tmp_path / "out") == str(before)
-
-    resumed = train(tiny_model_path, tmp_path / "out", tmp_path / "resumed", resume=True)
-    assert resumed.state.global_step == 20
-    assert read_record(tmp_path / "resumed") == read_record(tmp_path / "record")[16:]
-    for path in (tmp_path / "out").glob("checkpoint-*/trainer_state.json"):
-        path.unlink()
-    assert last_complete_checkpoint(tmp_path / "out") is None
-    with pytest.raises(ValueError, match="has no complete checkpoint"):
-        train(tiny_model_path, tmp_path / "out", tmp_path / "again", resume=True)
-
-
 @pytest.mark.slow
 def test_a_killed_training_resumes_with_the_batches_it_would_have_seen(tiny_model_path: Path, tmp_path: Path) -> None:
     train(tiny_model_path, tmp_path / "whole", tmp_path / "whole.record")
@@ -388,7 +357,7 @@ def test_a_killed_training_resumes_with_the_batches_it_would_have_seen(tiny_mode
     assert read_record(tmp_path / "resumed.record") == whole[16:]
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize(("options", "steps"), [(["--parts", "2"], 16), (["--plain"], 8)], ids=["hybrid", "plain"])
 def test_two_processes_resume_in_the_second_epoch(
     tiny_model_path: Path, tmp_path: Path, options: list[str], steps: int

@@ -49,7 +49,7 @@ def _read(path: str | Path) -> tuple[str, str, dict[str, Any]]:
             for task, scores in content["tasks"].items()
         }
         return content["model"], content["dtype"], tasks
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         reason = str(error).partition("\n")[0]  # of pydantic's, the number of errors
         raise ValueError(
             f"{path} is of another version, or holds no scores ({reason}). Evaluate the model again, into another file."

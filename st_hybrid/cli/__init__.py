@@ -36,6 +36,11 @@ COMMANDS = (
     (study, "study:run", "Train and evaluate the cells of a grid that its folder lacks."),
     (study, "study:status", "Show how far the cells of a study are, and the time left."),
     (
+        app,
+        "study:report",
+        "Write the report of a study: contrasts, tables and figures, as a page and in Markdown.",
+    ),
+    (
         imports,
         "data:rows",
         "Read rows or columns per language, and the layouts of FlagEmbedding, Tevatron, WebFAQ and SWIM-IR.",

@@ -7,6 +7,7 @@ from rich.console import Console
 
 from st_hybrid.cli.options import DataDir
 from st_hybrid.study.cells import print_status, run_study, study_status
+from st_hybrid.study.report import write_report
 
 
 def run(
@@ -53,3 +54,15 @@ def status(study: Path, /) -> None:
         study: Folder of the study.
     """
     print_status(study_status(study), Console())
+
+
+def report(study: Path, /, *, output: Path | None = None) -> None:
+    """Write the report of a study: contrasts, tables and figures, as a page and in Markdown.
+
+    Args:
+        study: Folder of the study.
+        output: Folder to write (``report`` in the study's by default).
+    """
+    Console(stderr=True).print(
+        f"Wrote [bold]{write_report(study, output)}[/], report.md, and each figure with its numbers."
+    )

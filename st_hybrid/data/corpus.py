@@ -131,8 +131,11 @@ class _Texts:
                 if not isinstance(text, str) or not isinstance(title, str):
                     raise ValueError(f"{place}: {key!r} has no text. Put it into the field 'text'.")
                 self.text[key] = _checked(f"{title} {text}".strip(), place)
-                fields = {**(entry.get("metadata") or {}), **entry}
+                about = entry.get("metadata")
+                fields = {**(about if isinstance(about, dict) else {}), **entry}
                 if code := fields.get("language") or fields.get("lang"):
+                    if not isinstance(code, str):
+                        raise ValueError(f"{place}: the language of {key!r} is {code!r}, not a code such as 'en'.")
                     code = _DUTCH.get(code, code)
                     if code not in codes:
                         codes.add(check_language(code, place))

@@ -9,7 +9,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import load_dataset
-from datasets.exceptions import DatasetGenerationError
 
 from st_hybrid.data.blocks import plain_suffix
 from st_hybrid.data.tables import Source
@@ -133,8 +132,11 @@ def _file(path: Path) -> _Texts:
     options = {"delimiter": "\t"} if suffix == ".tsv" else {}
     try:
         table = load_dataset(_LOADERS[suffix], data_files=str(path), split="train", **options).with_format("arrow")[:]
-    except DatasetGenerationError as error:
-        raise ValueError(f"{path} is not a file of {suffix[1:]} in UTF-8: {error.__cause__ or error}.") from error
+        for column in table.columns:
+            column.validate(full=True)
+    except Exception as error:  # parsers raise what they like
+        reason = str(error.__cause__ or error).partition("\n")[0]
+        raise ValueError(f"{path} is not a file of {suffix[1:]} in UTF-8: {reason}.") from error
     for name, column in zip(table.column_names, table.columns, strict=True):
         is_text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
         if is_text and name not in ("id", "language"):

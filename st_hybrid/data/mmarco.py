@@ -13,6 +13,7 @@ from st_hybrid.data.blocks import COMPRESSIONS, open_input, read_blocks
 from st_hybrid.data.collect import Batch, Rows, collect
 from st_hybrid.data.names import language_of_file
 from st_hybrid.data.report import ReadReport
+from st_hybrid.files import temporary_folder
 from st_hybrid.grouping import Ints, place_in_group
 from st_hybrid.languages import check_language, language_named
 from st_hybrid.progress import progress_bar
@@ -96,9 +97,10 @@ def read_mmarco(
             relevant = relevant[np.isin(relevant[:, 0], drawn)]
         if negatives and triples_file is not None:
             relevant = _with_negatives(relevant, negatives, triples_file, len(files), report)
+        scratch = temporary_folder()
         for language, (collection, queries_file) in files.items():
-            queries = _read_texts(queries_file, relevant[:, 0], report, show_progress_bar)
-            passages = _read_texts(collection, relevant[:, 1:], report, show_progress_bar)
+            queries = _read_texts(queries_file, relevant[:, 0], report, show_progress_bar, scratch)
+            passages = _read_texts(collection, relevant[:, 1:], report, show_progress_bar, scratch)
             sources = [queries, *[passages] * (relevant.shape[1] - 1)]
             rows = [pc.index_in(pa.array(n), source["number"]) for n, source in zip(relevant.T, sources, strict=True)]
             for first in range(0, len(relevant), _BATCH):
@@ -209,12 +211,12 @@ def _numbers(path: Path, columns: Sequence[str], report: ReadReport) -> Iterator
         raise _wrong(path, "\t".join([r"\d+"] * len(columns)), expected) from error
 
 
-def _read_texts(path: Path, wanted: Ints, report: ReadReport, show: bool) -> pa.Table:
-    """The ``number`` and ``text`` of wanted lines, memory-mapped from a temporary file."""
+def _read_texts(path: Path, wanted: Ints, report: ReadReport, show: bool, scratch: Path) -> pa.Table:
+    """The ``number`` and ``text`` of wanted lines, memory-mapped from a file in ``scratch`` that is gone at once."""
     wanted = np.unique(wanted)
     report.count(str(path), 0)
     total = None if path.suffix.lower() in COMPRESSIONS else path.stat().st_size
-    with tempfile.NamedTemporaryFile() as file:
+    with tempfile.NamedTemporaryFile(dir=scratch) as file:
         schema = pa.schema([("number", pa.int64()), ("text", pa.large_string())])
         with (
             pa.ipc.new_stream(file, schema) as writer,

@@ -6,7 +6,7 @@ Arrow parses text files wherever Python would read the same, otherwise Python do
 
 import csv
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
@@ -71,8 +71,7 @@ class Source(NamedTuple):
         self._check_options(path)
         if kind in _JSON:
             if any(block.data.split(b"\n")[0].strip()[:2] in (b"[", b"[{") for block in islice(read_blocks(path), 1)):
-                array = load_dataset("json", data_files=self.name, split="train", streaming=True)
-                return _batches(array, self.name, wanted)
+                return _read_array(path, wanted)
             return _read_json(path, wanted)
         if kind in _CSV:
             return _read_csv(path, "\t" if kind == ".tsv" else ",", wanted)
@@ -124,13 +123,24 @@ def _batches(dataset: Any, name: str, wanted: Wanted) -> Iterator[NamedBatch]:
 def _read_parquet(path: Path, wanted: Wanted) -> Iterator[NamedBatch]:
     try:
         file = pq.ParquetFile(path)
-    except pa.ArrowInvalid as error:
-        raise ValueError(f"{path} is not Parquet: {error}.") from error
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"{path} is not Parquet: {_first_line(error)}.") from error
     with file:
-        before = 0
-        for batch in file.iter_batches(_ROWS, columns=list(filter(wanted, file.schema_arrow.names))):
+        before, batches = 0, file.iter_batches(_ROWS, columns=list(filter(wanted, file.schema_arrow.names)))
+        while True:
+            try:
+                if (batch := next(batches, None)) is None:
+                    return
+                batch.validate(full=True)  # texts are UTF-8
+            except (pa.ArrowException, OSError) as error:
+                place = f"{path}, after row {before:,}"
+                raise ValueError(f"{place}: the file is damaged ({_first_line(error)}). Write it again.") from error
             yield _named(batch, file.schema_arrow, str(path), wanted, before)
             before += batch.num_rows
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0].rstrip(".")
 
 
 def _named(batch: pa.RecordBatch | pa.Table, schema: pa.Schema, source: str, wanted: Wanted, before: int) -> NamedBatch:
@@ -163,7 +173,8 @@ def _read_json(path: Path, wanted: Wanted) -> Iterator[NamedBatch]:
             lines = np.arange(block.first, block.first + len(table))
             yield NamedBatch(table, partial(_line, path, lines), list(names))
         elif records := list(json_records(path, block)):
-            yield _by_python(path, records, names, types, wanted)
+            numbers, rows = zip(*records, strict=True)
+            yield _by_python(rows, partial(_line, path, np.array(numbers)), names, types, wanted)
 
 
 def _json_by_arrow(
@@ -191,6 +202,23 @@ def _json_by_arrow(
             found[name] = (pa.int64() if is_number else pa.string()) if type_ == IDENTIFIER else type_
 
 
+def _read_array(path: Path, wanted: Wanted) -> Iterator[NamedBatch]:
+    """The rows of a file that is one array of objects."""
+    text = b"".join(block.data for block in read_blocks(path))
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: not valid JSON: {error}.") from error
+    names: dict[str, None] = {}
+    types: dict[str, pa.DataType] = {}
+    for start in range(0, len(content), _ROWS):
+        rows = content[start : start + _ROWS]
+        place = partial(_numbered, path, start + 1)
+        if wrong := [number for number, row in enumerate(rows) if not isinstance(row, dict)]:
+            raise ValueError(f"{place(wrong[0])}: not an object with the columns as its keys.")
+        yield _by_python(rows, place, names, types, wanted)
+
+
 def json_records(path: Path, block: Block) -> Iterator[tuple[int, dict[str, Any]]]:
     """The number and the content of each line of JSON lines that is not blank."""
     for number, line in block.numbered_lines():
@@ -199,6 +227,8 @@ def json_records(path: Path, block: Block) -> Iterator[tuple[int, dict[str, Any]
                 row = json.loads(line.strip())
             except json.JSONDecodeError as error:
                 raise ValueError(f"{path}:{number}: not valid JSON: {error.msg} (column {error.colno}).") from error
+            except (ValueError, RecursionError) as error:  # a number of thousands of digits, or as many brackets
+                raise ValueError(f"{path}:{number}: not valid JSON: {error}.") from error
             if not isinstance(row, dict):
                 raise ValueError(f"{path}:{number}: not an object with the columns as its keys.")
             yield number, row
@@ -225,7 +255,12 @@ def _read_csv(path: Path, delimiter: str, wanted: Wanted) -> Iterator[NamedBatch
             data = data[end:] + next(blocks, Block(b"", 1)).data
         texts = (text for block in chain([Block(data, line)], blocks) for _, text in block.numbered_lines())
         reader, before = csv.reader(texts, delimiter=delimiter, strict=True), line
-        records = []
+        records: list[tuple[int, dict[str, Any]]] = []
+
+        def composed() -> NamedBatch:
+            numbers, rows = zip(*records, strict=True)
+            return _by_python(rows, partial(_line, path, np.array(numbers)), dict.fromkeys(names), {}, wanted)
+
         for values in reader:
             if values:
                 if len(values) != len(names):
@@ -236,10 +271,10 @@ def _read_csv(path: Path, delimiter: str, wanted: Wanted) -> Iterator[NamedBatch
                 records.append((line, dict(zip(names, values, strict=True))))
             line = before + reader.line_num
             if len(records) == _ROWS:
-                yield _by_python(path, records, dict.fromkeys(names), {}, wanted)
-                records = []
+                yield composed()
+                records.clear()
         if records:
-            yield _by_python(path, records, dict.fromkeys(names), {}, wanted)
+            yield composed()
     except csv.Error as error:
         raise ValueError(f"{path}:{line}: a quotation mark is not closed ({error}). {hint}") from error
 
@@ -272,6 +307,10 @@ def _csv_by_arrow(data: bytes, names: list[str], delimiter: str, wanted: Wanted)
     return (table.select(list(types)), lines, int(ends[-1])) if table.num_rows == len(lines) else None
 
 
+def _numbered(path: Path, first: int, row: int) -> str:
+    return f"{path}, row {first + row:,}"
+
+
 def _line(path: Path, lines: Ints, row: int) -> str:
     return f"{path}:{lines[row]}"
 
@@ -295,24 +334,23 @@ def _array(values: list[Any], type_: pa.DataType, name: str, place: Place) -> pa
                     + (" Half of a surrogate pair is no text." if isinstance(error, UnicodeError) else "")
                     + (" Make all ids text." if pa.types.is_integer(type_) else "")
                 ) from error
-        raise
+        raise ValueError(f"{place(0)}, or below: {name!r} holds values of several kinds, not {type_}.") from None
 
 
 def _by_python(
-    path: Path,
-    records: list[tuple[int, dict[str, Any]]],
+    rows: Sequence[dict[str, Any]],
+    place: Place,
     names: dict[str, None],
     types: dict[str, pa.DataType],
     wanted: Wanted,
 ) -> NamedBatch:
-    """Records and their lines as a batch; adds to the names of columns, and to what they are read as."""
-    place = partial(_line, path, np.array([line for line, _ in records]))
-    for _, row in records:
+    """Rows as a batch; adds to the names of columns, and to what they are read as."""
+    for row in rows:
         both = row.get(TRANSLATION)
         names |= dict.fromkeys([*row, *(both if isinstance(both, dict) else ())])
     arrays = {}
     for name in names:
-        values = [row.get(name) for _, row in records]
+        values = [row.get(name) for row in rows]
         if (type_ := types.get(name) or wanted(name)) == IDENTIFIER:
             known = next((value for value in values if value is not None), None)
             type_ = pa.int64() if type(known) is int else pa.string()

@@ -211,6 +211,9 @@ def _read_report(data: str | Path) -> dict[str, Any] | None:
         return None
     try:
         report: dict[str, Any] = json.loads(path.read_bytes())
+        _ = [(one["name"], one["sha256"], one["texts"]) for one in report["against"]]
+        _ = report["rows"] - report["clean_rows"], report["settings"]["ngram"], report["settings"]["threshold"]
+        _ = report["provenance"]["versions"]["st-hybrid"]
         return report if report["clean_sha256"] == sha256(data) else None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"{path} is not a report of data decontaminate. Remove it.") from error

@@ -1,6 +1,7 @@
 """XQuAD-R, MLQA-R and other data in the LAReQA format (https://arxiv.org/abs/2004.05484), found or downloaded."""
 
 import os
+import time
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ import pooch
 
 from st_hybrid.evaluation.collection import RetrievalCollection
 from st_hybrid.evaluation.squad import sentence_at, squad_paragraphs
-from st_hybrid.files import cache_folder, sha256
+from st_hybrid.files import cache_folder, replacing, sha256
 from st_hybrid.progress import progress_bar
 
 
@@ -52,6 +53,7 @@ PUBLISHED = {
     },
 }
 """The published files of each data set by language."""
+_TRIES = 4  # of a download
 PUBLISHED_COUNTS = {name: {code: file[:2] for code, file in files.items()} for name, files in PUBLISHED.items()}
 """Numbers of queries and passages of each language of the published data sets."""
 
@@ -128,7 +130,7 @@ def lareqa_folder(
             # Read now, because huggingface_hub reads it only when it is imported.
             if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:
                 raise OSError("the variable HF_HUB_OFFLINE forbids downloads")
-            sums = {paths[one].name: f"sha256:{published[one].sha256}" for one in lacking}
+            sums = {paths[one].name: published[one].sha256 for one in lacking}
             _download(f"{HOME}/{place}/", folder, sums, f"Downloading {name}", show_progress_bar)
         except (OSError, ValueError) as error:  # no connection, no permission to write, or another SHA-256
             addresses = "".join(f"  {HOME}/{place}/{one}.json\n" for one in wrong())
@@ -142,14 +144,20 @@ def lareqa_folder(
 
 
 def _download(base_url: str, folder: Path, sums: dict[str, str], description: str, show_progress_bar: bool) -> None:
-    pooch.get_logger().setLevel("WARNING")
-    fetcher = pooch.create(path=folder, base_url=base_url, registry=sums, retry_if_failed=3)
+    fetch = pooch.HTTPDownloader(timeout=30)
     with progress_bar(len(sums), description, show=show_progress_bar, unit="files") as advance:
-        for file in sums:
-            try:
-                fetcher.fetch(file, downloader=pooch.HTTPDownloader(timeout=30))
-            except (OSError, ValueError) as error:
-                raise OSError(f"the download failed: {error}") from error
+        for file, expected in sums.items():
+            for left in reversed(range(_TRIES)):
+                try:
+                    with replacing(folder / file) as temporary:
+                        fetch(f"{base_url}{file}", str(temporary), None)
+                        if (found := sha256(temporary)) != expected:
+                            raise OSError(f"{file} has the SHA-256 {found}, not {expected}")
+                    break
+                except (OSError, ValueError) as error:
+                    if not left:
+                        raise OSError(f"the download failed: {error}") from error
+                    time.sleep(_TRIES - left)
             advance(1)
 
 

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,7 +95,7 @@ def _read_passages(paths: list[Path]) -> Dataset:
         corpus = load_dataset("json", data_files=[str(path) for path in paths], split="train", features=features)
         if not any(column.null_count for column in corpus.data.columns):
             return corpus.rename_column("docid", "id")
-    except DatasetGenerationError as error:
+    except (DatasetGenerationError, ValueError) as error:  # ValueError: there are no passages
         cause = error.__cause__ or error
     for path in paths:  # name the first line that is not a passage
         number = 0
@@ -104,6 +105,6 @@ def _read_passages(paths: list[Path]) -> Dataset:
                     passage = json.loads(line)
                     if not all(isinstance(passage.get(key), str) for key in ("docid", "title", "text")):
                         raise ValueError("docid, title and text must be strings")
-        except (ValueError, EOFError, OSError, AttributeError) as error:
+        except (ValueError, EOFError, OSError, AttributeError, RecursionError, zlib.error) as error:
             raise ValueError(f"{path}, line {number}: no passage of MIRACL ({error}). Download it again.") from error
     raise ValueError(f"{paths[0].parent}: {cause}")

@@ -33,8 +33,10 @@ def read_per_query(path: str | Path, keys: Sequence[str] = KEYS) -> pa.Table:
         raise FileNotFoundError(f"There is no file {path}.")
     try:
         table = pq.read_table(path)
-    except pa.ArrowInvalid as error:
-        raise ValueError(f"{path} is not a Parquet file: {error}. Remove it, or choose another file.") from error
+        table.validate(full=True)
+    except (pa.ArrowException, OSError) as error:
+        reason = str(error).partition("\n")[0].rstrip(".")
+        raise ValueError(f"{path} is not a Parquet file: {reason}. Remove it, or choose another file.") from error
     if lacking := [key for key in keys if key not in table.column_names]:
         raise ValueError(f"{path} does not hold what queries scored or found: it lacks {', '.join(lacking)}.")
     return table

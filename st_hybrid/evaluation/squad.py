@@ -56,9 +56,11 @@ def squad_paragraphs(
             place = f"{where}, article {article_number}, paragraph {number}"
             try:
                 text = _text(content["context"])
-                breaks = _breaks(content["sentence_breaks"], text, place) if "sentence_breaks" in content else None
+                breaks = _breaks(content["sentence_breaks"], text) if "sentence_breaks" in content else None
                 questions = [_question(question) for question in content["qas"]]
-            except (LookupError, TypeError) as error:
+            except _OutsideError as error:
+                raise ValueError(f"{place}: {error}") from None
+            except (LookupError, TypeError, AttributeError, ValueError) as error:
                 raise ValueError(f"{place}: not in the SQuAD format ({type(error).__name__}: {error}).") from error
             for question in questions:
                 if question.id in seen:
@@ -83,7 +85,7 @@ def _articles(path: Path, where: str) -> list[Any]:
             articles = list(json.loads(content)["data"])
     except UnicodeDecodeError as error:
         raise ValueError(f"{where} is not UTF-8: {error}.") from error
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{where} is not valid JSON: {error}. Download the file again.") from error
     except (KeyError, TypeError) as error:
         raise ValueError(f"{where} is not in the SQuAD format: it has no 'data' list.") from error
@@ -117,13 +119,17 @@ def _question(content: dict[str, Any]) -> Question:
     return Question(str(identifier), _text(content["question"]), found)
 
 
-def _breaks(pairs: list[list[int]], text: str, where: str) -> list[Span]:
+class _OutsideError(ValueError):
+    """A sentence break that does not fit its text."""
+
+
+def _breaks(pairs: list[list[int]], text: str) -> list[Span]:
     breaks = [(index(pair[0]), index(pair[1])) for pair in pairs]
     previous = 0
     for start, end in breaks:
         if not 0 <= start < end <= len(text):
-            raise ValueError(f"{where}: the sentence break ({start}, {end}) leaves the text of {len(text)} characters.")
+            raise _OutsideError(f"the sentence break ({start}, {end}) leaves the text of {len(text)} characters.")
         if start < previous:
-            raise ValueError(f"{where}: the sentence break ({start}, {end}) overlaps the one before it.")
+            raise _OutsideError(f"the sentence break ({start}, {end}) overlaps the one before it.")
         previous = end
     return breaks

@@ -51,6 +51,11 @@ class _Rows:
     fingerprint: str
     held_out: Path | None
 
+    @property
+    def languages(self) -> list[str]:
+        """The languages of the rows."""
+        return sorted({code for rows in self.sets.values() for code in rows.unique("language")})
+
     def part(self, fraction: float) -> dict[str, Dataset]:
         """A share of the groups of each set; a smaller one is part of a larger one."""
         if fraction == 1:
@@ -302,6 +307,7 @@ def _run(grid: Grid, cell: Cell, rows: _Rows, place: Path, folder: Path, data_di
             "parameters": sum(weight.numel() for weight in encoder.parameters()),
             "steps": steps,
             "cross_lingual_batches": round((1 - alpha) * steps),
+            "languages": [] if cell.untrained else rows.languages,
             "train_seconds": round(train_seconds, 1),
             "evaluate_seconds": round(time.perf_counter() - began, 1),
             "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),

@@ -12,7 +12,7 @@ from datasets import Dataset
 from mteb import EncoderProtocol
 from mteb.models import ModelMeta
 
-from st_hybrid.files import cache_folder
+from st_hybrid.files import cache_folder, temporary_folder
 from st_hybrid.search.nearest import SIMILARITIES, search_index, search_shards
 from st_hybrid.search.shards import EmbeddingShards
 from st_hybrid.tasks.mteb_encoder import encode_texts, encoder_fingerprint, is_plain_encoder, similarity_of
@@ -120,7 +120,7 @@ class ShardedSearch:
             found = search_shards(vectors, shards, top_k, resume_file=resume_file, **options)
         else:
             # An index is trained on a sample and then filled: two passes, so the embeddings must be on disk.
-            with tempfile.TemporaryDirectory(prefix="st-hybrid-") as temporary:
+            with tempfile.TemporaryDirectory(dir=temporary_folder()) as temporary:
                 shards = replace(shards, folder=shards.folder or Path(temporary))
                 options |= {"parameters": self.index_parameters, "memory": self.memory // 2}
                 found, recall = search_index(vectors, shards, top_k, self.index_factory, **options)

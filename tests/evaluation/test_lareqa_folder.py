@@ -59,7 +59,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setenv("ST_HYBRID_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("pooch.core.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
     return tmp_path / "cache"
 
 
@@ -123,7 +123,7 @@ def test_a_wrong_or_missing_file_is_never_used(mirror: Mirror, cache: Path, data
     mirror.files.pop(f"/{COMMITS['XQuAD-R']}/xquad-r/de.json")
     if data is not None:
         mirror.files[f"/{COMMITS['XQuAD-R']}/xquad-r/de.json"] = data
-    reason = "404" if data is None else "SHA256"
+    reason = "404" if data is None else "SHA-256"
     with pytest.raises(FileNotFoundError, match=rf"(?s)^XQuAD-R: the download failed: .*{reason}.*ST_HYBRID") as caught:
         lareqa_folder("XQuAD-R", languages=["ar", "de"])
     assert "/ar.json" not in str(caught.value).partition("\n")[2]  # it is there by now

@@ -133,7 +133,7 @@ def test_the_commands(st_hybrid: Callable[..., str], study: Path, tmp_path: Path
     assert "holds no study" in st_hybrid("study", "status", tmp_path, status=1)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_killed_cell_continues_to_the_scores_of_an_undisturbed_one(tmp_path: Path) -> None:
     changes: dict[str, Any] = {"budgets": {"short": {"steps": 60}}, "methods": {"hybrid": {"alpha": 0.5}}}
     grid = write(tmp_path, recipe={**GRID["recipe"], "save_steps": 10}, **changes)

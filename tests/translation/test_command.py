@@ -18,8 +18,7 @@ import pytest
 
 from st_hybrid.cli.data import translate
 from st_hybrid.translation import Checks, ModelOptions
-
-from .conftest import WORDS, translate_words
+from tests.models import WORDS, translate_words
 
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-m", "st_hybrid.cli", "data", "translate"]

@@ -14,8 +14,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from st_hybrid.translation import FunctionTranslator, ModelOptions, ModelTranslator
-
-from .conftest import WORDS, translate_words
+from tests.models import WORDS, translate_words
 
 BACK_ENDS = ["transformers", "ctranslate2"]
 TEXTS = [" ".join(text) for length in (1, 2) for text in itertools.product(WORDS["eng_Latn"], repeat=length)]
