@@ -34,6 +34,7 @@ COMMANDS = (
     (app, "probe:probe", "Measure, without queries, whether a mixed-language corpus needs centring or training."),
     (app, "encode:encode", "Encode the passages of MIRACL ahead of an evaluation."),
     (study, "study:run", "Train and evaluate the cells of a grid that its folder lacks."),
+    (study, "study:export", "Write the results of a study for other tools: runs of TREC, or experiments of mteb."),
     (study, "study:status", "Show how far the cells of a study are, and the time left."),
     (
         app,

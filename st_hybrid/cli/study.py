@@ -7,6 +7,7 @@ from rich.console import Console
 
 from st_hybrid.cli.options import DataDir
 from st_hybrid.study.cells import print_status, run_study, study_status
+from st_hybrid.study.export import Layout, export_study
 from st_hybrid.study.report import write_report
 
 
@@ -66,3 +67,16 @@ def report(study: Path, /, *, output: Path | None = None) -> None:
     Console(stderr=True).print(
         f"Wrote [bold]{write_report(study, output)}[/], report.md, and each figure with its numbers."
     )
+
+
+def export(study: Path, /, *, output: Path, layout: Layout) -> None:
+    """Write the results of a study for other tools: runs of TREC, or experiments of mteb.
+
+    Args:
+        study: Folder of the study.
+        output: Folder to write.
+        layout: The first 10 passages of each query as runs with judgements ("trec"), or the scores on XQuAD-R and
+            MLQA-R as a folder of results ("mteb").
+    """
+    written = export_study(study, output, layout)
+    Console(stderr=True).print(f"Wrote {len(written)} files to [bold]{output}[/].")
