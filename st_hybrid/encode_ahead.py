@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import platform
 import time
@@ -17,6 +16,7 @@ from rich.console import Console
 
 from st_hybrid.dtypes import Dtype, require_dtype
 from st_hybrid.progress import progress_bar
+from st_hybrid.ray_cluster import import_ray, ray_cluster
 
 if TYPE_CHECKING:  # slow to import: the command line reads the options without them
     from st_hybrid.search.shards import EmbeddingShards
@@ -97,7 +97,7 @@ def encode_miracl(
     if workers is not None and (engine == "local" or workers < 1):
         raise ValueError(f"workers must be at least 1 and needs engine='ray', not {workers} with engine={engine!r}.")
     if engine == "ray":
-        _import_ray()
+        import_ray()
     from st_hybrid.tasks.miracl_task import available_languages
 
     data_dir = data_dir or os.environ.get("ST_HYBRID_DATA")
@@ -211,15 +211,8 @@ def _encode_with_ray(job: dict[str, Any], requests: Sequence[Any], workers: int 
     """Let the workers of Ray encode shards; yields each shard when it is done."""
     if not requests:
         return
-    ray = _import_ray()
-    own, cores = not ray.is_initialized() and "RAY_ADDRESS" not in os.environ, os.cpu_count() or 1
-    settings: dict[str, Any] = {}
-    if own:
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        settings = {"address": "local", "num_cpus": max(cores, workers or 1), "include_dashboard": False}
-        settings |= {"log_to_driver": False, "object_store_memory": 100 << 20}  # Ray stores requests only
-    ray.init(logging_level=logging.WARNING, ignore_reinit_error=True, **settings)
-    try:
+    cores = os.cpu_count() or 1
+    with ray_cluster(workers) as (ray, own):
         gpus = ray.cluster_resources().get("GPU", 0)
         workers = min(workers or max(int(gpus), 1), len(requests))
         # On this machine, a worker without a GPU takes its share of the cores, for torch's threads.
@@ -243,14 +236,3 @@ def _encode_with_ray(job: dict[str, Any], requests: Sequence[Any], workers: int 
             if isinstance(answer, EncodedShard):
                 left -= 1
                 yield answer
-    finally:
-        if own:
-            ray.shutdown()
-
-
-def _import_ray() -> Any:
-    try:
-        import ray
-    except ImportError as error:
-        raise ModuleNotFoundError('engine="ray" needs Ray. Install it: pip install "st-hybrid[ray]"') from error
-    return ray

@@ -26,6 +26,7 @@ ROOT = Path(__file__).parent.parent
 # What cannot run here, each with its reason.
 SKIPPED = {
     "st_hybrid.encode_ahead.encode_miracl": "starts a Ray cluster; tests/test_encode_ahead.py does, too",
+    "st_hybrid.study.engines.run_workers": "starts eight processes; tests/study/test_engines.py starts two",
 }
 MIRACL_LANGUAGES = "ar bn de en es fa fi fr hi id ja ko ru sw te th yo zh"
 SLOW = {

@@ -23,7 +23,18 @@ LAYERS = (
     ("pairs",),
     ("rows",),
     ("normalized",),
-    ("checkpoints", "languages", "encoders", "sentences", "grouping", "progress", "files", "provenance", "recipe"),
+    (
+        "checkpoints",
+        "languages",
+        "encoders",
+        "sentences",
+        "grouping",
+        "progress",
+        "files",
+        "provenance",
+        "ray_cluster",
+        "recipe",
+    ),
     ("dtypes",),
 )
 LAYER = {room: number for number, rooms in enumerate(LAYERS) for room in rooms}
