@@ -19,6 +19,7 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import TrainOutput
 
 from st_hybrid.checkpoints import last_complete_checkpoint
+from st_hybrid.files import writing
 from st_hybrid.loss import MultilingualMultipleNegativesRankingLoss
 from st_hybrid.pairs import is_ordinary, pair_text
 from st_hybrid.sampler import HybridBatchSampler, StepwiseProportionalBatchSampler
@@ -176,6 +177,11 @@ class HybridTrainer(SentenceTransformerTrainer):
         steps, epochs = self.args.max_steps, self.args.num_train_epochs
         reached = state.global_step >= steps if steps > 0 else (state.epoch or 0) >= epochs
         return reached or any(waited >= one for one in patience)
+
+    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        """Write a checkpoint; an error of the disk says where."""
+        with writing(str(self.args.output_dir)):
+            super()._save_checkpoint(*args, **kwargs)
 
     def _save_rng_state(self, output_dir: str) -> None:
         """Save the state of this process's random numbers, and wait for the others.
