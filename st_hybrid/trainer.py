@@ -167,7 +167,8 @@ class HybridTrainer(SentenceTransformerTrainer):
 
     def _ended(self, state: TrainerState) -> bool:
         """Whether nothing is left to train; ``Trainer`` would take one more step."""
-        stored = state.stateful_callbacks.get("EarlyStoppingCallback", {})
+        callbacks: Any = state.stateful_callbacks  # as JSON holds them
+        stored = callbacks.get("EarlyStoppingCallback", {})
         waited = stored.get("attributes", {}).get("early_stopping_patience_counter", 0)
         patience = [
             one.early_stopping_patience
