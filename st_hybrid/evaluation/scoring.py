@@ -13,7 +13,7 @@ import pyarrow as pa
 from scipy.sparse import csr_array, issparse
 from sentence_transformers import SparseEncoder
 
-from st_hybrid.encoders import Embeddings, Encoder, encode, require_dense
+from st_hybrid.encoders import Embeddings, Encoder, encode, not_finite, require_dense
 from st_hybrid.evaluation.collection import IntArray, RetrievalCollection
 from st_hybrid.evaluation.fairness import language_preference, language_shares, peer
 from st_hybrid.evaluation.metrics import measure_rankings, rank_distance, recall_at
@@ -132,8 +132,8 @@ def score_queries(
         Contrastive entropy: Fang et al. 2024, Scaling Laws For Dense Retrieval, https://arxiv.org/abs/2403.18684. There
         the negatives are drawn; here they are all passages of the pool that are not relevant.
     """
-    query_embeddings = _checked(query_embeddings, len(collection.queries), "query")
-    passage_embeddings = _checked(passage_embeddings, len(collection.passages), "passage")
+    query_embeddings = _checked(query_embeddings, collection.queries, "query")
+    passage_embeddings = _checked(passage_embeddings, collection.passages, "passage")
     if centering is not None:
         if not isinstance(query_embeddings, np.ndarray) or not isinstance(passage_embeddings, np.ndarray):
             raise TypeError("centering needs one dense vector per text.")
@@ -318,7 +318,7 @@ def score_search(
     return SettingScores(**measures, rank_distance=float(known.mean()) if len(known) else None)
 
 
-def _checked(embeddings: Embeddings, rows: int, what: str) -> Embeddings:
+def _checked(embeddings: Embeddings, texts: Sequence[str], what: str) -> Embeddings:
     """The embeddings in float32, sparse ones in canonical order."""
     finite: Any
     if isinstance(embeddings, list) and np.ndim(embeddings[0]) == 2:
@@ -331,11 +331,10 @@ def _checked(embeddings: Embeddings, rows: int, what: str) -> Embeddings:
     else:
         embeddings = np.ascontiguousarray(embeddings, dtype=np.float32)
         shape, finite = embeddings.shape, np.isfinite(embeddings).all(axis=-1)
-    if len(shape) != 2 or shape[0] != rows:
-        raise ValueError(f"The {what} embeddings have shape {shape}; the collection needs {rows} rows.")
+    if len(shape) != 2 or shape[0] != len(texts):
+        raise ValueError(f"The {what} embeddings have shape {shape}; the collection needs {len(texts)} rows.")
     if not finite.all():
-        bad = np.flatnonzero(~finite)[0]
-        raise ValueError(f"The vector of {what} {bad} is not finite. A model that returns NaN cannot be ranked.")
+        raise not_finite(np.flatnonzero(~finite), texts, what)
     return embeddings
 
 
