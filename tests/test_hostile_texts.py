@@ -82,7 +82,7 @@ def test_any_text_from_the_reader_to_the_scores(groups: list[Any], tiny_model: S
     from_reader_to_scores(groups, tiny_model)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @settings(max_examples=10_000, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(groups=GROUPS)
 def test_ten_thousand_sets_of_texts(groups: list[Any], tiny_model: SentenceTransformer) -> None:
