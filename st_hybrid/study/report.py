@@ -66,8 +66,10 @@ def write_report(study: str | Path, output: str | Path | None = None) -> Path:
     Example:
         ::
 
+            from st_hybrid.study.cells import run_study
             from st_hybrid.study.report import write_report
 
+            run_study("grid.yaml", "study")
             print(write_report("study"))
     """
     results = read_results(study)

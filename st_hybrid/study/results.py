@@ -147,8 +147,10 @@ def read_results(study: str | Path) -> Results:
     Example:
         ::
 
+            from st_hybrid.study.cells import run_study
             from st_hybrid.study.results import read_results
 
+            run_study("grid.yaml", "study")
             for key, (seeds, scores) in read_results("study").scores.items():
                 print(key.model, key.method, len(seeds), scores["Mul."].mean())
     """
