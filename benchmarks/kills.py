@@ -78,7 +78,7 @@ def jobs(address: str) -> dict[str, Job]:
         ["--language", "sw", "--data-dir", "../inputs/miracl", "--memory-gb", "0.0131"],
     )
     miracl = ["encode", *model, "--languages", *miracl[1:], "--output", "out", "--batch-size", "16"]
-    training = ["--batch-size", "4", "--max-steps", "120", "--save-steps", "6", "--learning-rate", "1e-3"]
+    training = ["--batch-size", "4", "--max-steps", "400", "--save-steps", "10", "--learning-rate", "1e-3"]
     training += ["--held-out", "6", "--anchor", "en", "--merge", "0.3", "--output", "out", "--resume"]
     translation = ["--to", "de,ru", "--model", "../inputs/translator", "--language", "en", "--device", "cpu"]
     translation += ["--max-batch-tokens", "12", "--check.skip", "copied", "--check.skip", "language"]

@@ -116,9 +116,9 @@ def _commands() -> Iterator[str]:
     """The help of each command, as it prints."""
     from rich.console import Console
 
-    from st_hybrid.cli import COMMANDS, app, data, imports
+    from st_hybrid.cli import COMMANDS, app, data, imports, study
 
-    words = {id(app): [], id(data): ["data"], id(imports): ["data", "import"]}
+    words = {id(app): [], id(data): ["data"], id(imports): ["data", "import"], id(study): ["study"]}
     for group, function, _ in COMMANDS:
         command = [*words[id(group)], function.partition(":")[2]]
         console = Console(width=100, file=io.StringIO())

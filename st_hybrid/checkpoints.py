@@ -9,6 +9,8 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from transformers.trainer import TRAINER_STATE_NAME
 
+__all__ = ["last_complete_checkpoint"]
+
 logger = logging.getLogger(__name__)
 
 # Without one file of each line a trainer cannot go on, or goes on with a fresh optimizer without a word.
@@ -32,6 +34,13 @@ def last_complete_checkpoint(folder: str | Path) -> str | None:
 
     Returns:
         The path of the checkpoint, or None.
+
+    Example:
+        ::
+
+            from st_hybrid.checkpoints import last_complete_checkpoint
+
+            print(last_complete_checkpoint("out"))
     """
     found = {
         int(match[1]): path

@@ -118,6 +118,27 @@ def require_dense(model: Encoder, purpose: str) -> SentenceTransformer:
     return model
 
 
+def require_finite(vectors: Floats, texts: Sequence[str], what: str = "text") -> None:
+    """Raise what :func:`not_finite` makes if a vector, of shape ``(texts, dimensions)``, holds NaN or infinity."""
+    if len(bad := np.flatnonzero(~np.isfinite(vectors).all(axis=1))):
+        raise not_finite(bad, texts, what)
+
+
+def not_finite(bad: npt.NDArray[np.intp], texts: Sequence[str], what: str) -> ValueError:
+    """An error that shows the first of the texts, by their numbers, whose vectors cannot be ranked."""
+    shown = "; ".join(f"{what} {number}, {shortened(texts[number])}" for number in bad[:3].tolist())
+    shown += "; ..." if len(bad) > 3 else ""
+    return ValueError(
+        f"The vectors of {len(bad):,} of {len(texts):,} texts are not finite: {shown}. "
+        "Check the model, let it compute in float32, or leave these texts out."
+    )
+
+
+def shortened(text: str) -> str:
+    """A text in quotes, cut at 60 characters; what cannot be printed is escaped."""
+    return repr(f"{text[:57]}..." if len(text) > 60 else text)
+
+
 def encode(model: Encoder, texts: Sequence[str], role: Literal["query", "document"], **options: Any) -> Embeddings:
     """Encode texts by a model's ``encode_query`` or ``encode_document``, which take the options."""
     method: Any = getattr(model, f"encode_{role}", None)

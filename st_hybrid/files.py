@@ -1,5 +1,6 @@
 """Files that are written whole or not at all, checksums, and the folders for caches and temporary files."""
 
+import errno
 import hashlib
 import json
 import os
@@ -16,8 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import platformdirs
+from safetensors import SafetensorError
 
 _FOLDERS: list[tempfile.TemporaryDirectory[str]] = []  # removed when the process ends
+_REFUSED = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
+_OF_TORCH = ("PytorchStreamWriter", "inline_container", "iostream error", "file write failed")
 _DAY = 24 * 60 * 60
 
 
@@ -31,14 +35,32 @@ def replacing(path: str | Path) -> Iterator[Path]:
         path: File or folder to write; its parents are created. A folder that exists must be empty.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
     _sweep(path.parent, f".{path.name}.", ".part", untouched=_DAY)
     temporary = path.with_name(f".{path.name}.{_process()}-{uuid.uuid4().hex[:8]}.part")
     try:
-        yield temporary
-        os.replace(temporary, path)
+        with writing(path):
+            yield temporary
+            os.replace(temporary, path)
     finally:
         _remove(temporary)
+
+
+@contextmanager
+def writing(path: str | Path) -> Iterator[None]:
+    """Let an error of the disk name what could not be written, whichever library met it."""
+    try:
+        yield
+    except (OSError, SafetensorError, RuntimeError) as error:
+        number = getattr(error, "errno", None)
+        of_torch = any(part in str(error) for part in _OF_TORCH)
+        if number not in _REFUSED and not isinstance(error, SafetensorError) and not of_torch:
+            raise
+        reason = os.strerror(number) if number else str(error).partition("\n")[0]
+        raise OSError(
+            f"{path} cannot be written: {reason}. Make room, or write elsewhere; nothing else is lost."
+        ) from error
 
 
 def write_json(path: str | Path, content: Any) -> None:

@@ -19,6 +19,7 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import TrainOutput
 
 from st_hybrid.checkpoints import last_complete_checkpoint
+from st_hybrid.files import writing
 from st_hybrid.loss import MultilingualMultipleNegativesRankingLoss
 from st_hybrid.pairs import is_ordinary, pair_text
 from st_hybrid.sampler import HybridBatchSampler, StepwiseProportionalBatchSampler
@@ -166,7 +167,7 @@ class HybridTrainer(SentenceTransformerTrainer):
 
     def _ended(self, state: TrainerState) -> bool:
         """Whether nothing is left to train; ``Trainer`` would take one more step."""
-        callbacks: Any = state.stateful_callbacks
+        callbacks: Any = state.stateful_callbacks  # as JSON holds them
         stored = callbacks.get("EarlyStoppingCallback", {})
         waited = stored.get("attributes", {}).get("early_stopping_patience_counter", 0)
         patience = [
@@ -177,6 +178,11 @@ class HybridTrainer(SentenceTransformerTrainer):
         steps, epochs = self.args.max_steps, self.args.num_train_epochs
         reached = state.global_step >= steps if steps > 0 else (state.epoch or 0) >= epochs
         return reached or any(waited >= one for one in patience)
+
+    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        """Write a checkpoint; an error of the disk says where."""
+        with writing(str(self.args.output_dir)):
+            super()._save_checkpoint(*args, **kwargs)
 
     def _save_rng_state(self, output_dir: str) -> None:
         """Save the state of this process's random numbers, and wait for the others.

@@ -25,7 +25,7 @@ from st_hybrid.data.zero_shot import CheckedSet, zero_shot_statement
 from st_hybrid.dtypes import Dtype, require_dtype, training_dtype
 from st_hybrid.encoders import load_encoder, require_dense
 from st_hybrid.evaluation import SETTINGS, CrossLingualRetrievalEvaluator, RetrievalCollection
-from st_hybrid.files import replacing, write_json
+from st_hybrid.files import replacing, write_json, writing
 from st_hybrid.loss import MultilingualMultipleNegativesRankingLoss
 from st_hybrid.methods.anchor import ANCHOR_WEIGHT, AnchorDistillationLoss, AnchorVectors
 from st_hybrid.methods.merging import merged_weights
@@ -155,7 +155,8 @@ def finetune(
         encoder.load_state_dict(merged_weights(load_encoder(model, device="cpu"), encoder, recipe.merge))
     if trainer.is_world_process_zero():
         merged = evaluator(encoder) if recipe.merge and evaluator else None
-        encoder.save_pretrained(str(output))
+        with writing(output):
+            encoder.save_pretrained(str(output))
         summary = {
             "settings": settings,
             "checked_against": [asdict(one) for one in checked],

@@ -374,7 +374,7 @@ def test_two_processes_resume_in_the_second_epoch(
         assert [batch["queries"] for batch in again] != [batch["queries"] for batch in whole[4:6]]
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_two_processes_train_on_one_kind_and_no_shared_passage_each_step(tiny_model_path: Path, tmp_path: Path) -> None:
     record = tmp_path / "record"
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]

@@ -11,7 +11,7 @@ from datasets import Dataset
 from numpy.typing import NDArray
 
 from st_hybrid.data.report import ReadReport
-from st_hybrid.files import temporary_folder
+from st_hybrid.files import temporary_folder, writing
 from st_hybrid.grouping import Ints, numbered
 from st_hybrid.languages import check_language, codes_of
 from st_hybrid.progress import progress_bar
@@ -64,6 +64,7 @@ def collect(
     schema = _schema(first.table)
     file = str(temporary_folder() / "rows.arrow")
     with (
+        writing(file),
         pa.OSFile(file, "wb") as sink,
         pa.ipc.new_stream(sink, schema) as writer,
         progress_bar(None, "Reading", show=show_progress_bar, unit="rows") as advance,

@@ -13,7 +13,7 @@ from scipy.sparse import csr_array
 from sentence_transformers import CrossEncoder, SentenceTransformer
 from sentence_transformers.util import mine_hard_negatives
 
-from st_hybrid.encoders import require_dense
+from st_hybrid.encoders import require_dense, require_finite
 from st_hybrid.grouping import Ints, numbered, place_in_group
 from st_hybrid.progress import progress_bar
 from st_hybrid.rows import ParallelRows
@@ -166,6 +166,9 @@ class _EncodedTexts:
         encoding |= {"normalize_embeddings": True, "convert_to_numpy": True}
         self._queries = model.encode_query(self.queries.to_pylist(), prompt=query, **encoding)
         self._passages = model.encode_document(self.passages.to_pylist(), prompt=document, **encoding)
+        for vectors, given in ((self._queries, self.queries), (self._passages, self.passages)):
+            if not np.isfinite(vectors).all():
+                require_finite(vectors, given.to_pylist())
         self._similarity = model.similarity_pairwise
 
     def get_embedding_dimension(self) -> int:

@@ -71,7 +71,7 @@ class CrossLingualRetrievalEvaluator(BaseEvaluator):
         self.sampling = {} if sample is None else {"sample": sample, "seed": seed}
         self.primary_metric = "multilingual_map"
         self.csv_file = f"Cross-Lingual-Retrieval_evaluation{'_' + name if name else ''}_results.csv"
-        metrics = [f"{kind}_{measure}" for kind in SETTINGS for measure in MEASURES]
+        metrics = [f"{kind}_{measure}" for kind in SETTINGS for measure in (*MEASURES, "contrastive_entropy")]
         self.csv_headers = ["epoch", "steps", *metrics, "multilingual_peer_at_20", *MIXED_MEASURES]
 
     def __call__(

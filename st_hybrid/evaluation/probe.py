@@ -13,6 +13,7 @@ from rich.console import Group
 from rich.markup import escape
 from rich.table import Table
 
+from st_hybrid.encoders import require_finite
 from st_hybrid.evaluation.results import JsonScores
 from st_hybrid.grouping import Ints, place_in_group
 from st_hybrid.methods.centering import Floats, LanguageCentering
@@ -185,6 +186,7 @@ def probe_corpus(
     embeddings = model.encode_document(
         texts, prompt=document_prompt, batch_size=batch_size, show_progress_bar=show_progress_bar
     )
+    require_finite(embeddings, texts)
     return probe_embeddings(embeddings, codes, k=k, per_language=per_language, seed=seed)
 
 

@@ -29,6 +29,8 @@ Similarity = str | SimilarityFunction | Callable[[Tensor, Tensor], Tensor]
 Score = Callable[[int, int], npt.NDArray[Any]]
 SPARSE_SIMILARITIES = ("dot", "cosine")
 
+COSINE_TEMPERATURE = 0.05
+"""The default temperature of the contrastive entropy, 1 for other similarities: as in the loss."""
 _BLOCK_SCORES = 1 << 20  # scores of a block of queries, few enough for the processor's cache
 _BLOCK_PRODUCTS = 1 << 22  # products of tokens at a time
 
@@ -40,6 +42,7 @@ class PoolRanks:
     at_or_above: IntArray  #: Passages of a language that score as high as a relevant pair's: ``(pairs, languages)``.
     above_best: IntArray  #: Passages that score higher than a query's best relevant one: ``(queries,)``.
     rank_correlation: npt.NDArray[np.float64]  #: Of a query with its translations, NaN without any: ``(queries,)``.
+    entropy: npt.NDArray[np.float64]  #: Of each relevant pair in the pool of its language and of all: ``(pairs, 2)``.
     top: TopPassages  #: The first passages of each query.
 
 
@@ -50,11 +53,16 @@ def rank_passages(
     similarity: Similarity | None = None,
     *,
     quotas: bool = False,
+    temperature: float | None = None,
 ) -> PoolRanks:
     """Rank the passages for each query; the arguments are those of :func:`~st_hybrid.evaluation.score_queries`.
 
-    With ``quotas``, a place in the merged ranking stands for a score, and rankings of translations are not compared.
+    With ``quotas``, a place in the merged ranking stands for a score, rankings of translations are not compared, and
+    there is no entropy.
     """
+    if temperature is None:
+        cosine = similarity in (None, "cosine", SimilarityFunction.COSINE) and isinstance(query_embeddings, np.ndarray)
+        temperature = COSINE_TEMPERATURE if cosine else 1.0
     order = np.argsort(collection.passage_languages, kind="stable")
     languages, starts = np.unique(collection.passage_languages[order], return_index=True)
     vectors = take(passage_embeddings, order)
@@ -81,7 +89,7 @@ def rank_passages(
     at_or_above: IntArray = np.zeros((len(pair_query), size), dtype=np.int32)
     above = np.zeros_like(at_or_above if quotas else at_or_above[:0])
     above_best: IntArray = np.zeros(total, dtype=np.int32)
-    correlation = np.full(total, np.nan)
+    correlation, entropy = np.full(total, np.nan), np.full((len(pair_query), 2), np.nan)
     pair_scores = np.empty(len(pair_query))
     depth = min(max(SHARES_AT, PEER_AT) + 1, pool)
     top_scores = np.empty((total, depth))
@@ -116,6 +124,7 @@ def rank_passages(
             start = end
             continue
 
+        entropy[pairs] = _entropy(scores, row, pair_column[pairs], starts, temperature)
         columns = _sorted_columns(scores)
         cells = columns + np.arange(end - start)[:, None] * pool
         ordered = scores.take(cells)
@@ -133,7 +142,23 @@ def rank_passages(
         at_or_above, above_best = merge_ranks(at_or_above, above[pair], collection)
         relevant_scores = -at_or_above.sum(axis=1, dtype=np.float64)
     top = TopPassages(top_scores[place], listed, tied[place], relevant_scores)
-    return PoolRanks(at_or_above, above_best, correlation[place], top)
+    return PoolRanks(at_or_above, above_best, correlation[place], entropy[pair], top)
+
+
+def _entropy(
+    scores: npt.NDArray[Any], row: IntArray, column: IntArray, starts: npt.NDArray[np.intp], temperature: float
+) -> npt.NDArray[np.float64]:
+    """Contrastive entropy of each relevant passage against those of its language's pool, and of all, that are not."""
+    highest = scores.max(axis=1, keepdims=True)
+    # In float32 a passage that is 1.0 below the highest cosine would have no mass at the temperature 0.01.
+    masses = np.exp(np.subtract(scores, highest, dtype=np.float64) / temperature)
+    masses[row, column] = 0
+    sums = np.add.reduceat(masses, starts, axis=1)
+    own = (scores[row, column] - highest[row, 0]).astype(np.float64) / temperature
+    language = np.searchsorted(starts, column, side="right") - 1
+    others = np.stack([sums[row, language], sums.sum(axis=1)[row]], axis=1)
+    with np.errstate(divide="ignore"):  # no other passage
+        return np.logaddexp(own[:, None], np.log(others)) - own[:, None]
 
 
 def _sorted_columns(scores: npt.NDArray[Any]) -> npt.NDArray[np.int64]:

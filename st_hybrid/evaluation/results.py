@@ -44,6 +44,7 @@ class SettingScores(JsonScores):
     recall_at_10: float  #: Share of the relevant passages among the first 10.
     ndcg_at_10: float  #: Normalised discounted cumulative gain of the first 10.
     mrr_at_10: float  #: Mean reciprocal rank of the first relevant passage, 0 if it is not among the first 10.
+    contrastive_entropy: float | None = None  #: Mean -log softmax of a relevant passage against those that are not.
     peer_at_20: float | None = None  #: Language fairness of a pool of all languages: 0 is unfair, about 0.5 is fair.
     rank_distance: float | None = None  #: Largest minus smallest rank of the relevant passages in all languages.
     foreign_recall_at_20: float | None = None  #: Share of relevant passages in other languages among the first 20.

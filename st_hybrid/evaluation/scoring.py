@@ -13,7 +13,7 @@ import pyarrow as pa
 from scipy.sparse import csr_array, issparse
 from sentence_transformers import SparseEncoder
 
-from st_hybrid.encoders import Embeddings, Encoder, encode, require_dense
+from st_hybrid.encoders import Embeddings, Encoder, encode, not_finite, require_dense
 from st_hybrid.evaluation.collection import IntArray, RetrievalCollection
 from st_hybrid.evaluation.fairness import language_preference, language_shares, peer
 from st_hybrid.evaluation.metrics import measure_rankings, rank_distance, recall_at
@@ -109,6 +109,7 @@ def score_queries(
     similarity: Similarity | None = None,
     centering: Centering | None = None,
     quotas: bool = False,
+    temperature: float | None = None,
 ) -> QueryScores:
     """Measure given embeddings query by query. Ranks are over the whole pool, and ties count against the model.
 
@@ -122,12 +123,17 @@ def score_queries(
             shape ``(some, dimensions)``, and of all passages, and returns their scores, shape ``(some, passages)``.
         centering: Language means to subtract, as for :func:`evaluate_retrieval`.
         quotas: Merge the languages' passages by rank, as for :func:`evaluate_retrieval`.
+        temperature: Of the contrastive entropy, 0.05 by default for cosines and 1 for other similarities.
 
     Raises:
         ValueError: A shape does not fit the collection, or a value is not finite.
+
+    References:
+        Contrastive entropy: Fang et al. 2024, Scaling Laws For Dense Retrieval, https://arxiv.org/abs/2403.18684. There
+        the negatives are drawn; here they are all passages of the pool that are not relevant.
     """
-    query_embeddings = _checked(query_embeddings, len(collection.queries), "query")
-    passage_embeddings = _checked(passage_embeddings, len(collection.passages), "passage")
+    query_embeddings = _checked(query_embeddings, collection.queries, "query")
+    passage_embeddings = _checked(passage_embeddings, collection.passages, "passage")
     if centering is not None:
         if not isinstance(query_embeddings, np.ndarray) or not isinstance(passage_embeddings, np.ndarray):
             raise TypeError("centering needs one dense vector per text.")
@@ -137,7 +143,9 @@ def score_queries(
             centering = LanguageCentering.from_embeddings(query_embeddings, asked, passage_embeddings, pool)
         query_embeddings = centering.transform(query_embeddings, asked, "query")
         passage_embeddings = centering.transform(passage_embeddings, pool, "document")
-    ranks = rank_passages(query_embeddings, passage_embeddings, collection, similarity, quotas=quotas)
+    ranks = rank_passages(
+        query_embeddings, passage_embeddings, collection, similarity, quotas=quotas, temperature=temperature
+    )
     query, target = collection.relevant_queries, collection.passage_languages[collection.relevant_passages]
     total, size = len(collection.queries), len(collection.languages)
     in_language, in_all = ranks.at_or_above[np.arange(len(query)), target], ranks.at_or_above.sum(axis=1)
@@ -145,12 +153,15 @@ def score_queries(
     multilingual = measure_rankings(in_all, query, total, collection.grades)
     answered_in = np.bincount(np.unique(query * size + target) // size, minlength=total)  # number of languages
     foreign = target != collection.query_languages[query]
+    entropies = [_means(ranks.entropy[:, 0], query * size + target, total * size).reshape(total, size)]
+    entropies.append(_means(ranks.entropy[:, 1], query, total)[:, None])
     return QueryScores(
         collection=collection,
         measures={
             name: np.column_stack([values.reshape(total, size), multilingual[name]])
             for name, values in per_language.items()
         },
+        contrastive_entropy=np.column_stack(entropies),
         rank_distance=np.where(answered_in > 1, rank_distance(in_all, ranks.above_best, query, total), np.nan),
         foreign_recall_at_20=recall_at(20, in_all[foreign], query[foreign], total),
         language_preference_rate=language_preference(ranks.top.relevant_scores, collection),
@@ -179,6 +190,7 @@ class QueryScores:
 
     collection: RetrievalCollection  #: What was scored.
     measures: dict[str, Doubles]  #: In the pool of each language, and last of all: ``(queries, languages + 1)``.
+    contrastive_entropy: Doubles  #: In the same pools, NaN with quotas: ``(queries, languages + 1)``.
     rank_distance: Doubles  #: In all languages, NaN unless relevant passages are in two languages: ``(queries,)``.
     foreign_recall_at_20: Doubles  #: There, NaN unless a relevant passage is in another language: ``(queries,)``.
     language_preference_rate: Doubles  #: There, NaN unless they are in the query's and another: ``(queries,)``.
@@ -191,7 +203,7 @@ class QueryScores:
     def summary(self) -> RetrievalScores:
         """Average over the queries of a setting, then over the settings of a kind."""
         languages = self.collection.languages
-        columns = [*self.measures, "peer_at_20", *MIXED_MEASURES]
+        columns = [*self.measures, "contrastive_entropy", "peer_at_20", *MIXED_MEASURES]
         groups = self.table().group_by(["query_language", "pool"], use_threads=False)
         found = {
             (row["query_language"], row["pool"]): SettingScores(**{name: row[f"{name}_mean"] for name in columns})
@@ -242,6 +254,8 @@ class QueryScores:
             "pool": pools.take(pa.array(pool)),
             **{name: values[query, pool] for name, values in self.measures.items()},
         }
+        entropy = self.contrastive_entropy[query, pool]
+        columns["contrastive_entropy"] = pa.array(entropy, mask=np.isnan(entropy))
         for name in (*MIXED_MEASURES, "peer_at_20"):
             values = getattr(self, name)[query]
             columns[name] = pa.array(values, mask=(pool < len(self.collection.languages)) | np.isnan(values))
@@ -304,7 +318,7 @@ def score_search(
     return SettingScores(**measures, rank_distance=float(known.mean()) if len(known) else None)
 
 
-def _checked(embeddings: Embeddings, rows: int, what: str) -> Embeddings:
+def _checked(embeddings: Embeddings, texts: Sequence[str], what: str) -> Embeddings:
     """The embeddings in float32, sparse ones in canonical order."""
     finite: Any
     if isinstance(embeddings, list) and np.ndim(embeddings[0]) == 2:
@@ -317,12 +331,18 @@ def _checked(embeddings: Embeddings, rows: int, what: str) -> Embeddings:
     else:
         embeddings = np.ascontiguousarray(embeddings, dtype=np.float32)
         shape, finite = embeddings.shape, np.isfinite(embeddings).all(axis=-1)
-    if len(shape) != 2 or shape[0] != rows:
-        raise ValueError(f"The {what} embeddings have shape {shape}; the collection needs {rows} rows.")
+    if len(shape) != 2 or shape[0] != len(texts):
+        raise ValueError(f"The {what} embeddings have shape {shape}; the collection needs {len(texts)} rows.")
     if not finite.all():
-        bad = np.flatnonzero(~finite)[0]
-        raise ValueError(f"The vector of {what} {bad} is not finite. A model that returns NaN cannot be ranked.")
+        raise not_finite(np.flatnonzero(~finite), texts, what)
     return embeddings
+
+
+def _means(values: Doubles, groups: IntArray, total: int) -> Doubles:
+    """The mean of each group's values, NaN without any."""
+    counts = np.bincount(groups, minlength=total)
+    sums = np.bincount(groups, weights=values, minlength=total)
+    return np.divide(sums, counts, out=np.full(total, np.nan), where=counts > 0)
 
 
 def _mean_scores(settings: Sequence[SettingScores]) -> SettingScores:

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
 from st_hybrid.dtypes import Dtype
-from st_hybrid.encoders import encode
+from st_hybrid.encoders import encode, require_finite
 from st_hybrid.files import replacing
 from st_hybrid.methods.added_term import AddedTermLoss
 from st_hybrid.pairs import Side, pair_text
@@ -116,6 +116,7 @@ class AnchorVectors:
                 options |= {"prompt": prompts[role], "normalize_embeddings": True}
                 with torch.autocast(model.device.type, getattr(torch, dtype), enabled=dtype != "float32"):
                     encoded = encode_distinct(partial(encode, model, role=role, **options), table[name].to_pylist())
+                require_finite(np.asarray(encoded), table[name].to_pylist())
                 vectors[name] = torch.from_numpy(np.asarray(encoded, dtype=np.float16))
             if file is not None:
                 with replacing(file) as temporary:

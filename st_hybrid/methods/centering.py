@@ -14,7 +14,7 @@ from sentence_transformers.base.modules import Module
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from st_hybrid.encoders import require_dense
+from st_hybrid.encoders import require_dense, require_finite
 from st_hybrid.files import replacing
 from st_hybrid.grouping import place_in_group
 from st_hybrid.languages import supported_code
@@ -173,6 +173,8 @@ class LanguageCentering(Module):
         options: dict[str, Any] = {"batch_size": batch_size, "show_progress_bar": show_progress_bar}
         of_queries = model.encode_query(list(queries), prompt=query_prompt, **options)
         of_documents = model.encode_document(list(documents), prompt=document_prompt, **options)
+        require_finite(of_queries, queries, "query")
+        require_finite(of_documents, documents)
         return cls.from_embeddings(of_queries, query_languages, of_documents, document_languages, **settings)
 
     @classmethod

@@ -10,7 +10,7 @@ from datasets import Dataset
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from st_hybrid.encoders import Floats
+from st_hybrid.encoders import Floats, shortened
 from st_hybrid.files import replacing
 from st_hybrid.search.encoding import Encode
 from st_hybrid.search.fingerprint import texts_fingerprint
@@ -95,7 +95,11 @@ class EmbeddingShards:
         if not np.isfinite(kept).all():
             row = self.bounds(number)[0] + int(np.flatnonzero(~np.isfinite(kept).all(axis=1))[0])
             name = repr(self.corpus[row]["id"]) if "id" in self.corpus.column_names else f"in row {row}"
-            raise ValueError(f"The vector of passage {name} is not finite in {kept.dtype}; it cannot be ranked.")
+            text = shortened(texts[row - self.bounds(number)[0]].as_py())
+            raise ValueError(
+                f"The vector of passage {name} is not finite in {kept.dtype}: {text}. It cannot be ranked. Check the "
+                "model, or leave the passage out."
+            )
         if self.folder is not None:
             with replacing(self._path(number)) as temporary:
                 save_file({"embeddings": kept}, temporary, metadata=self.fingerprints(number))

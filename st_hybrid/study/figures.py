@@ -13,7 +13,7 @@ import pandas as pd
 from st_hybrid.evaluation.results import MULTI, PLAIN
 from st_hybrid.files import replacing
 from st_hybrid.study.grid import Measure
-from st_hybrid.study.results import LOWER_IS_BETTER, Key, Results, in_order
+from st_hybrid.study.results import RANK_DISTANCE, Key, Results, in_order
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,7 +24,7 @@ __all__ = ["Drawn", "figures"]
 # Okabe and Ito's palette, which readers with any colour vision tell apart, without black and yellow.
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
 MARKERS = ("o", "s", "^", "D", "v", "P")
-SHOWN: tuple[Measure, ...] = ("Mo.", "Cr.", "Mul.", LOWER_IS_BETTER)
+SHOWN: tuple[Measure, ...] = ("Mo.", "Cr.", "Mul.", RANK_DISTANCE)
 _INK = "#010203"  # stands for the colour of the page's text
 
 

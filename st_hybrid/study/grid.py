@@ -22,7 +22,7 @@ __all__ = ["Cell", "Contrast", "Grid", "read_grid"]
 
 Share = Annotated[float, Field(gt=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
-Measure = Literal["Mo.", "Cr.", "Mul.", "rank distance", "PEER"]
+Measure = Literal["Mo.", "Cr.", "Mul.", "rank distance", "PEER", "entropy"]
 Question = Literal["superiority", "non-inferiority"]
 
 

@@ -14,7 +14,7 @@ from st_hybrid.files import replacing
 from st_hybrid.study.cells import CELLS
 from st_hybrid.study.figures import Drawn, figures
 from st_hybrid.study.grid import Measure
-from st_hybrid.study.results import LOWER_IS_BETTER, MEASURES, Key, Results, in_order, read_results
+from st_hybrid.study.results import MEASURES, RANK_DISTANCE, Key, Results, in_order, read_results
 from st_hybrid.study.statistics import Estimate, difference, mixed_slope
 
 __all__ = ["write_report"]
@@ -66,8 +66,10 @@ def write_report(study: str | Path, output: str | Path | None = None) -> Path:
     Example:
         ::
 
+            from st_hybrid.study.cells import run_study
             from st_hybrid.study.report import write_report
 
+            run_study("grid.yaml", "study")
             print(write_report("study"))
     """
     results = read_results(study)
@@ -109,7 +111,7 @@ def _contrasts(results: Results) -> Section:
     rows = []
     for one in results.tested:
         asked = "better" if one.question == "superiority" else f"not worse by {one.margin:g}"
-        digits = 1 if one.measure == LOWER_IS_BETTER else 4
+        digits = 1 if one.measure == RANK_DISTANCE else 4
         rows.append(
             [
                 f"{one.key.method} against {one.against}",
@@ -123,9 +125,9 @@ def _contrasts(results: Results) -> Section:
             ]
         )
     texts = [
-        "A positive gain is good in every measure: of rank distance it is the decrease. Holm's adjustment is over all "
-        "rows. The last column is the smallest gain that this design finds in four cases of five. Where it is larger "
-        "than what you care for, no means that it could not have been seen.",
+        "A positive gain is good in every measure: of rank distance and entropy it is the decrease. Holm's adjustment "
+        "is over all rows. The last column is the smallest gain that this design finds in four cases of five. Where it "
+        "is larger than what you care for, no means that it could not have been seen.",
     ]
     return Section("Declared contrasts", texts, [Table(header, rows)])
 
@@ -134,7 +136,7 @@ def _slopes(results: Results) -> Section:
     header = ["contrast", "where", "measure", "change per doubling", "95% interval", "mixed model"]
     rows = []
     for method, against, family, measure, estimate in results.slopes():
-        digits = 2 if measure == LOWER_IS_BETTER else 5
+        digits = 2 if measure == RANK_DISTANCE else 5
         rows.append(
             [
                 f"{method} minus {against}",
@@ -186,7 +188,10 @@ def _scores(results: Results) -> list[Section]:
             groups.setdefault(key._replace(method="", variant=""), []).append(_row(results, key))
         header = ["method", "seeds", *MEASURES, "median"]
         tables = [Table(header, rows, _where(group)) for group, rows in groups.items()]
-        texts = ["Mo., Cr. and Mul. are mAP. A lower rank distance is better. Its median over questions is last."]
+        texts = [
+            "Mo., Cr. and Mul. are mAP. Less is better of rank distance, whose median over questions is last, and of "
+            "entropy, the contrastive entropy in the pool of all languages."
+        ]
         sections.append(Section(f"Scores on {task}", texts, tables))
     return sections
 
@@ -194,8 +199,8 @@ def _scores(results: Results) -> list[Section]:
 def _row(results: Results, key: Key) -> Row:
     """A method's scores."""
     seeds, scores = results.scores[key]
-    cells = [_with_interval(scores[measure], 0 if measure == LOWER_IS_BETTER else 3) for measure in MEASURES]
-    distances = scores[LOWER_IS_BETTER]
+    cells = [_with_interval(scores[measure], 0 if measure == RANK_DISTANCE else 3) for measure in MEASURES]
+    distances = scores[RANK_DISTANCE]
     return [key.shown, str(len(seeds)), *cells, "" if np.isnan(distances).any() else f"{np.median(distances):,.0f}"]
 
 

@@ -21,7 +21,8 @@ __all__ = ["Key", "Results", "Tested", "read_results"]
 
 Doubles = npt.NDArray[np.float64]
 MEASURES: tuple[Measure, ...] = get_args(Measure)
-LOWER_IS_BETTER: Measure = "rank distance"
+RANK_DISTANCE: Measure = "rank distance"
+LOWER_IS_BETTER: tuple[Measure, ...] = (RANK_DISTANCE, "entropy")
 
 
 class Key(NamedTuple):
@@ -106,7 +107,7 @@ class Results:
                 for measure, question in contrast.measures.items():
                     if (both := self.paired(key, other, measure)) is None or np.isnan(both).any():
                         continue
-                    sign = -1 if measure == LOWER_IS_BETTER else 1
+                    sign = -1 if measure in LOWER_IS_BETTER else 1
                     estimate = difference(sign * both[0], sign * both[1])
                     superior = question == "superiority"
                     p = estimate.p_superior() if superior else estimate.p_non_inferior(contrast.margin)
@@ -146,8 +147,10 @@ def read_results(study: str | Path) -> Results:
     Example:
         ::
 
+            from st_hybrid.study.cells import run_study
             from st_hybrid.study.results import read_results
 
+            run_study("grid.yaml", "study")
             for key, (seeds, scores) in read_results("study").scores.items():
                 print(key.model, key.method, len(seeds), scores["Mul."].mean())
     """
@@ -189,8 +192,9 @@ def _of_questions(table: pd.DataFrame) -> dict[Measure, Doubles]:
         "Mo.": means(own, "map"),
         "Cr.": means(~own & ~multi, "map"),
         "Mul.": means(multi, "map"),
-        LOWER_IS_BETTER: means(multi, "rank_distance"),
+        RANK_DISTANCE: means(multi, "rank_distance"),
         "PEER": means(multi, "peer_at_20"),
+        "entropy": means(multi, "contrastive_entropy"),
     }
 
 

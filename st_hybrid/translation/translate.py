@@ -15,7 +15,7 @@ from datasets import Dataset
 from numpy.typing import ArrayLike
 from rich.table import Table
 
-from st_hybrid.files import temporary_folder
+from st_hybrid.files import temporary_folder, writing
 from st_hybrid.grouping import Ints, numbered
 from st_hybrid.languages import LanguageDetector, check_language
 from st_hybrid.progress import progress_bar
@@ -142,6 +142,7 @@ def translate_rows(
         given = given.append_column("suspicious", pa.nulls(len(given), pa.string()))
     path = temporary_folder() / "rows.arrow"
     with (
+        writing(path),
         closing(Journal(journal or ":memory:", model.fingerprint())) as opened,
         pa.OSFile(str(path), "wb") as sink,
         pa.ipc.new_stream(sink, given.schema) as writer,

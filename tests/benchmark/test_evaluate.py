@@ -81,7 +81,7 @@ def test_files_of_several_runs(tiny_model: SentenceTransformer, data: Path, tmp_
     assert set(first["variant"].to_pylist()) == {"plain", "centered: evaluated"}
     assert first.filter(pc.field("variant") == "plain").equals(rows.filter(pc.field("task") == "XQuAD-R"))
     assert rows.num_rows == 10 * 3 + 6 * 3 + 2  # MLQA-R's q3 has one language, and so two pools
-    measures = [*MEASURES, *MIXED_MEASURES, "peer_at_20"]
+    measures = [*MEASURES, "contrastive_entropy", *MIXED_MEASURES, "peer_at_20"]
     means = rows.group_by(["task", "query_language", "pool"]).aggregate([(measure, "mean") for measure in measures])
     assert means.num_rows == 12
     for row in means.to_pylist():

@@ -285,7 +285,7 @@ def test_a_damaged_file_is_read_or_named(reader: Reader, edits: list[Edit], outs
     read_damaged(reader, edits, outside)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize("reader", READERS, ids=NAMES)
 @settings(max_examples=10_000, suppress_health_check=[HealthCheck.too_slow], derandomize=True, print_blob=True)
 @given(edits=st.lists(EDITS, min_size=1, max_size=4), outside=st.booleans())

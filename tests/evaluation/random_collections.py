@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
@@ -77,3 +78,11 @@ collections = st.builds(
     questions=st.integers(1, 6),
     filler=st.integers(0, 30),
 )
+
+
+def by_rank(scores: Any) -> Any:
+    """Scores without the entropy, which also tells apart what ranks alike."""
+    content = scores.to_dict() if hasattr(scores, "to_dict") else scores
+    if not isinstance(content, dict):
+        return content
+    return {name: by_rank(part) for name, part in content.items() if name != "contrastive_entropy"}

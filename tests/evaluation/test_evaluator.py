@@ -41,7 +41,7 @@ def test_metrics_are_those_of_the_evaluation(
     scores = evaluate_retrieval(tiny_model, collection)
     assert evaluator.primary_metric == "ropes_multilingual_map"
     assert evaluator.greater_is_better
-    assert len(metrics) == 20
+    assert len(metrics) == 23
     for kind in ("monolingual", "cross_lingual", "multilingual"):
         for measure, value in scores.by_setting[kind].to_dict().items():
             assert metrics[f"ropes_{kind}_{measure}"] == value

@@ -13,6 +13,7 @@ import pytrec_eval
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import log_softmax
 from sentence_transformers import SentenceTransformer
 
 from st_hybrid.evaluation import (
@@ -30,7 +31,13 @@ from .random_collections import build, collections, score_matrix, score_matrix_q
 
 KINDS = ("monolingual", "cross_lingual", "multilingual")
 MEASURES = ("map", "recall_at_1", "recall_at_10", "ndcg_at_10", "mrr_at_10")
-NOT_BY_HAND = ("peer_at_20", "foreign_recall_at_20", "language_preference_rate", "rank_correlation")
+NOT_BY_HAND = (
+    "contrastive_entropy",
+    "peer_at_20",
+    "foreign_recall_at_20",
+    "language_preference_rate",
+    "rank_correlation",
+)
 
 
 def rankings(
@@ -99,6 +106,28 @@ def test_equals_brute_force_with_any_ties(collection: RetrievalCollection, disti
             assert found == pytest.approx(np.mean([values[measure] for values in own]))
     distances = [values["rank_distance"] for values in expected.values() if "rank_distance" in values]
     assert scores.rank_distance == (pytest.approx(np.mean(distances)) if distances else None)
+
+
+@settings(max_examples=30, deadline=None)
+@given(collection=collections, seed=st.integers(0, 2**32 - 1), temperature=st.sampled_from([None, 0.01, 0.3]))
+def test_contrastive_entropy_by_brute_force(
+    collection: RetrievalCollection, seed: int, temperature: float | None
+) -> None:
+    rng = np.random.default_rng(seed)
+    queries, passages = (
+        rng.normal(size=(len(texts), 4)).astype(np.float32) for texts in (collection.queries, collection.passages)
+    )
+    unit = [part / np.linalg.norm(part, axis=1, keepdims=True) for part in (queries, passages)]
+    scores = score_queries(queries, passages, collection, temperature=temperature).summary()
+    for setting, found in rankings((unit[0] @ unit[1].T).astype(np.float64), collection).items():
+        expected = []
+        for _, similarity, relevance in found:
+            logits = similarity / (temperature or 0.05)
+            losses = [-log_softmax([logit, *logits[~relevance]])[0] for logit in logits[relevance]]
+            expected.append(np.mean(losses))
+        assert scores.per_pair[setting].contrastive_entropy == pytest.approx(np.mean(expected), rel=1e-3, abs=1e-4)
+    merged = score_queries(queries, passages, collection, quotas=True).summary()
+    assert merged.multilingual.contrastive_entropy is None
 
 
 @settings(max_examples=30, deadline=None)
@@ -275,7 +304,7 @@ def test_vectors_that_are_not_finite(value: float) -> None:
     collection = build(seed=0, languages=2, questions=3)
     matrix = np.ones((len(collection.queries), len(collection.passages)), dtype=np.float32)
     matrix[2, 1] = value
-    with pytest.raises(ValueError, match="vector of query 2 is not finite"):
+    with pytest.raises(ValueError, match=r"1 of \d texts are not finite: query 2, "):
         score_matrix(matrix, collection)
     with pytest.raises(ValueError, match="collection needs"):
         score_matrix(matrix[:1], collection)
@@ -297,7 +326,7 @@ def test_the_table_holds_what_the_averages_are_taken_from(
     asked = set(zip(collection.query_ids, (collection.languages[c] for c in collection.query_languages), strict=True))
     assert set(zip(*(table[c].to_pylist() for c in ("query_id", "query_language")), strict=True)) <= asked
 
-    measures = [*MEASURES, *MIXED_MEASURES, "peer_at_20"]
+    measures = [*MEASURES, "contrastive_entropy", *MIXED_MEASURES, "peer_at_20"]
     assert table.column_names == ["query_id", "query_language", "pool", *measures]
     means = table.group_by(["query_language", "pool"]).aggregate([(measure, "mean") for measure in measures])
     for row in means.to_pylist():

@@ -26,7 +26,7 @@ from st_hybrid.translation import (
 )
 from st_hybrid.translation.translate import token_batches
 
-from .conftest import translate_words
+from ..models import translate_words
 from .test_checks import GOOD, SOURCE
 
 NO_CHECKS = Checks(skip=tuple(REASONS))
