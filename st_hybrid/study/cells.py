@@ -30,6 +30,7 @@ from st_hybrid.grouping import numbered
 from st_hybrid.provenance import provenance
 from st_hybrid.search.fingerprint import texts_fingerprint
 from st_hybrid.study.cldr import cldr_rows
+from st_hybrid.study.facts import fact_rows
 from st_hybrid.study.grid import Cell, Grid, cell_name, read_grid
 from st_hybrid.study.scratch import active_parameters, scratch_encoder
 from st_hybrid.training import finetune
@@ -251,8 +252,8 @@ def _read_data(grid: Grid, folder: Path) -> dict[str, _Rows]:
     for name, data in grid.data.items():
         held_out = None
         try:
-            if data.cldr is not None:
-                rows = cldr_rows(**data.cldr)
+            if not data.sets:
+                rows = cldr_rows(**data.cldr) if data.cldr is not None else fact_rows(**(data.facts or {}))
                 sets, held_out = {"CLDR": rows["train"]}, folder / _DATA / f"{name}.jsonl"
                 write_rows(rows["test"], held_out)
             else:

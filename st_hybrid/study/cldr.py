@@ -70,7 +70,10 @@ def cldr_rows(*, groups: int = 1000, seed: int = 0) -> DatasetDict:
             print(cldr_rows()["train"][0]["query"])
     """
     locales = [Locale(language) for language in LANGUAGES]
-    currencies, languages = _unshared(_currencies(), "currencies", locales), _unshared(_main(), "languages", locales)
+    currencies, languages = (
+        unshared(currencies_of_territories(), "currencies", locales),
+        unshared(languages_of_territories(), "languages", locales),
+    )
     possible = [(first, second) for first, second in product(currencies, languages) if first != second]
     if not 1 <= groups <= len(possible):
         raise ValueError(f"groups must be between 1 and {len(possible):,}, the number of combinations, got {groups}.")
@@ -94,20 +97,20 @@ def cldr_rows(*, groups: int = 1000, seed: int = 0) -> DatasetDict:
     return DatasetDict({name: Dataset.from_list(rows) for name, rows in parts.items()})
 
 
-def _currencies() -> dict[str, str]:
+def currencies_of_territories() -> dict[str, str]:
     """The currency of each territory that has exactly one now."""
     territories = get_global("territory_currencies").items()
     now = {name: [code for code, _, end, tender in uses if tender and end is None] for name, uses in territories}
     return {name: codes[0] for name, codes in now.items() if len(codes) == 1}
 
 
-def _main() -> dict[str, str]:
+def languages_of_territories() -> dict[str, str]:
     """The language that most people of each territory use."""
     uses = get_global("territory_languages").items()
     return {name: max(of, key=lambda code: (of[code]["population_percent"], code)) for name, of in uses if of}
 
 
-def _unshared(answers: dict[str, str], kind: str, locales: Sequence[Locale]) -> dict[str, str]:
+def unshared(answers: dict[str, str], kind: str, locales: Sequence[Locale]) -> dict[str, str]:
     """The answers of the territories that share theirs with no other, where all locales have a name for both."""
     uses = Counter(answers.values())
     return {

@@ -50,8 +50,10 @@ def export_study(study: str | Path, output: str | Path, layout: Layout) -> list[
     Example:
         ::
 
+            from st_hybrid.study.cells import run_study
             from st_hybrid.study.export import export_study
 
+            run_study("grid.yaml", "study")
             export_study("study", "runs", "trec")
     """
     written = list({"trec": _export_trec, "mteb": _export_mteb}[layout](Path(study), Path(output)))

@@ -4,14 +4,14 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from st_hybrid.benchmark.evaluate import Task
 from st_hybrid.dtypes import Dtype
@@ -24,6 +24,7 @@ Share = Annotated[float, Field(gt=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
 Measure = Literal["Mo.", "Cr.", "Mul.", "rank distance", "PEER", "entropy"]
 Question = Literal["superiority", "non-inferiority"]
+_RECIPE = TypeAdapter(Recipe)
 
 
 class _Strict(BaseModel):
@@ -45,20 +46,22 @@ class Model(_Strict):
 
 
 class Data(_Strict):
-    """Rows to train on: ``sets`` as ``train --data`` takes them, or ``cldr``, the arguments of ``cldr_rows``.
+    """Rows to train on: ``sets`` as ``train --data`` takes them, or generated ones, whose held-out part is evaluated.
 
-    Of the rows from CLDR the held-out part is evaluated.
+    ``cldr`` are the arguments of :func:`~st_hybrid.study.cldr.cldr_rows`, ``facts`` those of
+    :func:`~st_hybrid.study.facts.fact_rows`, which are shorter and harder.
     """
 
     sets: list[str] = []
     cldr: dict[str, Any] | None = None
+    facts: dict[str, Any] | None = None
     columns: dict[str, str] = {}
     fractions: list[Share] = [1.0]  #: Shares of the groups; a smaller one is part of a larger one.
 
     @model_validator(mode="after")
     def _one(self) -> "Data":
-        if bool(self.sets) == (self.cldr is not None):
-            raise ValueError("name sets or cldr, one of the two")
+        if bool(self.sets) + (self.cldr is not None) + (self.facts is not None) != 1:
+            raise ValueError("name sets, cldr or facts, one of the three")
         return self
 
 
@@ -133,7 +136,7 @@ class Grid(_Strict):
         for key in ("models", "data", "methods", "budgets", "seeds"):
             if not getattr(self, key):
                 raise ValueError(f"{key} is empty: name at least one")
-        if not (self.evaluation.tasks or self.evaluation.data) and any(one.cldr is None for one in self.data.values()):
+        if not (self.evaluation.tasks or self.evaluation.data) and any(one.sets for one in self.data.values()):
             raise ValueError("evaluation names no tasks and no data: nothing would be measured")
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError("a seed is named twice")
@@ -146,16 +149,19 @@ class Grid(_Strict):
             given = {*self.recipe, *self.models[model].recipe, *(self.methods[method] or {})}
             if fixed := given & {"max_steps", "epochs", "seed"}:
                 raise ValueError(f"a recipe names {min(fixed)}: leave it to budgets and seeds")
+            if unknown := given - {field.name for field in fields(Recipe)}:
+                raise ValueError(f"methods.{method} with models.{model}: a recipe has no {min(unknown)!r}")
             try:
                 self.recipe_of(model, method)
-            except (TypeError, ValueError) as error:
-                said = str(error).removeprefix("Recipe.__init__() got an ").rstrip(".")
+            except ValidationError as error:
+                said = "; ".join(_complaints(error)).rstrip(".")
                 raise ValueError(f"methods.{method} with models.{model}: {said}") from None
         return self
 
     def recipe_of(self, model: str, method: str) -> Recipe:
         """The recipe of a method for a model, before the budget and the seed."""
-        return Recipe(**{**self.recipe, **self.models[model].recipe, **(self.methods[method] or {})})
+        # YAML reads 1e-3 as a text, which pydantic turns into a number.
+        return _RECIPE.validate_python({**self.recipe, **self.models[model].recipe, **(self.methods[method] or {})})
 
     @cached_property
     def cells(self) -> list["Cell"]:

@@ -83,7 +83,7 @@ def test_a_cell_is_named_by_all_that_decides_its_scores(tmp_path: Path) -> None:
             {"models": {"a": {"scratch": {"hidden": 10, "layers": 1}}}},
             r"models.a.scratch: hidden \(10\) must be",
         ),
-        ({"data": {"a": {"sets": []}}}, "data.a: name sets or cldr, one of the two"),
+        ({"data": {"a": {"sets": []}}}, "data.a: name sets, cldr or facts, one of the three"),
         ({"data": {"a": {"sets": ["rows.jsonl"]}}}, "evaluation names no tasks and no data"),
         (
             {"data": {"a": {"cldr": {}, "fractions": [1.5]}}},
@@ -94,7 +94,8 @@ def test_a_cell_is_named_by_all_that_decides_its_scores(tmp_path: Path) -> None:
             "budgets.a: name steps or",
         ),
         ({"recipe": {"max_steps": 5}}, "a recipe names max_steps: leave it to budgets and seeds"),
-        ({"recipe": {"batchsize": 5}}, "methods.untouched with models.small: unexpected keyword argument 'batchsize'"),
+        ({"recipe": {"batchsize": 5}}, "methods.untouched with models.small: a recipe has no 'batchsize'"),
+        ({"recipe": {"learning_rate": "fast"}}, "methods.untouched .*: learning_rate: Input should be a valid number"),
         ({"methods": {"X-Y": {"sampler": "x-y", "alpha": 0.5}, "hybrid": {}}}, "methods.X-Y .*: alpha has no effect"),
         ({"contrasts": [{"method": "hybrid", "against": "x"}]}, "contrasts.0 names the method 'x'; the methods are"),
         ({"evaluation": {"tasks": ["XQuAD"]}}, r"evaluation.tasks.0: Input should be 'XQuAD-R'"),
@@ -112,6 +113,7 @@ def test_the_grid_of_the_guide_is_one(tmp_path: Path) -> None:
     path.write_text(guide.read_text(encoding="utf-8").split("```yaml\n")[1].split("```")[0], encoding="utf-8")
     grid = read_grid(path)
     assert len(grid.cells) == 2 * (1 + 3 * 2 * (3 + 2))
+    assert {cell.recipe.learning_rate for cell in grid.cells} == {5e-5}  # YAML reads a text
     assert grid.contrasts[0].measures == {"Mo.": "superiority", "Mul.": "non-inferiority"}
 
 
