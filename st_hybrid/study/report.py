@@ -242,8 +242,9 @@ def _origin(results: Results, places: Iterable[Path]) -> Section:
         about = _read(place / "environment.json")
         versions = ", ".join(" ".join(one) for one in about["versions"].items())
         environments.append(f"{about['date']}, {about['hardware']}, {versions}\n{about['command']}")
-        for task, claim in _read(place / "scores.json").get("zero_shot", {}).items():
-            claims.add(f"{task}: {said[claim['claim']]}; {claim['reason']}")
+        scores = _read(place / "scores.json")
+        for task, claim in scores.get("zero_shot", {}).items():
+            claims.add(f"{task}: {said[claim['claim']]}; {claim['reason']}".replace(str(scores["model"]), "the start"))
     cells = (
         f"{cell.cell} {', '.join(str(value) for value in cell.settings.values() if value is not None)}"
         for cell in results.cells
@@ -277,9 +278,7 @@ def _markdown(title: str, lead: str, sections: Sequence[Section]) -> str:
         parts += [f"## {section.title}", *section.texts]
         for table in section.tables:
             lines = [table.header, ["---", *["---:"] * (len(table.header) - 1)], *table.rows]
-            rows = "\n".join(
-                f"| {' | '.join(cell.replace('|', '&#124;').replace('<', '&lt;') for cell in line)} |" for line in lines
-            )
+            rows = "\n".join(f"| {' | '.join(map(_escaped, line))} |" for line in lines)
             parts += [f"### {table.title}", rows] if table.title else [rows]
         parts += [f"![{figure.title}]({figure.name}.png)\n\n[Numbers]({figure.name}.csv)" for figure in section.figures]
         parts += [f"```text\n{block.rstrip()}\n```" for block in section.blocks]

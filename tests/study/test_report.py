@@ -151,6 +151,9 @@ def test_figures_come_with_their_numbers(page: Path, results: Results) -> None:
     for csv in folder.glob("*.csv"):
         assert csv.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
     markdown = (folder / "report.md").read_text(encoding="utf-8")
+    rows = [line for line in re.sub(r"```.*?```", "", markdown, flags=re.DOTALL).splitlines() if "|" in line]
+    assert len(rows) > 10
+    assert all(line.startswith("| ") and line.endswith(" |") for line in rows)  # a cell in two lines breaks a table
     for picture in re.findall(r"!\[[^]]*\]\(([^)]+)\)", markdown):
         assert (folder / picture).is_file()
     assert "<script>" not in re.sub(r"```.*?```", "", markdown, flags=re.DOTALL)
