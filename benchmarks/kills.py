@@ -36,6 +36,7 @@ from typing import Any
 
 import psutil
 import pyarrow.parquet as pq
+import yaml
 from rich.console import Console
 from rich.table import Table
 from safetensors import SafetensorError, safe_open
@@ -47,7 +48,10 @@ from tests.models import WORDS, save_encoder, save_translator
 ROOT = Path(__file__).parent.parent
 COMMAND = [sys.executable, "-m", "st_hybrid.cli"]
 #: Keys of results that differ between two undisturbed runs, or between one run and one in two parts.
-DIFFERS = {"date", "seconds", "command", "versions", "hardware", "resumed_from", "log", "reused", "tokens"}
+DIFFERS = {
+    *("date", "seconds", "command", "versions", "hardware", "resumed_from", "log", "reused", "tokens"),
+    *("finished", "train_seconds", "evaluate_seconds"),
+}
 LONGEST = 300  # seconds that a command may take
 
 
@@ -100,6 +104,16 @@ def jobs(address: str) -> dict[str, Job]:
             },
             in_place=("out/model.safetensors", "out/modules.json"),
         ),
+        "study": Job(
+            [*COMMAND, "study", "run", "../inputs/grid.yaml", "--output", "out"],
+            ("out/plan.json", "out/cells/*/*.json", "out/cells/*/*.parquet"),
+            {
+                "out/plan.json": "first cell",
+                "out/cells/*/model/checkpoints/checkpoint-*": "training",
+                "out/cells/*/training.json": "evaluating",
+                "out/cells/*/cell.json": "a cell done",
+            },
+        ),
         "translate": Job(
             [*COMMAND, *data, "translate", "../inputs/english.jsonl", *translation],
             ("out.jsonl", "report.json"),
@@ -147,6 +161,16 @@ def write_inputs(folder: Path, files: dict[str, bytes]) -> None:
                 query, positive = (text.format(number, name) for text in texts)
                 row = {"id": number, "language": code, "query": query, "positive": positive}
                 print(json.dumps(row), file=lines)
+    own = {"batch_size": 4, "learning_rate": 1e-3, "save_steps": 10, "dtype": "float32"}
+    grid = {
+        "models": {"encoder": {"path": "../inputs/encoder"}},
+        "data": {"rows": {"sets": ["../inputs/rows.jsonl"]}},
+        "methods": {"untouched": None, "hybrid": {}, "X-Y": {"sampler": "x-y"}},
+        "budgets": {"short": {"steps": 60}},
+        "recipe": own,
+        "evaluation": {"data": ["../inputs/rows.jsonl"], "sample": 40},
+    }
+    (folder / "grid.yaml").write_text(yaml.safe_dump(grid, sort_keys=False), encoding="utf-8")
     (folder / "texts.txt").write_text("\n".join(f"Mr {n} does, of {names[n]}." for n in range(20)), encoding="utf-8")
     with (folder / "english.jsonl").open("w", encoding="utf-8") as lines:
         words = WORDS["eng_Latn"]
