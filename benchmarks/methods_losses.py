@@ -1,4 +1,4 @@
-"""Losses beside hybrid batches that the table of methods compares; each adds a term to the in-batch negatives.
+"""Losses that ``rejected_losses.py`` measures; each adds a term to the in-batch negatives.
 
     from benchmarks.methods_losses import LanguageCorrelationLoss
 

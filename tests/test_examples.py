@@ -30,6 +30,7 @@ RUNS: dict[str, tuple[int, list[str], list[str]]] = {
         ["--batch-size", "8", "--max-steps", "4", "--held-out", "10"],
         ["before", "after", "monolingual", "cross_lingual", "multilingual", "rank distance"],
     ),
+    "recipe.py": (1, ["--batch-size", "8", "--max-length", "8", "--max-steps", "4"], []),
     "several_gpus.py": (2, ["--batch-size", "8", "--max-steps", "4"], ["2 processes, 16 pairs per step"]),
 }
 
