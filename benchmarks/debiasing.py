@@ -81,7 +81,7 @@ def encoded(given: argparse.Namespace, parts: dict[str, Any]) -> dict[str, dict[
     missing = {name: part for name, part in parts.items() if not (given.work / f"{name}.npz").is_file()}
     model = SentenceTransformer(str(given.model), device="cpu") if missing else None
     for name, part in missing.items():
-        with torch.autocast("cpu", torch.bfloat16, enabled=given.bf16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=given.dtype == "bfloat16"):
             if isinstance(part, Dataset):
                 query, document = model.encode_query(part["query"][:]), model.encode_document(part["positive"][:])
             else:
@@ -162,7 +162,7 @@ def main() -> None:
     parser.add_argument("--data-dir", type=Path, required=True, help="folder that holds xquad-r/<lang>.json")
     parser.add_argument("--work", type=Path, required=True, help="folder for the vectors and scores")
     parser.add_argument("--seed", type=int, default=0, help="seed of the draws")
-    parser.add_argument("--bf16", action="store_true", help="encode in bfloat16")
+    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32", help="type to encode in")
     parser.add_argument("--output", type=Path, default=RESULTS, help="JSON file")
     given = parser.parse_args()
 
