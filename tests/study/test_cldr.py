@@ -47,14 +47,17 @@ def test_each_group_is_a_passage_cluster_of_its_own(rows: DatasetDict) -> None:
 
 
 def test_a_known_fact_reads_as_written(rows: DatasetDict) -> None:
-    japan_india = {row["language"]: row for row in concatenate_datasets([*rows.values()]) if row["id"] == "JP-IN"}
-    assert japan_india["en"]["query"] == (
-        "Two stops on a trip: Japan, then India. "
-        "Which currency is used at the first, and which language is most spoken at the second?"
+    every = concatenate_datasets([*rows.values()])  # which combinations are drawn depends on the version of babel
+    texts = {(row["id"], row["language"]): row for row in every}
+    japan = next(group for group, _ in texts if group.startswith("JP-"))
+    assert texts[japan, "en"]["query"].startswith("Two stops on a trip: Japan, then ")
+    assert texts[japan, "en"]["query"].endswith(
+        ". Which currency is used at the first, and which language is most spoken at the second?"
     )
-    assert japan_india["es"]["positive"] == (
-        "En la primera parada se paga con esta moneda: yen japonés. En la segunda se habla sobre todo hindi."
-    )
+    assert texts[japan, "es"]["positive"].startswith("En la primera parada se paga con esta moneda: yen japonés. ")
+    india = next(group for group, _ in texts if group.endswith("-IN"))
+    assert ", then India. " in texts[india, "en"]["query"]
+    assert texts[india, "es"]["positive"].endswith(" En la segunda se habla sobre todo hindi.")
 
 
 def test_the_seed_decides() -> None:

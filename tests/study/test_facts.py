@@ -32,7 +32,7 @@ def test_every_group_has_a_row_in_every_language(rows: DatasetDict) -> None:
 
 def test_training_asks_for_all_facts_equally_often(rows: DatasetDict) -> None:
     uses = facts_of(rows, "train")
-    assert set(uses.values()) == {3, 4}
+    assert max(uses.values()) - min(uses.values()) <= 2  # a round leaves out held-out pairs, and one of an odd number
     assert facts_of(rows, "test").keys() <= uses.keys()
     assert {fact.split(".")[1] for fact in uses} == set(KINDS)
 
@@ -79,7 +79,7 @@ def test_the_seed_decides() -> None:
         ({"kinds": ["river"]}, "got river"),
         ({"codes": 1.5}, "codes must be between 0 and 1"),
         ({"held_out": 1.0}, "held_out above 0 and below 1"),
-        ({"related": 300}, "related at most 186"),
+        ({"related": 300}, r"related at most \d+, got"),
     ],
 )
 def test_options_out_of_range_are_refused(options: dict[str, Any], message: str) -> None:
