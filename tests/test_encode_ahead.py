@@ -269,7 +269,7 @@ def test_a_killed_worker_of_ray_is_replaced(write_miracl: WriteMiracl, tiny_mode
         assert found[name][1] == metadata
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_ray_of_the_caller_is_used_and_stays(
     write_miracl: WriteMiracl,
     tiny_model: SentenceTransformer,
