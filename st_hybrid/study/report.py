@@ -244,7 +244,7 @@ def _origin(results: Results, places: Iterable[Path]) -> Section:
         environments.append(f"{about['date']}, {about['hardware']}, {versions}\n{about['command']}")
         scores = _read(place / "scores.json")
         for task, claim in scores.get("zero_shot", {}).items():
-            claims.add(f"{task}: {said[claim['claim']]}; {claim['reason']}".replace(str(scores["model"]), "the start"))
+            claims.add(f"{task}: {said[claim['claim']]}; {claim['reason']}".replace(str(scores["model"]), "the model"))
     cells = (
         f"{cell.cell} {', '.join(str(value) for value in cell.settings.values() if value is not None)}"
         for cell in results.cells
